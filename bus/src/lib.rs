@@ -1,0 +1,1 @@
+//! The bus: what operator and node-agent both do with NATS JetStream.

@@ -1,0 +1,1 @@
+//! The sandbox: wasmtime host, ABI and limits.

@@ -1,0 +1,1 @@
+//! Data plane: a reverse proxy that runs WasmRules on every request.

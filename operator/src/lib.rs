@@ -1,0 +1,1 @@
+//! Control plane: resolves, verifies and distributes WasmRules.
