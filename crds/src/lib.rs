@@ -1,1 +1,22 @@
-//! The contract between the parts: API types, conditions, bus subjects and messages. No I/O.
+//! The contract between the parts of Portcullis: API types, conditions, bus subjects and messages.
+//!
+//! No I/O. `operator` and `node-agent` know each other only through this crate.
+
+pub mod bus;
+pub mod condition;
+pub mod quantity;
+pub mod revision;
+pub mod rule_key;
+pub mod status;
+pub mod wasm_rule;
+
+pub use quantity::{ByteSize, Span};
+pub use revision::{ModuleDigest, Revision};
+pub use rule_key::RuleKey;
+pub use status::WasmRuleStatus;
+pub use wasm_rule::{WasmRule, WasmRuleSpec};
+
+/// API group of every kind.
+pub const GROUP: &str = "portcullis.dev";
+/// The one served version.
+pub const VERSION: &str = "v1alpha1";

@@ -1,0 +1,24 @@
+//! The bus: subjects, and what is said on them.
+
+pub mod checkpoint;
+pub mod desired;
+pub mod envelope;
+pub mod report;
+pub mod subject;
+
+pub use checkpoint::{Checkpoint, EpochRecord, SetHash};
+pub use desired::{Desired, DesiredLimits, DesiredRule, ModuleRef, Tombstone};
+pub use envelope::{Envelope, EnvelopeError, FEATURES, SCHEMA};
+pub use report::{Exception, ExceptionState, Report};
+pub use subject::Subjects;
+
+/// Stream of desired state: one message per subject.
+pub const DESIRED_STREAM: &str = "PORTCULLIS_DESIRED";
+/// Stream of module bytes in chunks.
+pub const MODULES_STREAM: &str = "PORTCULLIS_MODULES";
+/// Bytes of a module in one message.
+pub const CHUNK_BYTES: usize = 128 * 1024;
+/// Seconds between two checkpoints and between two heartbeats of an agent.
+pub const HEARTBEAT_SECONDS: u64 = 30;
+/// Key of a stream's metadata that names the cluster it belongs to.
+pub const CLUSTER_METADATA: &str = "portcullis.dev/cluster";

@@ -1,0 +1,84 @@
+//! What an agent says of itself: on every change and as a heartbeat.
+
+use k8s_openapi::jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::SetHash;
+use crate::revision::Revision;
+use crate::rule_key::RuleKey;
+
+/// At most this many exceptions are sent: a report stays far below the bus's payload limit at any number of rules.
+pub const EXCEPTIONS_MAX: usize = 200;
+
+/// One agent's state, compressed: "I have read the desired state up to `sequence`, its hash is `desired`,
+/// and I run all of it, except ...".
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// Envelope schema of the writer.
+    pub schema: u32,
+    /// Uid of the cluster's kube-system namespace.
+    pub cluster: String,
+    /// Name of the agent's pod. Two agents may share a node during an upgrade.
+    pub agent: String,
+    /// Name of its node.
+    pub node: String,
+    /// New for every start of the process.
+    pub instance: String,
+    /// Version of the agent.
+    pub version: String,
+    /// Features it has; the operator publishes nothing that needs more.
+    pub features: Vec<String>,
+    /// The stream that `sequence` belongs to.
+    pub stream: String,
+    /// Highest epoch seen.
+    pub epoch: u64,
+    /// Everything up to this sequence was read.
+    pub sequence: u64,
+    /// Hash of the desired set as it was read.
+    pub desired: SetHash,
+    /// Hash of what is being enforced right now; equal to `desired` when there are no exceptions.
+    pub active: SetHash,
+    /// Number of rules being enforced right now.
+    pub active_count: u64,
+    /// Rules whose desired revision is not active; at most [`EXCEPTIONS_MAX`].
+    pub exceptions: Vec<Exception>,
+    /// Exceptions that did not fit.
+    #[serde(default)]
+    pub more: u64,
+    /// When it was sent, by the agent's clock; for people, never compared.
+    pub at: Timestamp,
+}
+
+/// A rule whose desired revision is not active on this agent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Exception {
+    /// Which rule.
+    pub key: RuleKey,
+    /// The revision that is wanted.
+    pub wanted: Revision,
+    /// The revision that is active instead, if any.
+    pub active: Option<Revision>,
+    /// Why.
+    pub state: ExceptionState,
+    /// What was expected, what was found, what to do.
+    pub message: String,
+}
+
+/// Why a desired revision is not active.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ExceptionState {
+    /// Being fetched or compiled.
+    Progressing,
+    /// The module could not be had; tried again.
+    ModuleUnavailable,
+    /// The module's bytes do not have its digest.
+    DigestMismatch,
+    /// The sandbox refused the module.
+    CompileFailed,
+    /// The module cannot judge a harmless request within its limits.
+    ProbeFailed,
+    /// The agent lacks a required feature.
+    Unsupported,
+}

@@ -1,0 +1,160 @@
+//! A revision names everything that affects a verdict, by its hash.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+
+use crate::bus::DesiredRule;
+
+/// `sha256:` and 64 lower-case hex digits, as OCI writes digests (OCI image spec, descriptor).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ModuleDigest([u8; 32]);
+
+/// A text that is not a sha256 digest.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("expected sha256: and 64 lower-case hex digits, found {0:?}")]
+pub struct DigestError(String);
+
+impl ModuleDigest {
+    /// The digest of these bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+
+    /// The 64 hex digits without the algorithm, as used in bus subjects and file names.
+    pub fn hex(&self) -> String {
+        hex::encode(self.0)
+    }
+}
+
+impl FromStr for ModuleDigest {
+    type Err = DigestError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let error = || DigestError(text.to_owned());
+        let digits = text.strip_prefix("sha256:").ok_or_else(error)?;
+        if digits.bytes().any(|b| b.is_ascii_uppercase()) {
+            return Err(error());
+        }
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(digits, &mut bytes).map_err(|_| error())?;
+        Ok(Self(bytes))
+    }
+}
+
+impl TryFrom<String> for ModuleDigest {
+    type Error = DigestError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<ModuleDigest> for String {
+    fn from(digest: ModuleDigest) -> Self {
+        digest.to_string()
+    }
+}
+
+impl fmt::Display for ModuleDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "sha256:{}", self.hex())
+    }
+}
+
+/// Names one revision of a rule: the first 16 hex digits of a SHA-256 over everything that affects a verdict.
+///
+/// Where the module came from (its tag, its manifest) is not part of it: the same bytes under
+/// another tag are the same revision.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Revision(String);
+
+impl Revision {
+    /// The revision of a desired rule.
+    pub fn of(rule: &DesiredRule) -> Self {
+        /// Field order is part of the hash; a new field changes every revision, which is right only
+        /// when it affects verdicts.
+        #[derive(Serialize)]
+        struct Verdict<'a> {
+            module: &'a ModuleDigest,
+            abi: u32,
+            mode: crate::wasm_rule::Mode,
+            priority: i32,
+            limits: &'a crate::bus::DesiredLimits,
+            on_failure: &'a crate::wasm_rule::OnFailure,
+            block: &'a crate::wasm_rule::Block,
+        }
+        let verdict = Verdict {
+            module: &rule.module.digest,
+            abi: rule.abi,
+            mode: rule.mode,
+            priority: rule.priority,
+            limits: &rule.limits,
+            on_failure: &rule.on_failure,
+            block: &rule.block,
+        };
+        let json = serde_json::to_vec(&verdict).expect("plain structs with string keys always serialize");
+        Self(hex::encode(&Sha256::digest(json)[..8]))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<String> for Revision {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bus::desired::tests::a_rule;
+    use crate::wasm_rule::Mode;
+
+    #[test]
+    fn the_same_module_under_another_tag_is_the_same_revision() {
+        let rule = a_rule();
+        let mut moved = rule.clone();
+        moved.module.reference = "elsewhere.example/rule:9".into();
+        moved.module.manifest_digest = ModuleDigest::of(b"another manifest").to_string();
+        assert_eq!(Revision::of(&rule), Revision::of(&moved));
+    }
+
+    #[test]
+    fn whatever_affects_a_verdict_changes_the_revision() {
+        let rule = a_rule();
+        let mut module = rule.clone();
+        module.module.digest = ModuleDigest::of(b"other");
+        let mut mode = rule.clone();
+        mode.mode = Mode::Monitor;
+        let mut limits = rule.clone();
+        limits.limits.fuel += 1;
+        for changed in [module, mode, limits] {
+            assert_ne!(Revision::of(&rule), Revision::of(&changed));
+        }
+    }
+
+    #[test]
+    fn a_digest_in_upper_case_or_of_another_length_is_refused() {
+        let good = ModuleDigest::of(b"x").to_string();
+        assert_eq!(good.parse::<ModuleDigest>().map(|d| d.to_string()), Ok(good.clone()));
+        assert!(good.to_uppercase().parse::<ModuleDigest>().is_err());
+        assert!(good[..70].parse::<ModuleDigest>().is_err());
+        assert!("sha512:00".parse::<ModuleDigest>().is_err());
+    }
+}

@@ -1,0 +1,332 @@
+//! `WasmRule`: a tenant's rule.
+
+// The derive macro repeats each struct inside a private function, where `pub` reaches nobody.
+#![allow(unreachable_pub)]
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{CustomResourceDefinition, JSON};
+use kube::{CustomResource, CustomResourceExt, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::quantity::{ByteSize, Span};
+use crate::status::{WasmRuleStatus, pending};
+
+/// Largest `limits.memory`: what one instance slot of the nodes' pool holds.
+pub const MEMORY_CEILING: ByteSize = ByteSize::mib(16);
+/// Largest `limits.deadline`.
+pub const DEADLINE_CEILING: Span = Span::millis(10);
+/// Largest `limits.bodyBytes`.
+pub const BODY_CEILING: ByteSize = ByteSize::mib(1);
+
+/// A web application firewall rule: a sandboxed Wasm module in an OCI registry, run on every request.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "portcullis.dev",
+    version = "v1alpha1",
+    kind = "WasmRule",
+    plural = "wasmrules",
+    singular = "wasmrule",
+    shortname = "wr",
+    category = "portcullis",
+    namespaced,
+    status = "WasmRuleStatus",
+    derive = "PartialEq",
+    doc = "A web application firewall rule: a sandboxed Wasm module in an OCI registry, run on every request.",
+    printcolumn(name = "Mode", type_ = "string", json_path = ".spec.mode"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.nodes.summary",
+        description = "Nodes that reported this revision as active, of the nodes that should run it"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
+    ),
+    printcolumn(
+        name = "Revision",
+        type_ = "string",
+        json_path = ".status.stableRevision",
+        description = "The last revision that every node reported as active"
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Module",
+        type_ = "string",
+        json_path = ".status.resolved.moduleDigest",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].message",
+        priority = 1
+    )
+)]
+#[serde(rename_all = "camelCase")]
+pub struct WasmRuleSpec {
+    /// Where the module comes from.
+    pub source: Source,
+
+    /// Enforce acts on a Block verdict. Monitor only counts and logs it. Disabled does not run the module.
+    #[serde(default)]
+    pub mode: Mode,
+
+    /// Rules run in ascending order of priority, then of namespace/name.
+    #[serde(default = "default_priority")]
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub priority: i32,
+
+    /// What one evaluation may cost.
+    #[serde(default)]
+    pub limits: Limits,
+
+    /// What happens to a request that the rule could not judge.
+    #[serde(default)]
+    pub on_failure: OnFailure,
+
+    /// The answer to a blocked request.
+    #[serde(default)]
+    pub block: Block,
+}
+
+/// Exactly one source of a module.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = ("!has(self.file)", "source.file works only with `portcullis serve`; in a cluster push the module (`portcullis push`) and set source.oci.reference"),
+    validation = ("has(self.oci) || has(self.file)", "set source.oci.reference to the module in your registry, for example registry.example/rules/bad-bot:1.0.0")
+)]
+pub struct Source {
+    /// A module in an OCI registry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oci: Option<OciSource>,
+
+    /// A file beside the manifest. Stand-alone mode (`portcullis serve`) only; refused in a cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub file: Option<String>,
+}
+
+/// A module in an OCI registry.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = ("!(has(self.pollInterval) && self.reference.contains('@'))", "a digest never moves: drop pollInterval, or reference a tag"),
+    validation = ("!self.reference.contains('://')", "write the reference without a scheme, for example registry.example/rules/bad-bot:1.0.0"),
+    validation = ("self.reference.contains('/') && (self.reference.contains('@sha256:') || self.reference.matches('^.+/[^/]+:[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$'))", "name registry, repository and a tag or digest, for example registry.example/rules/bad-bot:1.0.0 or registry.example/rules/bad-bot@sha256:..."),
+    validation = ("!has(self.pollInterval) || (self.pollInterval.matches('^[0-9]+(s|m|h)$') && duration(self.pollInterval) >= duration('10s') && duration(self.pollInterval) <= duration('24h'))", "pollInterval is between 10s and 24h, for example 5m")
+)]
+pub struct OciSource {
+    /// `registry/repository:tag` or `registry/repository@sha256:...`.
+    #[schemars(length(min = 3, max = 512))]
+    pub reference: String,
+
+    /// A Secret of type kubernetes.io/dockerconfigjson in the same namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pull_secret_ref: Option<SecretRef>,
+
+    /// How often a tag is resolved again. Without it a tag is resolved once for each change of the spec.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub poll_interval: Option<Span>,
+}
+
+/// A Secret in the namespace of the object.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretRef {
+    /// Name of the Secret.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// What a verdict does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Mode {
+    /// Act on the verdict.
+    #[default]
+    Enforce,
+    /// Count and log the verdict.
+    Monitor,
+    /// Do not run the module. (Not `Off`: YAML 1.1 reads that as false.)
+    Disabled,
+}
+
+/// What one evaluation may cost.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = ("!has(self.memory) || (isQuantity(self.memory) && quantity(self.memory).compareTo(quantity('64Ki')) >= 0 && quantity(self.memory).compareTo(quantity('16Mi')) <= 0)", "limits.memory is between 64Ki (one page) and 16Mi, for example 4Mi"),
+    validation = ("!has(self.deadline) || self.deadline.matches('^([1-9][0-9]{2,3}us|[1-9]ms|10ms)$')", "limits.deadline is between 100us and 10ms, for example 1ms"),
+    validation = ("!has(self.bodyBytes) || (isQuantity(self.bodyBytes) && quantity(self.bodyBytes).compareTo(quantity('1')) >= 0 && quantity(self.bodyBytes).compareTo(quantity('1Mi')) <= 0)", "limits.bodyBytes is between 1 and 1Mi, for example 128Ki; leave it out for a rule that does not read bodies")
+)]
+pub struct Limits {
+    /// Fuel of one evaluation: about one unit a Wasm instruction.
+    #[serde(default = "default_fuel")]
+    #[schemars(range(min = 1_000, max = 1_000_000))]
+    pub fuel: u32,
+
+    /// Fuel added for each byte handed over beyond the first KiB.
+    #[serde(default = "default_fuel_per_byte")]
+    #[schemars(range(min = 0, max = 1_000))]
+    pub fuel_per_byte: u32,
+
+    /// Linear memory of one instance.
+    #[serde(default = "default_memory")]
+    pub memory: ByteSize,
+
+    /// CPU time of one evaluation.
+    #[serde(default = "default_deadline")]
+    pub deadline: Span,
+
+    /// The rule inspects request bodies up to this size. Without it bodies are neither buffered nor shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body_bytes: Option<ByteSize>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            fuel: default_fuel(),
+            fuel_per_byte: default_fuel_per_byte(),
+            memory: default_memory(),
+            deadline: default_deadline(),
+            body_bytes: None,
+        }
+    }
+}
+
+/// What happens to a request that a rule could not judge, by cause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OnFailure {
+    /// The module trapped or returned no verdict.
+    #[serde(default = "block")]
+    pub error: FailureAction,
+    /// Fuel, memory or deadline ran out.
+    #[serde(default = "block")]
+    pub budget: FailureAction,
+    /// The body is larger than `limits.bodyBytes`.
+    #[serde(default = "block")]
+    pub body_too_large: FailureAction,
+    /// A part of the request that the rule inspects could not be decoded.
+    #[serde(default = "block")]
+    pub malformed: FailureAction,
+    /// The node has no version of the rule that it could run.
+    #[serde(default = "allow")]
+    pub unavailable: FailureAction,
+}
+
+impl Default for OnFailure {
+    fn default() -> Self {
+        // The first four can be caused by whoever sends the request, so they block.
+        Self {
+            error: FailureAction::Block,
+            budget: FailureAction::Block,
+            body_too_large: FailureAction::Block,
+            malformed: FailureAction::Block,
+            unavailable: FailureAction::Allow,
+        }
+    }
+}
+
+/// Block or let through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum FailureAction {
+    /// Answer as for a Block verdict.
+    Block,
+    /// Go on to the next rule.
+    Allow,
+}
+
+/// The answer to a blocked request. `{eventId}` in a response is replaced by the event's id.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Block {
+    /// HTTP status, 400 to 599.
+    #[serde(default = "default_block_status")]
+    #[schemars(range(min = 400, max = 599))]
+    pub status: u16,
+    /// Bodies by what the client accepts. Without one: `Blocked by WASM rule: NAME`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub responses: Option<Responses>,
+}
+
+impl Default for Block {
+    fn default() -> Self {
+        Self { status: default_block_status(), responses: None }
+    }
+}
+
+/// Bodies of a block answer, chosen by the `Accept` header; `text` is the fallback.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Responses {
+    /// Sent as `text/plain; charset=utf-8`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16_384))]
+    pub text: Option<String>,
+    /// Sent as `application/json`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16_384))]
+    pub json: Option<String>,
+    /// Sent as `text/html; charset=utf-8`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16_384))]
+    pub html: Option<String>,
+}
+
+/// The CustomResourceDefinition, with the default of a status that nobody has written.
+pub fn crd() -> CustomResourceDefinition {
+    let mut crd = WasmRule::crd();
+    for version in &mut crd.spec.versions {
+        let status = version
+            .schema
+            .as_mut()
+            .and_then(|schema| schema.open_api_v3_schema.as_mut())
+            .and_then(|schema| schema.properties.as_mut())
+            .and_then(|properties| properties.get_mut("status"))
+            .expect("the derived schema has a status, as the kind declares one");
+        status.default = Some(JSON(pending()));
+    }
+    crd
+}
+
+/// [`crd`] as it is committed under crds/generated/ and shipped in the chart.
+pub fn crd_yaml() -> String {
+    let yaml = serde_yaml::to_string(&crd()).expect("a CustomResourceDefinition is plain data");
+    format!("# Generated by `make generate` from crds/src/wasm_rule.rs. Do not edit.\n{yaml}")
+}
+
+fn default_priority() -> i32 {
+    100
+}
+
+fn default_fuel() -> u32 {
+    100_000
+}
+
+fn default_fuel_per_byte() -> u32 {
+    100
+}
+
+fn default_memory() -> ByteSize {
+    ByteSize::mib(4)
+}
+
+fn default_deadline() -> Span {
+    Span::millis(1)
+}
+
+fn default_block_status() -> u16 {
+    403
+}
+
+fn block() -> FailureAction {
+    FailureAction::Block
+}
+
+fn allow() -> FailureAction {
+    FailureAction::Allow
+}
