@@ -1,0 +1,161 @@
+//! Whether a module can be a rule, and what would make it a smaller one (abi.md).
+
+use wasmparser::{GlobalSectionReader, MemoryType, Operator, ValType};
+
+use super::{Abi, Export, Import, ModuleSummary};
+
+const REQUEST: &str = "func (i32, i32) -> i32";
+const ALLOC: &str = "func (i32) -> i32";
+const CONFIGURE: &str = "func (i32, i32) -> i32";
+
+/// Exports that the contract gives a type, with the version they belong to.
+const TYPED_EXPORTS: [(&str, &str); 7] = [
+    ("memory", "memory"),
+    ("inspect_request", REQUEST),
+    ("alloc", ALLOC),
+    ("configure", CONFIGURE),
+    ("pc_buffer", ALLOC),
+    ("pc_configure", CONFIGURE),
+    ("pc_request", REQUEST),
+];
+const V1: [&str; 2] = ["memory", "inspect_request"];
+const V2: [&str; 4] = ["memory", "pc_buffer", "pc_configure", "pc_request"];
+
+/// rustc's default; more than this is worth a word.
+const RUST_STACK: u64 = 1 << 20;
+const PAGE: u64 = 64 << 10;
+/// Debug information below this is not worth a word.
+const NOTABLE_DEBUG_INFO: u64 = 1024;
+
+/// The versions whose exports are all there with the right types.
+pub(super) fn abi(exports: &[Export]) -> Vec<Abi> {
+    let has = |name: &&str| exports.iter().any(|export| export.name == **name && is_right_type(export));
+    let mut versions = Vec::new();
+    if V1.iter().all(has) {
+        versions.push(Abi::V1);
+    }
+    if V2.iter().all(has) {
+        versions.push(Abi::V2);
+    }
+    versions
+}
+
+fn expected_kind(name: &str) -> Option<&'static str> {
+    TYPED_EXPORTS.iter().find(|(typed, _)| *typed == name).map(|(_, kind)| *kind)
+}
+
+fn is_right_type(export: &Export) -> bool {
+    expected_kind(&export.name).is_none_or(|kind| kind == export.kind)
+}
+
+/// Why no host can run the module as a rule.
+pub(super) fn problems(summary: &ModuleSummary, memory: Option<MemoryType>) -> Vec<String> {
+    let exports = |name: &str| summary.exports.iter().any(|export| export.name == name);
+    let mut problems = Vec::new();
+    if !exports("memory") {
+        problems.push("it exports no \"memory\": the host has nowhere to write the request".to_owned());
+    }
+    if !exports("inspect_request") && !exports("pc_request") {
+        let functions = summary.exports.iter().filter(|export| export.kind.starts_with("func"));
+        let functions: Vec<&str> = functions.map(|export| export.name.as_str()).take(8).collect();
+        let found = if functions.is_empty() { "no function".to_owned() } else { functions.join(", ") };
+        problems.push(format!(
+            "it exports neither \"inspect_request\" (version 1) nor \"pc_request\" (version 2), found {found}: in \
+             Rust, use crate-type cdylib and #[unsafe(no_mangle)] pub extern \"C\" fn"
+        ));
+    }
+    for export in summary.exports.iter().filter(|export| !is_right_type(export)) {
+        let expected = expected_kind(&export.name).unwrap_or_default();
+        problems.push(format!("export \"{}\": expected {expected}, found {}", export.name, export.kind));
+    }
+    if let Some(memory) = memory {
+        if memory.memory64 {
+            problems.push("its memory is 64-bit: build for wasm32-unknown-unknown".to_owned());
+        }
+        if memory.shared {
+            problems.push("its memory is shared: build without threads".to_owned());
+        }
+    }
+    problems.extend(import_problems(&summary.imports));
+    problems
+}
+
+/// One problem per toolchain that left imports behind, with the imports.
+fn import_problems(imports: &[Import]) -> Vec<String> {
+    let is_wasi = |import: &Import| import.module.starts_with("wasi");
+    let is_bindgen = |import: &Import| {
+        import.module.starts_with("__wbindgen") || import.module == "wbg" || import.module.ends_with("_bg.js")
+    };
+    // What a host may provide (abi.md, version 2).
+    let is_ours = |import: &Import| import.module == "portcullis";
+    let mut problems = Vec::new();
+    let mut report = |matches: &dyn Fn(&Import) -> bool, built_by: &str| {
+        let found: Vec<String> = imports
+            .iter()
+            .filter(|import| matches(import))
+            .map(|import| format!("{}.{}", import.module, import.name))
+            .collect();
+        if let Some((first, rest)) = found.split_first() {
+            let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
+            problems.push(format!("it imports {first}{more}, which no host provides: {built_by}"));
+        }
+    };
+    report(&is_wasi, "it was built for WASI, build for wasm32-unknown-unknown");
+    report(&is_bindgen, "it was built with wasm-bindgen, build with cargo for wasm32-unknown-unknown instead");
+    report(
+        &|import| !is_wasi(import) && !is_bindgen(import) && !is_ours(import),
+        "a function was declared but not linked in",
+    );
+    problems
+}
+
+/// The stack that a linker of the LLVM family reserved, in bytes: its stack pointer is the first global, a mutable i32,
+/// and starts at the stack's top.
+pub(super) fn stack_size(globals: GlobalSectionReader<'_>) -> wasmparser::Result<Option<u64>> {
+    let Some(first) = globals.into_iter().next().transpose()? else {
+        return Ok(None);
+    };
+    if !first.ty.mutable || first.ty.content_type != ValType::I32 {
+        return Ok(None);
+    }
+    match first.init_expr.get_operators_reader().read()? {
+        Operator::I32Const { value } => Ok(u64::try_from(value).ok()),
+        _ => Ok(None),
+    }
+}
+
+/// What would make the module smaller or faster.
+pub(super) fn advice(summary: &ModuleSummary, stack_size: Option<u64>) -> Vec<String> {
+    let mut advice = Vec::new();
+    if let (Some(memory), Some(stack)) = (summary.memory, stack_size)
+        && stack >= RUST_STACK
+        && memory.min_pages * PAGE > stack
+    {
+        advice.push(format!(
+            "its memory starts with {} pages ({} KiB) because {} KiB are reserved for the stack, rustc's default: \
+             build with RUSTFLAGS=\"-C link-arg=-zstack-size=16384\"",
+            memory.min_pages,
+            memory.min_pages * 64,
+            stack >> 10,
+        ));
+    }
+    let is_debug = |name: &str| name == "name" || name.starts_with(".debug_");
+    let debug = summary.custom_sections.iter().filter(|section| is_debug(&section.name));
+    let debug: u64 = debug.map(|section| section.size).sum();
+    if debug >= NOTABLE_DEBUG_INFO {
+        advice.push(format!(
+            "{} KiB of {} KiB are names and debug information: set strip = true and opt-level = \"s\" in the release \
+             profile, or run wasm-opt -Os --strip-debug",
+            debug >> 10,
+            summary.size >> 10,
+        ));
+    }
+    if summary.has_start {
+        advice.push(
+            "it has a start function, which runs before every request and is charged as its fuel: do that work at \
+             build time"
+                .to_owned(),
+        );
+    }
+    advice
+}

@@ -1,0 +1,197 @@
+//! From a tag to the manifest digest it points to at this moment.
+
+use std::fmt;
+
+use reqwest::{Method, Response};
+use serde::Deserialize;
+use thiserror::Error;
+
+use crate::access::{AccessError, ErrorBody};
+use crate::credentials::Credentials;
+use crate::digest::Digest;
+use crate::manifest::ACCEPTED_MANIFESTS;
+use crate::reason::Reason;
+use crate::reference::Reference;
+use crate::registry::Registry;
+use crate::session::{Answer, BodyError, Session, within};
+use crate::untrusted::excerpt;
+
+/// The size every registry accepts and every client should (OCI distribution-spec 1.1 "Pushing Manifests").
+pub(crate) const MAX_MANIFEST_BYTES: u64 = 4 << 20;
+const MAX_TAG_LIST_BYTES: u64 = 256 << 10;
+const TAGS_SHOWN: usize = 8;
+
+/// A reference and the manifest it stood for when it was resolved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolved {
+    /// As given.
+    pub reference: Reference,
+    /// What a pull fetches, whatever the tag does meanwhile.
+    pub manifest_digest: Digest,
+}
+
+/// Why a reference has no manifest.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ResolveError {
+    /// The registry gave no usable answer.
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    /// There is no such tag, digest or repository.
+    #[error("{reference} does not exist: {missing}")]
+    NotFound {
+        /// What was asked for.
+        reference: Reference,
+        /// Which part is missing.
+        missing: Missing,
+    },
+    /// The registry has another manifest under this digest.
+    #[error("{reference}: the registry returned a manifest with the digest {found}")]
+    DigestMismatch {
+        /// With the digest that was expected.
+        reference: Reference,
+        /// The digest of what came.
+        found: Digest,
+    },
+    /// The manifest has more bytes than any registry accepts.
+    #[error("{reference}: the manifest is larger than {limit} bytes and was not downloaded")]
+    ManifestTooLarge {
+        /// What was asked for.
+        reference: Reference,
+        /// Bytes.
+        limit: u64,
+    },
+}
+
+/// Which part of a reference does not exist.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Missing {
+    /// The registry knows no such repository.
+    Repository,
+    /// The repository exists and has other tags; at most eight of them.
+    Tag {
+        /// Some of the tags that exist, as the registry orders them.
+        others: Vec<String>,
+    },
+    /// The registry did not say which.
+    TagOrRepository,
+    /// The repository has no manifest with this digest.
+    Digest,
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Repository => f.write_str("the registry has no such repository"),
+            Self::Tag { others } if others.is_empty() => f.write_str("the repository has no tags"),
+            Self::Tag { others } => write!(f, "the repository has no such tag, it has {}", others.join(", ")),
+            Self::TagOrRepository => f.write_str("the registry has no such tag, or no such repository"),
+            Self::Digest => f.write_str("the repository has no manifest with this digest, it may have been deleted"),
+        }
+    }
+}
+
+impl ResolveError {
+    /// Whether the same call may succeed later although nobody changes anything.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Access(error) if error.is_retryable())
+    }
+
+    /// The kind of failure.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Access(error) => error.reason(),
+            Self::NotFound { .. } => Reason::NotFound,
+            Self::DigestMismatch { .. } => Reason::DigestMismatch,
+            Self::ManifestTooLarge { .. } => Reason::TooLarge,
+        }
+    }
+}
+
+impl Registry {
+    /// Finds the manifest digest of a tag, or checks that the manifest of a digest exists. Cheap: a HEAD request where
+    /// the registry answers one fully.
+    pub async fn resolve(
+        &self,
+        reference: &Reference,
+        credentials: &Credentials,
+    ) -> Result<Resolved, ResolveError> {
+        let mut session = Session::new(&self.transport, reference, credentials);
+        within(self.config.deadline, reference, resolve(&mut session, reference)).await
+    }
+}
+
+async fn resolve(session: &mut Session<'_>, reference: &Reference) -> Result<Resolved, ResolveError> {
+    let path = format!("manifests/{}", reference.tag_or_digest());
+    let announced = match session.request(Method::HEAD, &path, Some(ACCEPTED_MANIFESTS)).await {
+        Ok(Answer::Found(response)) => announced_digest(&response),
+        // A HEAD answer has no body: GET also says why, and some registries only know GET.
+        Ok(Answer::Absent(_)) | Err(AccessError::UnexpectedAnswer { .. }) => None,
+        Err(error) => return Err(error.into()),
+    };
+    let manifest_digest = match announced {
+        Some(digest) => digest,
+        None => digest_of_manifest(session, reference, &path).await?,
+    };
+    match reference.digest() {
+        Some(expected) if *expected != manifest_digest => {
+            Err(ResolveError::DigestMismatch { reference: reference.clone(), found: manifest_digest })
+        }
+        _ => Ok(Resolved { reference: reference.clone(), manifest_digest }),
+    }
+}
+
+/// The header is trusted to find the manifest, not for its content: a pull checks what it gets against it.
+fn announced_digest(response: &Response) -> Option<Digest> {
+    response.headers().get("docker-content-digest")?.to_str().ok()?.parse().ok()
+}
+
+async fn digest_of_manifest(
+    session: &mut Session<'_>,
+    reference: &Reference,
+    path: &str,
+) -> Result<Digest, ResolveError> {
+    match session.request(Method::GET, path, Some(ACCEPTED_MANIFESTS)).await? {
+        Answer::Found(response) => match session.body(response, MAX_MANIFEST_BYTES).await {
+            Ok(manifest) => Ok(Digest::of(&manifest)),
+            Err(BodyError::Access(error)) => Err(error.into()),
+            Err(BodyError::TooLong) => {
+                Err(ResolveError::ManifestTooLarge { reference: reference.clone(), limit: MAX_MANIFEST_BYTES })
+            }
+        },
+        Answer::Absent(errors) => {
+            let missing = what_is_missing(session, reference, &errors).await;
+            Err(ResolveError::NotFound { reference: reference.clone(), missing })
+        }
+    }
+}
+
+/// Registries answer MANIFEST_UNKNOWN for a missing repository too, so the list of tags is asked as well. It only
+/// makes the message better: when it is not to be had, the answer is the less precise one.
+async fn what_is_missing(session: &mut Session<'_>, reference: &Reference, errors: &ErrorBody) -> Missing {
+    #[derive(Deserialize)]
+    struct Tags {
+        tags: Option<Vec<String>>,
+    }
+    if errors.has_code("NAME_UNKNOWN") {
+        return Missing::Repository;
+    }
+    let list = format!("tags/list?n={TAGS_SHOWN}");
+    let response = match session.request(Method::GET, &list, None).await {
+        Ok(Answer::Found(response)) => response,
+        Ok(Answer::Absent(_)) => return Missing::Repository,
+        Err(_) if reference.is_digest() => return Missing::Digest,
+        Err(_) => return Missing::TagOrRepository,
+    };
+    if reference.is_digest() {
+        return Missing::Digest;
+    }
+    let body = session.body(response, MAX_TAG_LIST_BYTES).await;
+    match body.ok().and_then(|body| serde_json::from_slice::<Tags>(&body).ok()) {
+        Some(Tags { tags }) => {
+            let tags = tags.unwrap_or_default();
+            Missing::Tag { others: tags.iter().take(TAGS_SHOWN).map(|tag| excerpt(tag)).collect() }
+        }
+        None => Missing::TagOrRepository,
+    }
+}
