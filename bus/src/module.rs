@@ -1,0 +1,110 @@
+//! Modules in chunks.
+
+use bytes::{Bytes, BytesMut};
+use portcullis_crds::bus::{CHUNK_BYTES, MODULES_STREAM, ModuleRef};
+use portcullis_crds::revision::ModuleDigest;
+use thiserror::Error;
+
+use crate::term::PublishError;
+use crate::{Bus, BusError, ReadError};
+
+/// Why a module could not be had.
+#[derive(Debug, Error)]
+pub enum FetchError {
+    /// The bus has not all of it (yet).
+    #[error(
+        "expected {expected} chunks of module {digest} on the bus, found {found}; the operator publishes them again"
+    )]
+    Incomplete {
+        /// Which module.
+        digest: ModuleDigest,
+        /// Chunks by its size.
+        expected: u32,
+        /// Chunks that are there.
+        found: usize,
+    },
+    /// The bytes are not what the digest promises.
+    #[error("expected a module with digest {expected}, found {found}")]
+    DigestMismatch {
+        /// What the desired state names.
+        expected: ModuleDigest,
+        /// What the chunks give.
+        found: ModuleDigest,
+    },
+    /// The bus could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+impl Bus {
+    /// Puts a module on the bus. Does nothing when it is there already.
+    pub async fn publish_module(&self, digest: &ModuleDigest, bytes: &Bytes) -> Result<(), PublishError> {
+        match self.chunks_of(digest).await {
+            Ok(chunks) if ModuleDigest::of(&joined(&chunks)) == *digest => return Ok(()),
+            Ok(_) => {}
+            Err(ReadError::Bus(e)) => return Err(e.into()),
+            Err(other) => return Err(BusError::Unexpected(other.to_string()).into()),
+        }
+        for (index, chunk) in (0_u32..).zip(bytes.chunks(CHUNK_BYTES)) {
+            let subject = self.subjects.chunk(digest, index);
+            self.jetstream
+                .publish(subject, bytes.slice_ref(chunk))
+                .await
+                .map_err(|e| BusError::Unreachable(e.to_string()))?
+                .await
+                .map_err(|e| BusError::Unreachable(e.to_string()))?;
+        }
+        Ok(())
+    }
+
+    /// Takes a module off the bus that no desired rule names any more.
+    pub async fn remove_module(&self, digest: &ModuleDigest) -> Result<(), BusError> {
+        let unreachable = |e: String| BusError::Unreachable(e);
+        let stream =
+            self.jetstream.get_stream(MODULES_STREAM).await.map_err(|e| unreachable(e.to_string()))?;
+        stream.purge().filter(self.subjects.chunks(digest)).await.map_err(|e| unreachable(e.to_string()))?;
+        Ok(())
+    }
+
+    /// Reads a module and checks it against its digest.
+    pub async fn fetch_module(&self, module: &ModuleRef) -> Result<Bytes, FetchError> {
+        let chunks = self.chunks_of(&module.digest).await?;
+        let bytes = joined(&chunks);
+        if bytes.len() as u64 != module.size {
+            return Err(FetchError::Incomplete {
+                digest: module.digest.clone(),
+                expected: module.chunks(),
+                found: chunks.len(),
+            });
+        }
+        let found = ModuleDigest::of(&bytes);
+        if found != module.digest {
+            return Err(FetchError::DigestMismatch { expected: module.digest.clone(), found });
+        }
+        Ok(bytes)
+    }
+
+    /// The chunks that are on the bus, by their index.
+    async fn chunks_of(&self, digest: &ModuleDigest) -> Result<Vec<Bytes>, ReadError> {
+        let (messages, _) = self.read_subject(MODULES_STREAM, &self.subjects.chunks(digest)).await?;
+        let mut chunks: Vec<(u32, Bytes)> = messages
+            .into_iter()
+            .filter_map(|message| {
+                let subject = message.headers.as_ref()?.get(async_nats::header::NATS_SUBJECT)?;
+                let index = subject.as_str().rsplit('.').next()?.parse().ok()?;
+                Some((index, message.payload))
+            })
+            .collect();
+        // Written in order, but a chunk that was written again has a later sequence.
+        chunks.sort_by_key(|(index, _)| *index);
+        Ok(chunks.into_iter().map(|(_, bytes)| bytes).collect())
+    }
+}
+
+fn joined(chunks: &[Bytes]) -> Bytes {
+    let mut bytes = BytesMut::with_capacity(chunks.iter().map(Bytes::len).sum());
+    for chunk in chunks {
+        bytes.extend_from_slice(chunk);
+    }
+    bytes.freeze()
+}

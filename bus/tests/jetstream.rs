@@ -1,0 +1,197 @@
+//! The bus against a real nats-server.
+
+use bytes::Bytes;
+use futures::StreamExt;
+use portcullis_bus::testing::{CLUSTER, NatsServer};
+use portcullis_bus::{FetchError, PublishError, StreamError, TermError};
+use portcullis_crds::RuleKey;
+use portcullis_crds::bus::subject::DesiredSubject;
+use portcullis_crds::bus::{
+    Checkpoint, Desired, DesiredLimits, DesiredRule, Envelope, ModuleRef, SCHEMA, SetHash, Tombstone,
+};
+use portcullis_crds::revision::{ModuleDigest, Revision};
+use portcullis_crds::wasm_rule::{Block, Limits, Mode, OnFailure};
+
+fn module(bytes: &[u8]) -> ModuleRef {
+    ModuleRef {
+        digest: ModuleDigest::of(bytes),
+        size: bytes.len() as u64,
+        reference: "registry.example/rule:1".into(),
+        manifest_digest: "sha256:0".into(),
+    }
+}
+
+fn rule(name: &str, epoch: u64) -> Envelope<Desired> {
+    let rule = DesiredRule {
+        key: RuleKey::namespaced("shop", name),
+        module: module(b"module"),
+        abi: 1,
+        mode: Mode::Enforce,
+        priority: 100,
+        limits: DesiredLimits::from(&Limits::default()),
+        on_failure: OnFailure::default(),
+        block: Block::default(),
+    };
+    Envelope {
+        schema: SCHEMA,
+        cluster: CLUSTER.into(),
+        uid: format!("uid-{name}"),
+        generation: 1,
+        revision: Revision::of(&rule),
+        epoch,
+        requires: vec!["abi/1".into()],
+        expires: None,
+        payload: Desired::Rule(rule),
+    }
+}
+
+#[tokio::test]
+async fn an_agent_hears_what_the_server_accepted_with_its_sequence() {
+    let server = NatsServer::start().await;
+    let (operator, agent) = (server.operator().await, server.agent().await);
+    operator.ensure_streams().await.unwrap();
+    let mut heard = agent.deployed().await.unwrap();
+    let term = operator.take_term("a").await.unwrap();
+    let sequence = operator.publish_rule(&term, &rule("bad.bot", 1)).await.unwrap();
+    let epoch = heard.next().await.unwrap();
+    assert_eq!((epoch.subject, epoch.sequence), (DesiredSubject::Epoch, term.fence));
+    let written = heard.next().await.unwrap();
+    assert_eq!(written.subject, DesiredSubject::Rule(RuleKey::namespaced("shop", "bad.bot")));
+    assert_eq!(written.sequence, sequence);
+    let read: Envelope<Desired> = Envelope::read(CLUSTER, &written.payload).unwrap();
+    assert_eq!(read, rule("bad.bot", 1));
+}
+
+#[tokio::test]
+async fn a_deposed_leader_writes_nothing_on_any_subject() {
+    let server = NatsServer::start().await;
+    let (old, new) = (server.operator().await, server.operator().await);
+    old.ensure_streams().await.unwrap();
+    let old_term = old.take_term("old").await.unwrap();
+    old.publish_rule(&old_term, &rule("a", old_term.epoch)).await.unwrap();
+    let new_term = new.take_term("new").await.unwrap();
+    assert_eq!(new_term.epoch, old_term.epoch + 1);
+    // A subject that the new leader has not touched, and one that nobody has.
+    for name in ["a", "b"] {
+        let refused = old.publish_rule(&old_term, &rule(name, old_term.epoch)).await;
+        assert!(matches!(refused, Err(PublishError::Deposed { .. })), "{refused:?}");
+    }
+    let checkpoint = Checkpoint {
+        schema: SCHEMA,
+        cluster: CLUSTER.into(),
+        stream: old.stream_id().await.unwrap().to_string(),
+        epoch: old_term.epoch,
+        sequence: 1,
+        count: 0,
+        set: SetHash::of(std::iter::empty()),
+    };
+    let refused = old.publish_checkpoint(&old_term, &checkpoint).await;
+    assert!(matches!(refused, Err(PublishError::Deposed { .. })), "{refused:?}");
+    new.publish_rule(&new_term, &rule("a", new_term.epoch)).await.unwrap();
+    new.publish_rule(&new_term, &rule("b", new_term.epoch)).await.unwrap();
+}
+
+#[tokio::test]
+async fn of_two_operators_only_one_takes_an_epoch() {
+    let server = NatsServer::start().await;
+    let (a, b) = (server.operator().await, server.operator().await);
+    a.ensure_streams().await.unwrap();
+    let (one, other) = tokio::join!(a.take_term("a"), b.take_term("b"));
+    match (one, other) {
+        (Ok(x), Ok(y)) => assert_ne!(x.epoch, y.epoch, "both may succeed only one after the other"),
+        (Err(TermError::Lost), Ok(_)) | (Ok(_), Err(TermError::Lost)) => {}
+        unexpected => panic!("{unexpected:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_complete_read_returns_every_subject_once_across_batches() {
+    let server = NatsServer::start().await;
+    let (operator, agent) = (server.operator().await, server.agent().await);
+    operator.ensure_streams().await.unwrap();
+    assert!(
+        agent.read_all().await.unwrap().messages.is_empty(),
+        "an empty stream is an empty read, not an error"
+    );
+    let term = operator.take_term("a").await.unwrap();
+    let mut last = 0;
+    // More than two batches, every third one written twice.
+    for i in 0..600 {
+        for _ in 0..=u32::from(i % 3 == 0) {
+            last = operator.publish_rule(&term, &rule(&format!("r{i}"), 1)).await.unwrap();
+        }
+    }
+    let snapshot = agent.read_all().await.unwrap();
+    assert_eq!(snapshot.messages.len(), 601, "600 rules and the epoch");
+    assert!(snapshot.messages.is_sorted_by_key(|m| m.sequence));
+    assert_eq!(snapshot.last_sequence, last);
+    assert_eq!(snapshot.stream, operator.stream_id().await.unwrap());
+}
+
+#[tokio::test]
+async fn a_tombstone_takes_the_place_of_the_rule() {
+    let server = NatsServer::start().await;
+    let (operator, agent) = (server.operator().await, server.agent().await);
+    operator.ensure_streams().await.unwrap();
+    let term = operator.take_term("a").await.unwrap();
+    operator.publish_rule(&term, &rule("a", 1)).await.unwrap();
+    let key = RuleKey::namespaced("shop", "a");
+    let tombstone = Envelope { payload: Desired::Tombstone(Tombstone { key }), ..rule("a", 1) };
+    operator.publish_rule(&term, &tombstone).await.unwrap();
+    let snapshot = agent.read_all().await.unwrap();
+    assert_eq!(snapshot.messages.len(), 2);
+    let read: Envelope<Desired> = Envelope::read(CLUSTER, &snapshot.messages[1].payload).unwrap();
+    assert!(matches!(read.payload, Desired::Tombstone(_)));
+}
+
+#[tokio::test]
+async fn a_module_travels_in_chunks_and_comes_back_by_its_digest() {
+    let server = NatsServer::start().await;
+    let (operator, agent) = (server.operator().await, server.agent().await);
+    operator.ensure_streams().await.unwrap();
+    let bytes: Bytes = (0..3_000_000_u32).map(|i| (i % 251) as u8).collect();
+    let reference = module(&bytes);
+    let missing = agent.fetch_module(&reference).await;
+    assert!(matches!(missing, Err(FetchError::Incomplete { found: 0, .. })), "{missing:?}");
+    operator.publish_module(&reference.digest, &bytes).await.unwrap();
+    operator.publish_module(&reference.digest, &bytes).await.unwrap();
+    assert_eq!(agent.fetch_module(&reference).await.unwrap(), bytes);
+    operator.remove_module(&reference.digest).await.unwrap();
+    assert!(agent.fetch_module(&reference).await.is_err());
+}
+
+#[tokio::test]
+async fn an_agent_can_write_neither_desired_state_nor_modules() {
+    let server = NatsServer::start().await;
+    let (operator, agent) = (server.operator().await, server.agent().await);
+    operator.ensure_streams().await.unwrap();
+    let term = operator.take_term("a").await.unwrap();
+    assert!(agent.publish_rule(&term, &rule("a", 1)).await.is_err());
+    let bytes = Bytes::from_static(b"module");
+    assert!(agent.publish_module(&ModuleDigest::of(&bytes), &bytes).await.is_err());
+    assert_eq!(operator.read_all().await.unwrap().messages.len(), 1, "the epoch alone");
+}
+
+#[tokio::test]
+async fn a_stream_of_another_cluster_is_refused() {
+    let server = NatsServer::start().await;
+    server.operator().await.ensure_streams().await.unwrap();
+    let mut options = server.operator_options();
+    options.cluster = "another".into();
+    let other = portcullis_bus::connect(&options).await.unwrap();
+    let refused = other.ensure_streams().await;
+    assert!(matches!(refused, Err(StreamError::OtherCluster { .. })), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_wiped_server_has_a_stream_with_another_identity() {
+    let mut server = NatsServer::start().await;
+    let operator = server.operator().await;
+    let before = operator.ensure_streams().await.unwrap();
+    let mut connection = operator.connected();
+    server.stop();
+    server.wipe();
+    server.resume().await;
+    connection.wait_for(|c| c.up && c.generation > 1).await.unwrap();
+    assert_ne!(operator.ensure_streams().await.unwrap(), before);
+}
