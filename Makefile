@@ -1,0 +1,66 @@
+# Everything a person does here has a target; `make help` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# Sets the machine up, then shares one build between check, test and demo.
+export PORTCULLIS_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/portcullis
+TOOLS := $(PORTCULLIS_CACHE)/bin
+export PATH := $(HOME)/.cargo/bin:$(PATH)
+
+include $(wildcard make/*.mk)
+
+##@ Every day
+
+.PHONY: help
+help: ## This list
+	@awk 'BEGIN { FS = ":.*## " } \
+	  /^##@/ { printf "\n%s\n", substr($$0, 5) } \
+	  /^[a-zA-Z0-9_-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+
+.PHONY: check
+check: tools-check rules ## Unit and integration tests, no cluster (under two minutes when built)
+	cargo test --workspace --exclude portcullis-e2e
+	cd rules && cargo test
+
+.PHONY: test
+test: setup check cluster-up image-load ## Every test, on a real cluster too (needs root)
+	e2e/run
+
+.PHONY: demo
+demo: ## The whole story on a real two-node cluster (needs root; CLUSTER=current uses your kubeconfig)
+	@e2e/demo
+
+.PHONY: generate
+generate: ## Write what is generated from the types: CRD YAML, the chart's copy, docs/reference
+	cargo run -q -p portcullis-crds --bin crdgen -- .
+
+##@ Parts
+
+.PHONY: setup
+setup: ## Install what a fresh machine lacks (Debian packages; needs root)
+	@e2e/setup
+
+.PHONY: rules
+rules: ## Build the guest modules into rules/dist
+	@rules/build.sh
+
+.PHONY: build
+build: ## Build all binaries (development profile)
+	cargo build --workspace --bins
+
+.PHONY: tools-check
+tools-check: ## Fetch what `make check` runs as child processes: nats-server and an OCI registry
+	@e2e/cluster/build nats-server registry
+
+.PHONY: cluster-up
+cluster-up: ## Start the cluster (or verify that it runs)
+	@e2e/cluster/up
+
+.PHONY: cluster-down
+cluster-down: ## Stop the cluster and remove all it made
+	@e2e/cluster/down
+
+.PHONY: cluster-status
+cluster-status: ## Nodes, components, addresses
+	@e2e/cluster/status
