@@ -22,6 +22,8 @@ mod reference;
 mod registry;
 mod resolve;
 mod session;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod untrusted;
 
 pub use access::{AccessError, Outage};
