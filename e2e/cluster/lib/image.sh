@@ -45,18 +45,25 @@ import_image() {
 
 has_image() { [ -n "$(node_ctr "$1" images ls -q "name==$2" 2>/dev/null)" ]; }
 
-# The images that are made here: one program each, named after it. Composed once
+# The images that are made here: one program each, named after it (busybox
+# is Debian's static one: a shell for tests). Composed once
 # for each build of the programs.
-OWN_IMAGES=(pause coredns echo)
+OWN_IMAGES=(pause coredns echo busybox)
+
+own_images() { echo "$CACHE/images/$(cut -c1-16 "$BIN/.stamp")"; }
 
 import_own_images() {
 	local program name file dir
-	dir=$CACHE/images/$(cut -c1-16 "$BIN/.stamp")
+	dir=$(own_images)
 	mkdir -p "$dir"
 	for program in "${OWN_IMAGES[@]}"; do
 		name=docker.io/portcullis-e2e/$program:1
 		file=$dir/$program.tar
-		[ -s "$file" ] || compose_image "$name" "$BIN/$program" "$file"
+		[ -s "$file" ] || compose_image "$name" "$(own_program "$program")" "$file"
 		if ! has_image "${NODES[0]}" "$name" || ! has_image "${NODES[1]}" "$name"; then import_image "$file"; fi
 	done
+}
+
+own_program() {
+	if [ "$1" = busybox ]; then command -v busybox; else echo "$BIN/$1"; fi
 }

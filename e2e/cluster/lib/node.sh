@@ -141,6 +141,8 @@ write_node_configuration() {
 		evictionHard: {memory.available: 100Mi, nodefs.available: "0%", imagefs.available: "0%", nodefs.inodesFree: "0%"}
 		imageGCHighThresholdPercent: 100
 		imageGCLowThresholdPercent: 99
+		# An image may be both loaded and pulled; a loaded one needs no credentials then either.
+		imagePullCredentialsVerificationPolicy: NeverVerify
 		volumeStatsAggPeriod: -1s
 		registerWithTaints: []
 		nodeStatusReportFrequency: 1m
