@@ -25,6 +25,7 @@ jq -r '
     | ([.kind, (.group | split(".")[0] // ""), .version] | map(select(. != "")) | join("-") | ascii_downcase)
         + "\t" + $definition
 ' "$swagger" | while IFS="$(printf '\t')" read -r name definition; do
+    # shellcheck disable=SC2016 # $ref is a word of JSON schema
     printf '{"$ref": "definitions.json#/definitions/%s"}\n' "$definition" > "$new/$name.json"
 done
 rm -rf "$dir"
