@@ -52,15 +52,14 @@ take_lock() {
 	flock 9
 }
 
-# wait_for SECONDS WHAT COMMAND... : until the command succeeds.
+# wait_for SECONDS COMMAND... : until the command succeeds.
 wait_for() {
-	local limit=$(($(date +%s) + $1)) what=$2
-	shift 2
+	local limit=$(($(date +%s) + $1))
+	shift
 	until "$@" >/dev/null 2>&1; do
 		[ "$(date +%s)" -lt "$limit" ] || return 1
 		sleep 0.1
 	done
-	: "$what"
 }
 
 kubectl() { "$BIN/kubectl" --kubeconfig "$KUBECONFIG_ADMIN" "$@"; }

@@ -180,8 +180,16 @@ route_to_nodes() {
 }
 
 start_node() {
-	local node=$1 other routes=() init
-	node_init "$node" >/dev/null && return
+	local node=$1
+	node_init "$node" >/dev/null || power_on "$node"
+	# The node waits for its end of the cable.
+	ip link show "pc-$node" >/dev/null 2>&1 ||
+		ip link add "pc-$node" type veth peer name eth0 netns "$(node_init "$node")"
+	ip link set "pc-$node" master "$BRIDGE" up
+}
+
+power_on() {
+	local node=$1 other routes=()
 	stop_node "$node"
 	make_cgroup "$node"
 	write_node_configuration "$node"
@@ -193,10 +201,7 @@ start_node() {
 	start_marked "$node" "$STATE/$node/init.log" \
 		unshare --mount --uts --ipc --net --pid --fork --kill-child --mount-proc \
 		"$CLUSTER_DIR/lib/node-init" "$node" "${NODE_IP[$node]}/24" "$(node_disk "$node")" "$BIN" "${routes[@]}"
-	wait_for 10 "$node" node_init "$node" || die "$node did not start; see $STATE/$node/init.log"
-	init=$(node_init "$node")
-	ip link add "pc-$node" type veth peer name eth0 netns "$init"
-	ip link set "pc-$node" master "$BRIDGE" up
+	wait_for 10 node_init "$node" || die "$node did not start; see $STATE/$node/init.log"
 }
 
 # As when the power goes: nothing is told, the disk stays.
@@ -206,7 +211,7 @@ stop_node() {
 	kill_cgroup "$node"
 	# The kernel drops the pair with the namespace, a moment later.
 	ip link delete "pc-$node" 2>/dev/null || true
-	wait_for 10 "the cgroup of $node" node_cgroup_gone "$node" ||
+	wait_for 10 node_cgroup_gone "$node" ||
 		die "processes of $node do not end: $(find "$(cgroups_of "$node" | head -1)" -name cgroup.procs -exec cat {} +)"
 }
 

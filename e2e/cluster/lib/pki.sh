@@ -60,7 +60,8 @@ make_pki() {
 	fi
 	if [ ! -s "$PKI/service-accounts.pub" ]; then
 		openssl ecparam -name prime256v1 -genkey -noout -out "$PKI/service-accounts.key"
-		openssl ec -in "$PKI/service-accounts.key" -pubout -out "$PKI/service-accounts.pub" 2>/dev/null
+		openssl ec -in "$PKI/service-accounts.key" -pubout -out "$PKI/service-accounts.pub.new" 2>/dev/null
+		mv "$PKI/service-accounts.pub.new" "$PKI/service-accounts.pub"
 	fi
 	issue kube-apiserver /CN=kube-apiserver "IP:$HOST_IP,IP:127.0.0.1,IP:$KUBERNETES_IP,DNS:localhost,DNS:kubernetes,DNS:kubernetes.default,DNS:kubernetes.default.svc,DNS:kubernetes.default.svc.cluster.local"
 	issue kubelet-client /O=system:masters/CN=kube-apiserver-kubelet-client

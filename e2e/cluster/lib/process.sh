@@ -33,9 +33,9 @@ stop_marked() {
 	pids=$(pids_of "$1")
 	[ -n "$pids" ] || return 0
 	for pid in $pids; do kill -"$2" "$pid" 2>/dev/null || true; done
-	wait_for 10 "$1 to stop" is_stopped "$1" && return
+	wait_for 10 is_stopped "$1" && return
 	for pid in $(pids_of "$1"); do kill -KILL "$pid" 2>/dev/null || true; done
-	wait_for 10 "$1 to stop" is_stopped "$1" || die "$1 does not stop, not even by SIGKILL: $(pids_of "$1")"
+	wait_for 10 is_stopped "$1" || die "$1 does not stop, not even by SIGKILL: $(pids_of "$1")"
 }
 
 is_stopped() { ! is_running "$1"; }

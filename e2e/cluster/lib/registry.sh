@@ -66,7 +66,7 @@ start_registries() {
 			socat "TCP-LISTEN:$port,bind=127.0.0.1,reuseaddr,fork,backlog=128" "TCP:$HOST_IP:$port"
 	done
 	for name in "${REGISTRIES[@]}"; do
-		wait_for 15 "$name" registry_answers "$name" || die "$name does not answer; see $STATE/log/$name.log"
+		wait_for 15 registry_answers "$name" || die "$name does not answer; see $STATE/log/$name.log"
 	done
 }
 
