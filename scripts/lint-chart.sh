@@ -23,7 +23,7 @@ for values in "$chart"/ci/*-values.yaml; do
 done
 
 # A key that nobody knows is refused, at the top and below.
-for unknown in upstrem=x nodeAgent.upstrem=x nodeAgent.service.prot=80 nats.persistence.size_=1Gi; do
+for unknown in upstrem=x nodeAgent.upstrem=x nodeAgent.service.prot=80 nats.persistence.size=1Gi; do
     if "$helm" template portcullis "$chart" --values "$chart/ci/default-values.yaml" --set "$unknown" > "$rendered" 2>&1; then
         echo "lint-chart.sh: $chart accepts the unknown value $unknown" >&2
         exit 1
