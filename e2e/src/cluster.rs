@@ -1,0 +1,116 @@
+//! The cluster that `e2e/cluster/up` made and `e2e/install` put the chart on.
+
+use std::ffi::OsStr;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use kube::Client;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+
+/// Both nodes.
+pub const NODES: [&str; 2] = ["node-1", "node-2"];
+/// Where the chart is installed.
+pub const SYSTEM: &str = "portcullis-system";
+/// Where the agents listen on every node.
+pub const NODE_PORT: u16 = 30080;
+
+/// A connection to the cluster.
+#[derive(Clone)]
+pub struct Cluster {
+    /// The API.
+    pub client: Client,
+    kubeconfig: PathBuf,
+}
+
+impl Cluster {
+    /// Connects as the administrator.
+    pub async fn connect() -> Result<Self> {
+        // A second install in one process is no error here: every test connects.
+        if rustls::crypto::CryptoProvider::get_default().is_none() {
+            rustls::crypto::ring::default_provider().install_default().ok();
+        }
+        let state = std::env::var_os("PORTCULLIS_CLUSTER_DIR")
+            .map_or_else(|| PathBuf::from("/var/lib/portcullis-e2e"), PathBuf::from);
+        let kubeconfig = state.join("admin.kubeconfig");
+        let config = Kubeconfig::read_from(&kubeconfig)
+            .with_context(|| format!("{} cannot be read: run `make cluster-up`", kubeconfig.display()))?;
+        let config = kube::Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await?;
+        Ok(Self { client: Client::try_from(config)?, kubeconfig })
+    }
+
+    /// Runs kubectl as the administrator and returns what it printed.
+    pub fn kubectl<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Result<String> {
+        run(Command::new(tool("kubectl")).arg("--kubeconfig").arg(&self.kubeconfig).args(args))
+    }
+
+    /// Runs kubectl with this on its standard input.
+    pub fn kubectl_apply(&self, manifest: &str) -> Result<String> {
+        let file = std::env::temp_dir().join(format!("portcullis-e2e-{}.yaml", std::process::id()));
+        std::fs::write(&file, manifest)?;
+        let answer = self.kubectl([OsStr::new("apply"), OsStr::new("-f"), file.as_os_str()]);
+        std::fs::remove_file(&file)?;
+        answer
+    }
+
+    /// A namespace of the test's own, empty at the start.
+    pub async fn namespace(&self, name: &str) -> Result<String> {
+        let namespace = format!("e2e-{name}");
+        self.kubectl(["delete", "namespace", &namespace, "--ignore-not-found", "--wait=true", "--timeout=60s"])?;
+        self.kubectl(["create", "namespace", &namespace])?;
+        Ok(namespace)
+    }
+}
+
+/// Runs one of the commands in e2e/cluster.
+pub fn cluster_command<S: AsRef<OsStr>>(name: &str, args: impl IntoIterator<Item = S>) -> Result<String> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("cluster").join(name);
+    run(Command::new(path).args(args))
+}
+
+/// A program from the cache that `make tools` fills.
+pub fn tool(name: &str) -> PathBuf {
+    let cache = std::env::var_os("PORTCULLIS_CACHE").map(PathBuf::from).unwrap_or_else(|| {
+        let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+        std::env::var_os("XDG_CACHE_HOME").map_or_else(|| home.join(".cache"), PathBuf::from).join("portcullis")
+    });
+    cache.join("bin").join(name)
+}
+
+/// Runs a command; an exit code other than 0 is an error with everything it printed.
+pub fn run(command: &mut Command) -> Result<String> {
+    let output = command.output().with_context(|| format!("{command:?} cannot be run"))?;
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    if !output.status.success() {
+        bail!("{command:?}: {}\n{stdout}{}", output.status, String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(stdout)
+}
+
+/// Asks again until the answer is `Some`, at most for `limit`; then says what the last look found.
+pub async fn until<T, F>(what: &str, limit: Duration, mut look: impl FnMut() -> F) -> Result<T>
+where
+    F: Future<Output = Result<Look<T>>>,
+{
+    let deadline = Instant::now() + limit;
+    loop {
+        let found = match look().await {
+            Ok(Look::Done(value)) => return Ok(value),
+            Ok(Look::NotYet(found)) => found,
+            Err(error) => format!("{error:#}"),
+        };
+        if Instant::now() > deadline {
+            bail!("waited {} s for: {what}; the last look found: {found}", limit.as_secs());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// What one look found.
+pub enum Look<T> {
+    /// The condition holds.
+    Done(T),
+    /// It does not hold yet; this was found.
+    NotYet(String),
+}
