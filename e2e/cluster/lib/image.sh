@@ -32,15 +32,18 @@ node_ctr() {
 
 containerd_answers() { node_ctr "$1" version >/dev/null 2>&1; }
 
-# import_image FILE : into every node, at the same time.
+# import_image FILE : into every node, at the same time. Prints the images' names.
 import_image() {
-	local file=$1 node jobs=() job failed=0
+	local file=$1 node log jobs=() job failed=0
+	log=$(mktemp -d)
 	for node in "${NODES[@]}"; do
-		node_ctr "$node" images import "$file" >"$STATE/$node/import.log" 2>&1 &
+		node_ctr "$node" images import "$file" >"$log/$node" 2>&1 &
 		jobs+=("$!")
 	done
 	for job in "${jobs[@]}"; do wait "$job" || failed=1; done
-	[ "$failed" = 0 ] || die "cannot import $file: $(tail -qn 2 "$STATE"/node-*/import.log)"
+	[ "$failed" = 0 ] || die "cannot import $file: $(tail -qn 2 "$log"/*)"
+	sed -n 's/^unpacking \([^ ]*\) .*/\1/p' "$log/${NODES[0]}"
+	rm -r "$log"
 }
 
 has_image() { [ -n "$(node_ctr "$1" images ls -q "name==$2" 2>/dev/null)" ]; }
@@ -60,7 +63,7 @@ import_own_images() {
 		name=docker.io/portcullis-e2e/$program:1
 		file=$dir/$program.tar
 		[ -s "$file" ] || compose_image "$name" "$(own_program "$program")" "$file"
-		if ! has_image "${NODES[0]}" "$name" || ! has_image "${NODES[1]}" "$name"; then import_image "$file"; fi
+		if ! has_image "${NODES[0]}" "$name" || ! has_image "${NODES[1]}" "$name"; then import_image "$file" >/dev/null; fi
 	done
 }
 

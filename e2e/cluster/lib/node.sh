@@ -80,6 +80,7 @@ write_node_configuration() {
 	cat >"$disk/lib/containerd/config.toml" <<-TOML
 		version = 2
 		disabled_plugins = [
+		  "io.containerd.internal.v1.opt",
 		  "io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.btrfs",
 		  "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs",
 		]
@@ -160,6 +161,19 @@ write_node_configuration() {
 		# These are settings of the whole machine, not of a network namespace.
 		conntrack: {maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 0s}
 	YAML
+}
+
+# Settings of the whole machine that a kubelet changes; `down` puts them back.
+KERNEL_SETTINGS=(vm.overcommit_memory vm.panic_on_oom kernel.panic kernel.panic_on_oops kernel.keys.root_maxkeys kernel.keys.root_maxbytes)
+
+save_kernel_settings() {
+	[ -s "$STATE/sysctl" ] && return
+	sysctl "${KERNEL_SETTINGS[@]}" >"$STATE/sysctl.new"
+	mv "$STATE/sysctl.new" "$STATE/sysctl"
+}
+
+restore_kernel_settings() {
+	[ ! -s "$STATE/sysctl" ] || sysctl -q -p "$STATE/sysctl"
 }
 
 make_bridge() {
