@@ -50,7 +50,9 @@ portcullis:{{ .root.Release.Namespace }}:{{ .root.Release.Name }}:{{ .component 
 {{/* URL of the bus. */}}
 {{- define "portcullis.natsUrl" -}}
 {{- if .Values.nats.enabled -}}
-{{- if .Values.bus.url }}{{ fail "bus.url is set and nats.enabled is true: which one? For your own NATS set nats.enabled=false" }}{{ end -}}
+{{- if or .Values.bus.url .Values.bus.operatorSecret .Values.bus.agentSecret }}
+{{- fail "bus.* describes your own NATS, and nats.enabled is true: for your own set nats.enabled=false, for the bundled one leave bus.* empty" }}
+{{- end -}}
 nats://{{ .Release.Name }}-nats.{{ .Release.Namespace }}.svc:4222
 {{- else -}}
 {{ required "bus.url is required when nats.enabled is false: the URL of your NATS, as nats://host:4222" .Values.bus.url }}
