@@ -1,1 +1,48 @@
-//! The sandbox: wasmtime host, ABI and limits.
+//! The sandbox: runs rule modules on requests, each evaluation in a fresh instance with bounded fuel, memory and
+//! CPU time. No HTTP, no Kubernetes, no NATS.
+//!
+//! ```no_run
+//! use portcullis_engine::{Engine, EngineConfig, Limits, Verdict, abi1};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let engine = Engine::new(&EngineConfig::default())?;
+//! let rule = engine.compile(&std::fs::read("rule.wasm")?)?;
+//! rule.probe(&Limits::default())?;
+//!
+//! let mut request = Vec::new();
+//! abi1::encode(
+//!     &abi1::RequestView {
+//!         method: "GET",
+//!         uri: "/",
+//!         version: "HTTP/1.1",
+//!         source_ip: "203.0.113.42".parse()?,
+//!         headers: &[("user-agent", b"BadBot/1.0")],
+//!         body: None,
+//!     },
+//!     &mut request,
+//! );
+//! assert_eq!(rule.inspect(&request, &Limits::default())?.verdict, Verdict::Block);
+//! # Ok(())
+//! # }
+//! ```
+
+pub mod abi1;
+mod compile_error;
+mod cost;
+mod engine;
+mod inspect_error;
+mod instance;
+mod limits;
+mod module;
+mod settings;
+mod shape;
+mod ticker;
+mod verdict;
+
+pub use compile_error::{CompileError, Import};
+pub use engine::{Engine, EngineConfig, EngineError};
+pub use inspect_error::{Cause, InspectError, Overload, Step};
+pub use limits::Limits;
+pub use module::{Inspection, Module};
+pub use shape::ModuleInfo;
+pub use verdict::Verdict;

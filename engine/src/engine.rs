@@ -1,0 +1,106 @@
+//! The engine: one pool of instances for every rule of a process.
+
+use std::sync::Arc;
+
+use crate::compile_error::CompileError;
+use crate::module::Module;
+use crate::settings;
+use crate::shape;
+use crate::ticker::Ticker;
+
+/// One Wasm page.
+pub(crate) const PAGE: u64 = 64 << 10;
+
+/// Memories beyond this are no rule's, and pointers stay far from the sign bit.
+const MEMORY_CEILING: u64 = 1 << 30;
+
+/// How large an engine is.
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    /// Threads that call [`Module::inspect`] at the same time.
+    pub workers: usize,
+    /// Linear memory in bytes that the largest rule may have; whatever a rule's own limit says.
+    pub max_memory: u64,
+    /// Bytes of the largest module.
+    pub max_module_bytes: usize,
+}
+
+impl Default for EngineConfig {
+    /// As many workers as processors, memories up to 16 MiB (the most that a WasmRule can ask for), modules up to
+    /// 16 MiB.
+    fn default() -> Self {
+        Self {
+            workers: std::thread::available_parallelism().map_or(1, usize::from),
+            max_memory: 16 << 20,
+            max_module_bytes: 16 << 20,
+        }
+    }
+}
+
+/// Why an engine could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// No worker, or more than there is address space for.
+    #[error("an engine has between 1 and 4096 workers, found {0}; set one for each thread that inspects requests")]
+    Workers(usize),
+    /// The memory ceiling is no memory size.
+    #[error("the largest memory of a rule is between 64 KiB and 1 GiB, found {0} bytes")]
+    MaxMemory(u64),
+    /// The sandbox could not be set up on this machine.
+    #[error("the sandbox cannot be set up on this machine: {0}; check the limits on address space and mappings")]
+    Sandbox(String),
+    /// The thread that keeps deadlines could not be started.
+    #[error("the thread that keeps deadlines cannot be started: {0}")]
+    Ticker(#[from] std::io::Error),
+}
+
+/// Compiles modules and holds what their instances share. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine(Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) wasmtime: wasmtime::Engine,
+    pub(crate) ticker: Ticker,
+    pub(crate) max_memory: u64,
+    pub(crate) slots: u32,
+    max_module_bytes: usize,
+}
+
+impl Engine {
+    /// Reserves the address space of the pool (4 GiB for each of 4 x workers instances, none of it in use yet) and
+    /// starts the thread that keeps deadlines.
+    ///
+    /// # Errors
+    /// The configuration is out of range, or the machine refuses the address space.
+    pub fn new(config: &EngineConfig) -> Result<Self, EngineError> {
+        let slots = settings::slots(config.workers).ok_or(EngineError::Workers(config.workers))?;
+        let max_memory = Some(config.max_memory)
+            .filter(|bytes| (PAGE..=MEMORY_CEILING).contains(bytes))
+            .map(|bytes| bytes / PAGE * PAGE)
+            .ok_or(EngineError::MaxMemory(config.max_memory))?;
+        let pool_memory =
+            usize::try_from(max_memory).map_err(|_| EngineError::MaxMemory(config.max_memory))?;
+        let wasmtime = wasmtime::Engine::new(&settings::config(slots, pool_memory))
+            .map_err(|error| EngineError::Sandbox(format!("{error:#}")))?;
+        let ticker = Ticker::start(wasmtime.clone())?;
+        Ok(Self(Arc::new(Inner {
+            wasmtime,
+            ticker,
+            max_memory,
+            slots,
+            max_module_bytes: config.max_module_bytes,
+        })))
+    }
+
+    /// Checks a module and compiles it, on the calling thread. Takes milliseconds to seconds of CPU time: not for a
+    /// thread that serves requests.
+    ///
+    /// # Errors
+    /// The module is not a rule, or is larger or stranger than a rule may be. The message is one sentence for a user.
+    pub fn compile(&self, wasm: &[u8]) -> Result<Module, CompileError> {
+        let info = shape::check(wasm, self.0.max_module_bytes, self.0.max_memory)?;
+        let compiled = wasmtime::Module::from_binary(&self.0.wasmtime, wasm)
+            .map_err(|error| CompileError::Compile(format!("{error:#}")))?;
+        Module::link(Arc::clone(&self.0), &compiled, info)
+    }
+}

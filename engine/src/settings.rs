@@ -1,0 +1,89 @@
+//! How wasmtime is set up. The numbers were measured; design/engine.md has them.
+
+use std::num::NonZeroUsize;
+
+use wasmtime::{
+    Config, Enabled, InstanceAllocationStrategy, OperatorCost, OptLevel, PoolingAllocationConfig, Strategy,
+    WasmFeatures,
+};
+
+/// Stack of one evaluation. Runs on the caller's stack, so it must leave a thread of 2 MiB room enough.
+const MAX_WASM_STACK: usize = 256 << 10;
+
+/// Address space kept for one linear memory. Below 4 GiB the compiled code checks every access.
+const MEMORY_RESERVATION: u64 = 4 << 30;
+
+/// Unmapped bytes behind each linear memory.
+const MEMORY_GUARD: u64 = 64 << 10;
+
+/// Bytes of a linear memory that stay mapped between two evaluations and are cleared by hand.
+const MEMORY_KEPT: usize = 1 << 20;
+
+/// Largest table of a module, in elements.
+pub(crate) const TABLE_ELEMENTS: u32 = 10_000;
+
+/// Fuel of one `memory.grow` or `table.grow`: each leaves the sandbox, and a loop of them must not be cheap.
+const GROW_COST: u8 = 50;
+
+/// Address space that the pool may take: 47 bits are ours, and the process needs some for itself.
+const MAX_SLOTS: usize = 1 << 14;
+
+/// Instances that the pool holds: several for each thread, because a slot is cleared by the thread that used it.
+pub(crate) fn slots(workers: usize) -> Option<u32> {
+    let slots = workers.checked_mul(4)?;
+    (1..=MAX_SLOTS).contains(&slots).then(|| u32::try_from(slots).ok())?
+}
+
+/// The Wasm that a rule may use. Floats are deterministic (NaNs are canonical); SIMD is in, relaxed SIMD is not,
+/// because its results depend on the processor.
+pub(crate) const FEATURES: WasmFeatures =
+    WasmFeatures::WASM2.union(WasmFeatures::EXTENDED_CONST).difference(WasmFeatures::GC_TYPES);
+
+/// The configuration of an engine with `slots` instances of at most `max_memory` bytes.
+pub(crate) fn config(slots: u32, max_memory: usize) -> Config {
+    let mut config = Config::new();
+    config
+        .strategy(Strategy::Cranelift)
+        .cranelift_opt_level(OptLevel::Speed)
+        .cranelift_nan_canonicalization(true)
+        .wasm_features(WasmFeatures::all().difference(FEATURES), false)
+        .wasm_features(FEATURES, true)
+        .concurrency_support(false)
+        .max_wasm_stack(MAX_WASM_STACK)
+        .consume_fuel(true)
+        .operator_cost(operator_cost())
+        .epoch_interruption(true)
+        .memory_may_move(false)
+        .memory_reservation(MEMORY_RESERVATION)
+        .memory_guard_size(MEMORY_GUARD)
+        .memory_init_cow(false)
+        // What a trap costs, and what a loaded module holds, without anyone to read it.
+        .wasm_backtrace_max_frames(None::<NonZeroUsize>)
+        .generate_address_map(false)
+        .native_unwind_info(false)
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(slots, max_memory)));
+    config
+}
+
+fn pool(slots: u32, max_memory: usize) -> PoolingAllocationConfig {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_core_instances(slots)
+        .total_memories(slots)
+        .total_tables(slots)
+        .max_memories_per_module(1)
+        .max_tables_per_module(1)
+        .max_memory_size(max_memory)
+        .table_elements(TABLE_ELEMENTS as usize)
+        .max_unused_warm_slots(0)
+        .linear_memory_keep_resident(MEMORY_KEPT)
+        .table_keep_resident(TABLE_ELEMENTS as usize * size_of::<usize>())
+        .pagemap_scan(Enabled::Auto);
+    pool
+}
+
+fn operator_cost() -> OperatorCost {
+    let mut cost = OperatorCost::new();
+    cost.MemoryGrow = GROW_COST;
+    cost.TableGrow = GROW_COST;
+    cost
+}
