@@ -57,7 +57,14 @@ impl Cluster {
     /// A namespace of the test's own, empty at the start.
     pub async fn namespace(&self, name: &str) -> Result<String> {
         let namespace = format!("e2e-{name}");
-        self.kubectl(["delete", "namespace", &namespace, "--ignore-not-found", "--wait=true", "--timeout=60s"])?;
+        self.kubectl([
+            "delete",
+            "namespace",
+            &namespace,
+            "--ignore-not-found",
+            "--wait=true",
+            "--timeout=60s",
+        ])?;
         self.kubectl(["create", "namespace", &namespace])?;
         Ok(namespace)
     }
@@ -73,7 +80,9 @@ pub fn cluster_command<S: AsRef<OsStr>>(name: &str, args: impl IntoIterator<Item
 pub fn tool(name: &str) -> PathBuf {
     let cache = std::env::var_os("PORTCULLIS_CACHE").map(PathBuf::from).unwrap_or_else(|| {
         let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
-        std::env::var_os("XDG_CACHE_HOME").map_or_else(|| home.join(".cache"), PathBuf::from).join("portcullis")
+        std::env::var_os("XDG_CACHE_HOME")
+            .map_or_else(|| home.join(".cache"), PathBuf::from)
+            .join("portcullis")
     });
     cache.join("bin").join(name)
 }

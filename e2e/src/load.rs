@@ -159,7 +159,8 @@ async fn connection(
         turn += 1;
         let probe = &plan.probes[turn % plan.probes.len()];
         tally.sent += 1;
-        let answer = tokio::time::timeout(Duration::from_secs(10), exchange(&plan, &mut sender, &probe.agent)).await;
+        let answer =
+            tokio::time::timeout(Duration::from_secs(10), exchange(&plan, &mut sender, &probe.agent)).await;
         match answer {
             Ok(Ok((status, body))) => match attribute(&versions, probe, status, &body) {
                 Says::Any => tally.any += 1,
@@ -198,7 +199,8 @@ async fn exchange(
         *sender = Some(new);
     }
     let open = sender.as_mut().expect("set above");
-    let request = Request::get("/").header("host", "shop.example").header("user-agent", agent).body(Empty::new())?;
+    let request =
+        Request::get("/").header("host", "shop.example").header("user-agent", agent).body(Empty::new())?;
     let answer = open.send_request(request).await?;
     let close = answer.headers().get("connection").is_some_and(|v| v == "close");
     let status = answer.status().as_u16();

@@ -33,12 +33,15 @@ pub fn node_ip(node: &str) -> &'static str {
 
 /// One GET through the agent of a node.
 pub async fn get(node: &str, agent: &str) -> Result<Answer> {
-    tokio::time::timeout(Duration::from_secs(10), get_untimed(node, agent)).await.context("no answer for 10 s")?
+    tokio::time::timeout(Duration::from_secs(10), get_untimed(node, agent))
+        .await
+        .context("no answer for 10 s")?
 }
 
 async fn get_untimed(node: &str, agent: &str) -> Result<Answer> {
     let mut stream = TcpStream::connect((node_ip(node), NODE_PORT)).await?;
-    let request = format!("GET / HTTP/1.1\r\nHost: shop.example\r\nUser-Agent: {agent}\r\nConnection: close\r\n\r\n");
+    let request =
+        format!("GET / HTTP/1.1\r\nHost: shop.example\r\nUser-Agent: {agent}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).await?;

@@ -30,7 +30,11 @@ pub fn push(file: &std::path::Path, repository: &str) -> Result<String> {
 
 /// Pushes to one of the two registries.
 pub fn push_to(host: &str, in_cluster: &str, file: &std::path::Path, repository: &str) -> Result<String> {
-    run(Command::new(portcullis()).arg("push").arg("--plain-http").arg(file).arg(format!("{host}/{repository}")))?;
+    run(Command::new(portcullis())
+        .arg("push")
+        .arg("--plain-http")
+        .arg(file)
+        .arg(format!("{host}/{repository}")))?;
     Ok(format!("{in_cluster}/{repository}"))
 }
 
