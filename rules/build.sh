@@ -102,6 +102,13 @@ cargo_build() { # SUBCOMMAND ARGUMENT...
     fail "cargo $1 failed; its last words are above" "all of it is in rules/target/build.log"
 }
 
+# All that decides what is in dist, and what is: cargo alone would compile the second version on each run, as both
+# have one file name.
+state() {
+  "${RUSTC:-rustc}" --version
+  find . -name target -prune -o -type f ! -name '*.md' -print0 | sort -z | xargs -0 sha256sum
+}
+
 mkdir -p dist target
 exec 9>target/build.lock
 flock -n 9 || {
@@ -111,6 +118,10 @@ flock -n 9 || {
 : >target/build.log
 
 active_toolchain || debian_toolchain
+if [[ -f target/state && $(state) == "$(<target/state)" ]]; then
+  say "rules/dist is up to date"
+  exit 0
+fi
 say "building with $("${RUSTC:-rustc}" --version)"
 
 cargo_build wasm "${FLAGS[@]}" -p bad-bot-blocker -p version-probe
@@ -129,4 +140,5 @@ keep bad_bot_blocker.wasm secbeat-bad-bot.wasm
 
 TARGET_DIR=${TARGET_DIR%/secbeat}
 cargo_build run -p fixtures -- dist
+state >target/state
 say "$(find dist -name '*.wasm' | wc -l) modules in rules/dist"
