@@ -4,6 +4,7 @@
 
 pub mod bus;
 pub mod condition;
+pub mod generated;
 pub mod quantity;
 pub mod revision;
 pub mod rule_key;
