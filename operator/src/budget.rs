@@ -1,0 +1,73 @@
+//! How many status patches the API server gets: a lost bus or a new operator must not become ten thousand at once.
+
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+/// Ten a second.
+const EVERY: Duration = Duration::from_millis(100);
+/// After a quiet time this many go through at once.
+const BURST: u32 = 10;
+
+/// Shared by all patches, first come first served.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    next: Mutex<Instant>,
+}
+
+// === impl Budget ===
+
+impl Budget {
+    /// A budget with its burst unused.
+    pub(crate) fn new() -> Self {
+        Self { next: Mutex::new(Instant::now()) }
+    }
+
+    /// Waits until one more patch is within the budget.
+    pub(crate) async fn spend(&self) {
+        let mut next = self.next.lock().await;
+        let (at, following) = slot(*next, Instant::now());
+        *next = following;
+        drop(next);
+        tokio::time::sleep_until(at).await;
+    }
+}
+
+/// When this one may go, and what the following one counts from. `next` runs ahead of the clock by the burst.
+fn slot(next: Instant, now: Instant) -> (Instant, Instant) {
+    let next = next.max(now);
+    let at = next.checked_sub(EVERY * (BURST - 1)).unwrap_or(now).max(now);
+    (at, next + EVERY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_a_burst_patches_go_ten_a_second() {
+        let start = Instant::now();
+        let mut next = start;
+        let mut last = start;
+        for _ in 0..110 {
+            (last, next) = slot(next, start);
+        }
+        let took = last - start;
+        assert_eq!(took, Duration::from_secs(10));
+    }
+
+    #[test]
+    fn a_quiet_time_fills_the_burst_and_no_more() {
+        let start = Instant::now();
+        let later = start + Duration::from_secs(3600);
+        let mut next = start;
+        let mut immediate = 0;
+        for _ in 0..30 {
+            let (at, following) = slot(next, later);
+            next = following;
+            immediate += u32::from(at == later);
+        }
+        assert_eq!(immediate, BURST);
+    }
+}

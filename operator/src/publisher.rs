@@ -1,0 +1,327 @@
+//! The one writer of desired state: holds the term, knows what is on the bus, and writes one thing at a time,
+//! so that a checkpoint never speaks of a set that a write is about to change.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use portcullis_bus::{
+    Bus, BusError, ConnectError, ConnectOptions, PublishError, ReadError, StreamError, Term, TermError,
+};
+use portcullis_crds::bus::{Checkpoint, Desired, DesiredRule, Envelope, SCHEMA};
+use portcullis_crds::{ModuleDigest, Revision, RuleKey};
+use thiserror::Error;
+use tokio::sync::Notify;
+
+use crate::board::{Board, Entry, Orphan};
+use crate::lease::Validity;
+
+/// Why nothing was written.
+#[derive(Debug, Error)]
+pub(crate) enum WriteError {
+    /// No connection, or no term yet; nodes go on with what they have.
+    #[error("the bus cannot be reached: {0}")]
+    Unavailable(String),
+    /// Another operator leads. This one must stop.
+    #[error(transparent)]
+    Deposed(PublishError),
+    /// The lease ran out. This one must stop.
+    #[error("the lease of this operator is no longer valid")]
+    LeaseOver,
+}
+
+/// Why the bus could not be taken over.
+#[derive(Debug, Error)]
+pub(crate) enum TakeOverError {
+    /// No connection.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The streams are not as they have to be.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+    /// No epoch.
+    #[error(transparent)]
+    Term(#[from] TermError),
+    /// No complete read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The lease ran out.
+    #[error("the lease of this operator is no longer valid")]
+    LeaseOver,
+}
+
+impl TakeOverError {
+    /// Whether trying again can help without anybody changing anything.
+    pub(crate) fn is_retryable(&self) -> bool {
+        match self {
+            Self::Stream(StreamError::ServerTooOld(_) | StreamError::OtherCluster { .. })
+            | Self::LeaseOver => false,
+            Self::Connect(_) | Self::Stream(_) | Self::Term(_) | Self::Read(_) => true,
+        }
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Publisher {
+    options: ConnectOptions,
+    holder: String,
+    validity: Validity,
+    /// Locked during every write.
+    session: tokio::sync::Mutex<Session>,
+    /// What is on the bus; `None` before the first take-over. Never locked across an await.
+    board: Mutex<Option<Board>>,
+    /// The board must be read again: a write may or may not have happened, or the stream was replaced.
+    stale: AtomicBool,
+    /// Something was written.
+    changed: Notify,
+    /// The board must be read again, now.
+    wanted: Notify,
+    /// Another operator leads.
+    deposed: Notify,
+}
+
+#[derive(Default)]
+struct Session {
+    bus: Option<Bus>,
+    term: Option<Term>,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("term", &self.term).finish_non_exhaustive()
+    }
+}
+
+// === impl Publisher ===
+
+impl Publisher {
+    /// Connects to nothing yet.
+    pub(crate) fn new(options: ConnectOptions, holder: &str, validity: Validity) -> Self {
+        Self {
+            options,
+            holder: holder.to_owned(),
+            validity,
+            session: tokio::sync::Mutex::default(),
+            board: Mutex::default(),
+            stale: AtomicBool::new(true),
+            changed: Notify::new(),
+            wanted: Notify::new(),
+            deposed: Notify::new(),
+        }
+    }
+
+    /// Connects if needed, corrects the streams, takes an epoch if there is none for this stream, and reads
+    /// everything. Afterwards writes are possible.
+    pub(crate) async fn take_over(&self) -> Result<Bus, TakeOverError> {
+        let mut session = self.session.lock().await;
+        let bus = match &session.bus {
+            Some(bus) => bus.clone(),
+            None => session.bus.insert(portcullis_bus::connect(&self.options).await?).clone(),
+        };
+        let stream = bus.ensure_streams().await?;
+        if !self.validity.holds() {
+            return Err(TakeOverError::LeaseOver);
+        }
+        let same_stream = self.board().as_ref().is_some_and(|board| *board.stream() == stream);
+        let term = match session.term {
+            Some(term) if same_stream => term,
+            _ => bus.take_term(&self.holder).await?,
+        };
+        session.term = Some(term);
+        let snapshot = bus.read_all().await?;
+        if snapshot.stream != stream {
+            return Err(ReadError::Replaced.into());
+        }
+        let board = Board::adopt(bus.cluster(), &snapshot);
+        tracing::info!(epoch = term.epoch, stream = %stream, sequence = board.last_sequence(), "bus taken over");
+        *self.board() = Some(board);
+        self.stale.store(false, Ordering::Release);
+        Ok(bus)
+    }
+
+    /// Makes sure that the stream is still the one that the board is about.
+    pub(crate) async fn confirm_stream(&self) -> Result<(), WriteError> {
+        let session = self.session.lock().await;
+        let (bus, _) = self.open(&session)?;
+        self.same_stream(&bus).await.map(|_| ()).map_err(|e| WriteError::Unavailable(e.to_string()))
+    }
+
+    /// Looks at what is on the bus; `None` while that is not known.
+    pub(crate) fn view<T>(&self, look: impl FnOnce(&mut Board) -> T) -> Option<T> {
+        if self.stale.load(Ordering::Acquire) {
+            return None;
+        }
+        self.board().as_mut().map(look)
+    }
+
+    /// Puts a rule on the bus: its module, then the message that names it.
+    pub(crate) async fn put(
+        &self,
+        uid: &str,
+        generation: i64,
+        rule: DesiredRule,
+        wasm: &Bytes,
+    ) -> Result<Entry, WriteError> {
+        let session = self.session.lock().await;
+        let (bus, term) = self.open(&session)?;
+        bus.publish_module(&rule.module.digest, wasm).await.map_err(|e| self.failed(e))?;
+        let revision = Revision::of(&rule);
+        let envelope = Envelope {
+            schema: SCHEMA,
+            cluster: bus.cluster().to_owned(),
+            uid: uid.to_owned(),
+            generation,
+            revision: revision.clone(),
+            epoch: term.epoch,
+            requires: vec![format!("abi/{}", rule.abi)],
+            expires: None,
+            payload: Desired::Rule(rule.clone()),
+        };
+        self.check_lease()?;
+        let sequence = self.outcome(&bus, bus.publish_rule(&term, &envelope).await).await?;
+        let entry = Entry { uid: uid.to_owned(), generation, revision, sequence, rule };
+        if let Some(board) = self.board().as_mut() {
+            board.put(entry.clone());
+        }
+        self.changed.notify_one();
+        Ok(entry)
+    }
+
+    /// Puts a module on the bus again for a rule that is there already.
+    pub(crate) async fn put_module(&self, rule: &DesiredRule, wasm: &Bytes) -> Result<(), WriteError> {
+        let session = self.session.lock().await;
+        let (bus, _) = self.open(&session)?;
+        bus.publish_module(&rule.module.digest, wasm).await.map_err(|e| self.failed(e))
+    }
+
+    /// The module from the bus, if what the bus has for this very object is made of it.
+    pub(crate) async fn fetch_module(
+        &self,
+        key: &RuleKey,
+        uid: &str,
+        digest: &ModuleDigest,
+    ) -> Option<Bytes> {
+        let module = self.view(|board| {
+            let entry =
+                board.get(key).filter(|entry| entry.uid == uid && entry.rule.module.digest == *digest);
+            entry.map(|entry| entry.rule.module.clone())
+        })??;
+        let (bus, _) = self.open(&*self.session.lock().await).ok()?;
+        match bus.fetch_module(&module).await {
+            Ok(wasm) => Some(wasm),
+            Err(error) => {
+                tracing::info!(rule = %key, %error, "the module is not on the bus and is pulled again");
+                None
+            }
+        }
+    }
+
+    /// Puts a tombstone on the bus. False if there was nothing to bury.
+    pub(crate) async fn bury(&self, orphan: &Orphan) -> Result<bool, WriteError> {
+        let session = self.session.lock().await;
+        let (bus, term) = self.open(&session)?;
+        let envelope = self.board().as_ref().and_then(|b| b.tombstone(orphan, bus.cluster(), term.epoch));
+        let Some(envelope) = envelope else { return Ok(false) };
+        self.check_lease()?;
+        let sequence = self.outcome(&bus, bus.publish_rule(&term, &envelope).await).await?;
+        if let Some(board) = self.board().as_mut() {
+            board.remove(&orphan.key, sequence);
+        }
+        self.changed.notify_one();
+        Ok(true)
+    }
+
+    /// Tells the agents what the whole set is.
+    pub(crate) async fn checkpoint(&self) -> Result<Checkpoint, WriteError> {
+        let session = self.session.lock().await;
+        let (bus, term) = self.open(&session)?;
+        let checkpoint = self.board().as_mut().map(|board| board.checkpoint(bus.cluster(), term.epoch));
+        let checkpoint = checkpoint.ok_or_else(|| WriteError::Unavailable("not taken over yet".into()))?;
+        self.check_lease()?;
+        self.outcome(&bus, bus.publish_checkpoint(&term, &checkpoint).await).await?;
+        Ok(checkpoint)
+    }
+
+    /// Returns when something was written since the last call.
+    pub(crate) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// Returns when [`Self::take_over`] is needed.
+    pub(crate) async fn wanted(&self) {
+        self.wanted.notified().await;
+    }
+
+    /// Returns when another operator leads.
+    pub(crate) async fn deposed(&self) {
+        self.deposed.notified().await;
+    }
+
+    fn board(&self) -> MutexGuard<'_, Option<Board>> {
+        self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read_again(&self) {
+        self.stale.store(true, Ordering::Release);
+        self.wanted.notify_one();
+    }
+
+    /// On "no", the board is no longer used.
+    async fn same_stream(&self, bus: &Bus) -> Result<bool, BusError> {
+        let found = bus.stream_id().await;
+        let known = self.board().as_ref().map(|board| board.stream().clone());
+        match found {
+            Ok(found) if Some(&found) == known.as_ref() => Ok(true),
+            Ok(_) | Err(BusError::Unexpected(_)) => {
+                self.read_again();
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn check_lease(&self) -> Result<(), WriteError> {
+        if self.validity.holds() { Ok(()) } else { Err(WriteError::LeaseOver) }
+    }
+
+    fn open(&self, session: &Session) -> Result<(Bus, Term), WriteError> {
+        self.check_lease()?;
+        let unavailable = |why: &str| WriteError::Unavailable(why.to_owned());
+        let (Some(bus), Some(term)) = (&session.bus, session.term) else {
+            return Err(unavailable("not taken over yet"));
+        };
+        if !bus.connected().borrow().up {
+            return Err(unavailable("not connected"));
+        }
+        if self.stale.load(Ordering::Acquire) {
+            return Err(unavailable("what is on it is being read"));
+        }
+        Ok((bus.clone(), term))
+    }
+
+    /// A deposed leader must stop, unless the stream itself was replaced: then there is a new term to take.
+    async fn outcome<T>(&self, bus: &Bus, written: Result<T, PublishError>) -> Result<T, WriteError> {
+        match written {
+            Err(deposed @ PublishError::Deposed { .. }) => match self.same_stream(bus).await {
+                Ok(false) => Err(WriteError::Unavailable("the stream was replaced".into())),
+                Ok(true) | Err(_) => {
+                    self.deposed.notify_one();
+                    Err(WriteError::Deposed(deposed))
+                }
+            },
+            other => other.map_err(|e| self.failed(e)),
+        }
+    }
+
+    /// Whether the write happened is not known: what is on the bus must be read before the next one.
+    fn failed(&self, error: PublishError) -> WriteError {
+        self.read_again();
+        match error {
+            PublishError::Bus(BusError::Unreachable(why) | BusError::Unexpected(why)) => {
+                WriteError::Unavailable(why)
+            }
+            deposed @ PublishError::Deposed { .. } => WriteError::Deposed(deposed),
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! One rule, step by step. Each step is a file with an error of its own; the type that a step returns is what
+//! the next one needs, so no step can be left out:
+//! `Accepted` -> `Resolved` -> `Verified` -> `Validated` -> `Published`.
+
+pub(crate) mod accept;
+pub(crate) mod aggregate;
+pub(crate) mod dereference;
+pub(crate) mod publish;
+pub(crate) mod status;
+pub(crate) mod update_status;
+pub(crate) mod validate;
+pub(crate) mod verify;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+use kube::runtime::controller::Action;
+use kube::runtime::events::Reporter;
+use portcullis_artifact::Registry;
+use portcullis_crds::bus::SetHash;
+use portcullis_crds::condition::{ConditionType, Reason};
+use portcullis_crds::status::ResolvedModule;
+use portcullis_crds::{Revision, RuleKey, WasmRule, WasmRuleStatus};
+use thiserror::Error;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use crate::backoff;
+use crate::budget::Budget;
+use crate::config::PullSecretNamespaces;
+use crate::fleet::{Agents, Fleet};
+use crate::lease::Validity;
+use crate::metrics::Metrics;
+use crate::module_cache::ModuleCache;
+use crate::progress::{Outcome, Rules, Work};
+use crate::publisher::{Publisher, WriteError};
+use aggregate::{Before, Rollout, Target};
+use publish::{PublishFailure, Published};
+use update_status::UpdateError;
+use validate::Validator;
+
+/// What all reconciliations share.
+pub(crate) struct Context {
+    pub(crate) client: kube::Client,
+    pub(crate) registry: Registry,
+    /// Registries are asked about this many rules at once.
+    pub(crate) registry_permits: Semaphore,
+    pub(crate) validator: Validator,
+    pub(crate) modules: ModuleCache,
+    pub(crate) publisher: Publisher,
+    pub(crate) agents: Agents,
+    pub(crate) rules: Rules,
+    pub(crate) budget: Budget,
+    pub(crate) validity: Validity,
+    pub(crate) reporter: Reporter,
+    pub(crate) metrics: Metrics,
+    pub(crate) settings: Settings,
+}
+
+/// What an administrator set.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) pull_secret_namespaces: PullSecretNamespaces,
+    pub(crate) max_module_bytes: u64,
+}
+
+/// Where and why a rule stopped on its way to the bus.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Halt {
+    /// The condition that is False because of it.
+    pub(crate) condition: ConditionType,
+    pub(crate) reason: Reason,
+    /// Expected, found, what to do.
+    pub(crate) message: String,
+    pub(crate) retry: Retry,
+    /// What the reference led to, if it came as far as that.
+    pub(crate) resolved: Option<ResolvedModule>,
+}
+
+/// When the same is tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Retry {
+    /// When the spec changes: nothing else helps.
+    OnChange,
+    /// Every minute: somebody has to correct something of which no watch tells us.
+    Slowly,
+    /// With growing waits: it will pass.
+    Soon,
+}
+
+/// Why a reconciliation did not come to its end.
+#[derive(Debug, Error)]
+pub(crate) enum ReconcileError {
+    /// This operator must stop. Nothing more is said about the rule.
+    #[error(transparent)]
+    MustStop(WriteError),
+    /// The status could not be written.
+    #[error(transparent)]
+    Update(#[from] UpdateError),
+}
+
+/// What came of the steps up to publish.
+enum Advance {
+    Outcome(Outcome),
+    /// A polled tag has not moved, or could not be looked at.
+    Unmoved {
+        failure: Option<String>,
+    },
+    MustStop(WriteError),
+}
+
+// === impl Halt ===
+
+impl Halt {
+    pub(crate) fn new(condition: ConditionType, reason: Reason, message: String, retry: Retry) -> Self {
+        Self { condition, reason, message, retry, resolved: None }
+    }
+}
+
+/// One rule: whatever is left to do up to the bus, then what the nodes say of it, then its status.
+pub(crate) async fn reconcile(rule: Arc<WasmRule>, ctx: Arc<Context>) -> Result<Action, ReconcileError> {
+    let (key, uid, generation) = identity(&rule);
+    let on_the_bus =
+        |published: &Published| publish::is_on_the_bus(&ctx.publisher, &uid, generation, &published.rule);
+    if let Work::Advance { poll } = ctx.rules.work(&key, &uid, generation, on_the_bus, Instant::now()) {
+        let every =
+            rule.spec.source.oci.as_ref().and_then(|oci| oci.poll_interval).map(portcullis_crds::Span::get);
+        match advance(&rule, poll, &ctx).await {
+            Advance::Outcome(outcome) => {
+                ctx.metrics.reconciled(&outcome);
+                ctx.rules.record(&key, &uid, generation, outcome, every, Instant::now());
+            }
+            Advance::Unmoved { failure } => ctx.rules.polled(&key, failure, every, Instant::now()),
+            Advance::MustStop(error) => return Err(ReconcileError::MustStop(error)),
+        }
+    }
+    let now = Instant::now();
+    let fleet = ctx.agents.view(now);
+    if let Some((status, _)) = observe(&rule, fleet.as_ref(), now, &ctx) {
+        update_status::update_status(&rule, &status, &ctx).await?;
+    }
+    let due = ctx.rules.get(&key, &uid, generation).and_then(|progress| progress.due_at());
+    Ok(due.map_or_else(Action::await_change, |at| {
+        Action::requeue(at.saturating_duration_since(Instant::now()))
+    }))
+}
+
+/// When a reconciliation that failed is tried again.
+pub(crate) fn after_error(_rule: Arc<WasmRule>, error: &ReconcileError, _ctx: Arc<Context>) -> Action {
+    match error {
+        ReconcileError::Update(UpdateError::Conflict) => {
+            Action::requeue(backoff::spread(Duration::from_secs(1)))
+        }
+        ReconcileError::Update(UpdateError::Api(_)) => {
+            Action::requeue(backoff::spread(Duration::from_secs(10)))
+        }
+        ReconcileError::MustStop(_) | ReconcileError::Update(UpdateError::Gone | UpdateError::LeaseOver) => {
+            Action::await_change()
+        }
+    }
+}
+
+/// The steps up to publish.
+async fn advance(rule: &WasmRule, poll: bool, ctx: &Context) -> Advance {
+    let accepted = match accept::accept(rule) {
+        Ok(accepted) => accepted,
+        Err(error) => return Advance::Outcome(Outcome::Halted(error.into())),
+    };
+    let before =
+        ctx.rules.get(&accepted.key, &accepted.uid, accepted.generation).map(|progress| progress.outcome);
+    let remembered = before.as_ref().and_then(Outcome::resolved).cloned();
+    let known = remembered.or_else(|| dereference::frozen(&accepted, rule.status.as_ref()));
+    let resolved = match dereference::dereference(accepted, known.clone(), poll, ctx).await {
+        Ok(resolved) => resolved,
+        // A rule that runs goes on with the digest that it has: the next look may succeed.
+        Err(error) if poll && known.is_some() => {
+            return Advance::Unmoved { failure: Some(error.to_string()) };
+        }
+        Err(error) => return Advance::Outcome(Outcome::Halted(error.into())),
+    };
+    if poll
+        && known
+            .as_ref()
+            .is_some_and(|known| known.manifest_digest == resolved.manifest.manifest_digest.to_string())
+    {
+        return Advance::Unmoved { failure: None };
+    }
+    let missed = matches!(before, Some(Outcome::Published(_)));
+    if !missed && let Some(published) = publish::adopted(&resolved, &ctx.publisher) {
+        return Advance::Outcome(Outcome::Published(published));
+    }
+    let verified = match verify::verify(resolved, ctx).await {
+        Ok(verified) => verified,
+        Err(error) => {
+            let halt = Halt { resolved: known, ..error.into() };
+            if poll && halt.resolved.is_some() && halt.retry == Retry::Soon {
+                return Advance::Unmoved { failure: Some(halt.message) };
+            }
+            return Advance::Outcome(Outcome::Halted(halt));
+        }
+    };
+    let found = verified.resolved.clone();
+    let halted =
+        |halt: Halt| Advance::Outcome(Outcome::Halted(Halt { resolved: Some(found.clone()), ..halt }));
+    let validated = match validate::validate(verified, &ctx.validator).await {
+        Ok(validated) => validated,
+        Err(error) => return halted(error.into()),
+    };
+    let found = validated.resolved.clone();
+    match publish::publish(validated, &ctx.publisher).await {
+        Ok(published) => Advance::Outcome(Outcome::Published(published)),
+        Err(PublishFailure::Later(halt)) => {
+            Advance::Outcome(Outcome::Halted(Halt { resolved: Some(found), ..halt }))
+        }
+        Err(PublishFailure::MustStop(error)) => Advance::MustStop(error),
+    }
+}
+
+/// What the status of a rule should say now, and when that changes by the mere passing of time. `None` while
+/// there is nothing new to say: the steps have not run yet, or neither bus nor agents can be heard.
+pub(crate) fn observe(
+    rule: &WasmRule,
+    fleet: Option<&Fleet>,
+    now: Instant,
+    ctx: &Context,
+) -> Option<(WasmRuleStatus, Option<Instant>)> {
+    let (key, uid, generation) = identity(rule);
+    let progress = ctx.rules.get(&key, &uid, generation)?;
+    let previous = rule.status.clone().unwrap_or_default();
+    let on_the_bus = ctx.publisher.view(|board| {
+        let entry = board.get(&key).filter(|entry| entry.uid == uid)?;
+        let (revision, sequence) = (entry.revision.clone(), entry.sequence);
+        let (stream, head) = (board.stream().to_string(), board.last_sequence());
+        Some(OnTheBus { revision, sequence, stream, head, set: board.set_hash() })
+    });
+    let rollout = match (&on_the_bus, fleet) {
+        (Some(Some(found)), Some(fleet)) => {
+            let before = Before { ready: was_ready(&previous, &found.revision), waiting: progress.waiting };
+            Some(aggregate::aggregate(&found.target(&key), fleet, &before, now))
+        }
+        _ => None,
+    };
+    let said = previous.observed_generation == generation
+        && matches!(&progress.outcome, Outcome::Published(published)
+            if previous.candidate_revision.as_deref() == Some(Revision::of(&published.rule).as_str()));
+    if rollout.is_none() && said {
+        return None;
+    }
+    let enforced = match (&on_the_bus, &progress.outcome) {
+        (Some(found), _) => found.as_ref().map(|found| found.revision.clone()),
+        (None, Outcome::Published(published)) => Some(Revision::of(&published.rule)),
+        (None, Outcome::Halted(_)) => previous.candidate_revision.clone().map(Revision::from),
+    };
+    let facts = status::Facts {
+        generation,
+        mode: rule.spec.mode,
+        outcome: &progress.outcome,
+        poll_failure: progress.poll_failure.as_deref(),
+        enforced: enforced.as_ref(),
+        rollout: rollout.as_ref(),
+    };
+    let status = status::status(&facts, &previous, Timestamp::now());
+    let look_again = rollout.as_ref().and_then(|rollout| rollout.look_again);
+    if let Some(Rollout { waiting, .. }) = rollout {
+        ctx.rules.set_waiting(&key, waiting);
+    }
+    Some((status, look_again))
+}
+
+/// What the bus has for a rule.
+struct OnTheBus {
+    revision: Revision,
+    sequence: u64,
+    stream: String,
+    head: u64,
+    set: SetHash,
+}
+
+impl OnTheBus {
+    fn target<'a>(&'a self, key: &'a RuleKey) -> Target<'a> {
+        let Self { revision, sequence, stream, head, set } = self;
+        Target { key, revision, sequence: *sequence, stream, head: *head, set }
+    }
+}
+
+/// The grace of joining nodes is for a rule that has been everywhere.
+fn was_ready(status: &WasmRuleStatus, revision: &Revision) -> bool {
+    let ready =
+        status.conditions.iter().any(|c| c.type_ == ConditionType::Ready.as_str() && c.status == "True");
+    ready && status.stable_revision.as_deref() == Some(revision.as_str())
+}
+
+/// Key, uid and generation.
+pub(crate) fn identity(rule: &WasmRule) -> (RuleKey, String, i64) {
+    let key = RuleKey { namespace: rule.namespace(), name: rule.name_any() };
+    (key, rule.uid().unwrap_or_default(), rule.metadata.generation.unwrap_or_default())
+}
+
+/// The condition and reason for what a registry did.
+fn registry_reason(reason: portcullis_artifact::Reason) -> (ConditionType, Reason) {
+    use portcullis_artifact::Reason as Found;
+    let (condition, reason) = match reason {
+        // An answer that makes no sense is a fault of the registry, which may pass.
+        Found::RegistryUnreachable | Found::UnexpectedAnswer => {
+            (ConditionType::Resolved, Reason::RegistryUnreachable)
+        }
+        Found::Unauthorized => (ConditionType::Resolved, Reason::Unauthorized),
+        Found::NotFound => (ConditionType::Resolved, Reason::NotFound),
+        Found::TooLarge => (ConditionType::Resolved, Reason::TooLarge),
+        Found::UnsupportedArtifact => (ConditionType::Resolved, Reason::UnsupportedArtifact),
+        Found::DigestMismatch => (ConditionType::Verified, Reason::DigestMismatch),
+        Found::NotWasm => (ConditionType::Programmed, Reason::NotWasm),
+        Found::InvalidRequest => (ConditionType::Accepted, Reason::Invalid),
+    };
+    (condition, reason)
+}

@@ -1,0 +1,399 @@
+//! What a rule's status says. No I/O.
+
+use jiff::Timestamp;
+use portcullis_crds::condition::{self, ConditionStatus, ConditionType, Finding, Reason};
+use portcullis_crds::status::{NodeCounts, ResolvedModule};
+use portcullis_crds::wasm_rule::Mode;
+use portcullis_crds::{Revision, WasmRuleStatus};
+
+use super::aggregate::{Rollout, Verdict};
+use super::{Halt, Retry};
+use crate::progress::Outcome;
+
+/// Names listed in a message.
+const NAMES_MAX: usize = 5;
+
+/// All that a status is made of.
+#[derive(Debug)]
+pub(crate) struct Facts<'a> {
+    pub(crate) generation: i64,
+    pub(crate) mode: Mode,
+    /// How far this generation has come.
+    pub(crate) outcome: &'a Outcome,
+    /// Why the last look at a polled tag failed.
+    pub(crate) poll_failure: Option<&'a str>,
+    /// What the bus has for this object, whichever generation it is from.
+    pub(crate) enforced: Option<&'a Revision>,
+    /// What the agents say of it; `None` while they cannot be heard.
+    pub(crate) rollout: Option<&'a Rollout>,
+}
+
+/// The status after `previous`.
+pub(crate) fn status(facts: &Facts<'_>, previous: &WasmRuleStatus, now: Timestamp) -> WasmRuleStatus {
+    let ready = |rollout: &Rollout| matches!(rollout.verdict, Verdict::Active { .. });
+    let stable_now = facts.enforced.filter(|_| facts.rollout.is_some_and(ready)).map(Revision::to_string);
+    WasmRuleStatus {
+        observed_generation: facts.generation,
+        resolved: facts.outcome.resolved().or(previous.resolved.as_ref()).cloned(),
+        stable_revision: stable_now.or_else(|| previous.stable_revision.clone()),
+        candidate_revision: facts
+            .enforced
+            .map(Revision::to_string)
+            .or_else(|| previous.candidate_revision.clone()),
+        weight: facts.enforced.map(|_| 100).or(previous.weight),
+        nodes: facts
+            .rollout
+            .map(|rollout| NodeCounts::from(rollout.counts))
+            .or_else(|| previous.nodes.clone()),
+        failing: facts.rollout.map_or_else(|| previous.failing.clone(), |rollout| rollout.failing.clone()),
+        conditions: condition::apply(&previous.conditions, &findings(facts), facts.generation, now),
+    }
+}
+
+fn findings(facts: &Facts<'_>) -> Vec<Finding> {
+    match facts.outcome {
+        Outcome::Published(published) => published_findings(facts, &published.resolved),
+        Outcome::Halted(halt) => halted_findings(facts, halt),
+    }
+}
+
+fn finding(kind: ConditionType, status: ConditionStatus, reason: Reason, message: String) -> Finding {
+    Finding { kind, status, reason, message }
+}
+
+/// The findings that hold for every rule that came past a step.
+fn passed(kind: ConditionType, facts: &Facts<'_>, resolved: Option<&ResolvedModule>) -> Finding {
+    let (status, reason, message) = match kind {
+        ConditionType::Accepted => (ConditionStatus::True, Reason::Valid, "The spec is valid".to_owned()),
+        ConditionType::Resolved => {
+            let mut message = resolved.map_or_else(
+                || "The registry answered with a digest".to_owned(),
+                |r| format!("{} is {}", r.reference, r.manifest_digest),
+            );
+            if let Some(failure) = facts.poll_failure {
+                message = format!("{message}; it could not be looked at again: {failure}");
+            }
+            (ConditionStatus::True, Reason::DigestResolved, message)
+        }
+        ConditionType::Verified => (
+            ConditionStatus::Unknown,
+            Reason::SignatureNotChecked,
+            "The module has the digest that its manifest names; signatures are not checked in this version"
+                .to_owned(),
+        ),
+        ConditionType::Programmed => (
+            ConditionStatus::True,
+            Reason::Published,
+            format!("Revision {} is on the bus", facts.enforced.map_or("", Revision::as_str)),
+        ),
+        // These are never passed on the way to another one.
+        ConditionType::Ready | ConditionType::Reconciling | ConditionType::Stalled => {
+            (ConditionStatus::Unknown, Reason::Pending, String::new())
+        }
+    };
+    finding(kind, status, reason, message)
+}
+
+const STEPS: [ConditionType; 4] =
+    [ConditionType::Accepted, ConditionType::Resolved, ConditionType::Verified, ConditionType::Programmed];
+
+fn published_findings(facts: &Facts<'_>, resolved: &ResolvedModule) -> Vec<Finding> {
+    let mut findings: Vec<_> = STEPS.iter().map(|kind| passed(*kind, facts, Some(resolved))).collect();
+    let ready = ready_finding(facts);
+    let kstatus = match facts.rollout.map(|rollout| &rollout.verdict) {
+        Some(Verdict::Active { .. }) => None,
+        Some(Verdict::Failed { stuck: true }) => Some(ConditionType::Stalled),
+        _ => Some(ConditionType::Reconciling),
+    };
+    let kstatus = kstatus.map(|kind| Finding { kind, status: ConditionStatus::True, ..ready.clone() });
+    findings.push(ready);
+    findings.extend(kstatus);
+    findings
+}
+
+fn ready_finding(facts: &Facts<'_>) -> Finding {
+    let revision = facts.enforced.map_or("", Revision::as_str);
+    let Some(rollout) = facts.rollout else {
+        let message = format!("Revision {revision} is on the bus; the nodes have not been heard yet");
+        return finding(ConditionType::Ready, ConditionStatus::False, Reason::Progressing, message);
+    };
+    let on = format!("{}/{} nodes", rollout.counts.ready, rollout.counts.desired);
+    let (status, reason, message) = match &rollout.verdict {
+        Verdict::Active { in_grace } => {
+            let state = if facts.mode == Mode::Disabled {
+                format!("The rule is disabled on {on}")
+            } else {
+                format!("Revision {revision} runs on {on}")
+            };
+            let message = match in_grace {
+                0 => state,
+                n => format!("{state}; {n} joining or away for less than a minute"),
+            };
+            (ConditionStatus::True, Reason::Active, message)
+        }
+        Verdict::Progressing => {
+            (ConditionStatus::False, Reason::Progressing, format!("Revision {revision} runs on {on}"))
+        }
+        Verdict::Silent { nodes } => (
+            ConditionStatus::Unknown,
+            Reason::NodeSilent,
+            format!("Revision {revision} runs on {on}; nothing was heard for 90 s from {}", listed(nodes)),
+        ),
+        Verdict::Failed { .. } => {
+            let first = rollout.failing.first();
+            let why =
+                first.map_or_else(String::new, |f| format!(": {} on {}: {}", f.reason, f.node, f.message));
+            let more = rollout.counts.failed.saturating_sub(rollout.failing.len());
+            let more =
+                if more > 0 { format!(" (+{more} more than status.failing lists)") } else { String::new() };
+            let failed = rollout.counts.failed;
+            let message = format!("Revision {revision} runs on {on} and cannot run on {failed}{more}{why}");
+            (ConditionStatus::False, Reason::NodeFailed, message)
+        }
+        Verdict::NoNodes => (
+            ConditionStatus::False,
+            Reason::NoNodes,
+            "No node-agent runs on a Ready node, so nothing enforces the rule".to_owned(),
+        ),
+    };
+    finding(ConditionType::Ready, status, reason, message)
+}
+
+fn halted_findings(facts: &Facts<'_>, halt: &Halt) -> Vec<Finding> {
+    let mut findings: Vec<_> = STEPS
+        .iter()
+        .map(|kind| {
+            let after = || {
+                let message = format!("Not known while {} is False", halt.condition.as_str());
+                finding(*kind, ConditionStatus::Unknown, halt.reason, message)
+            };
+            match kind.cmp(&halt.condition) {
+                std::cmp::Ordering::Less => passed(*kind, facts, halt.resolved.as_ref()),
+                std::cmp::Ordering::Equal => {
+                    finding(*kind, ConditionStatus::False, halt.reason, halt.message.clone())
+                }
+                std::cmp::Ordering::Greater => after(),
+            }
+        })
+        .collect();
+    let message = format!("{}; {}", halt.message, what_goes_on(facts));
+    findings.push(finding(ConditionType::Ready, ConditionStatus::Unknown, halt.reason, message));
+    let kstatus = match halt.retry {
+        Retry::Soon => ConditionType::Reconciling,
+        Retry::Slowly | Retry::OnChange => ConditionType::Stalled,
+    };
+    findings.push(finding(kstatus, ConditionStatus::True, halt.reason, halt.message.clone()));
+    findings
+}
+
+/// What nodes enforce while the new generation cannot be.
+fn what_goes_on(facts: &Facts<'_>) -> String {
+    match (facts.enforced, facts.rollout) {
+        (Some(revision), Some(rollout)) => {
+            let counts = rollout.counts;
+            format!("revision {revision} stays enforced on {}/{} nodes", counts.ready, counts.desired)
+        }
+        (Some(revision), None) => format!("revision {revision} stays enforced"),
+        (None, _) => "no revision is enforced".to_owned(),
+    }
+}
+
+fn listed(names: &[String]) -> String {
+    let shown = names.iter().take(NAMES_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(NAMES_MAX) {
+        0 => shown,
+        more => format!("{shown} (+{more} more)"),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use portcullis_crds::status::FailingNode;
+
+    use super::*;
+    use crate::progress::tests::published;
+    use crate::reconcile::aggregate::{Counts, Waiting};
+
+    pub(crate) fn rollout(verdict: Verdict, ready: usize, desired: usize) -> Rollout {
+        Rollout {
+            verdict,
+            counts: Counts { desired, updated: ready, ready, failed: 0 },
+            failing: vec![],
+            waiting: Waiting::new(),
+            look_again: None,
+        }
+    }
+
+    pub(crate) fn status_of(
+        outcome: &Outcome,
+        enforced: Option<&Revision>,
+        rollout: Option<&Rollout>,
+        previous: &WasmRuleStatus,
+    ) -> WasmRuleStatus {
+        let facts =
+            Facts { generation: 4, mode: Mode::Enforce, outcome, poll_failure: None, enforced, rollout };
+        status(&facts, previous, Timestamp::UNIX_EPOCH)
+    }
+
+    fn halted(condition: ConditionType, reason: Reason, retry: Retry) -> Outcome {
+        Outcome::Halted(Halt::new(condition, reason, "the reason".into(), retry))
+    }
+
+    fn shown(status: &WasmRuleStatus) -> Vec<String> {
+        status.conditions.iter().map(|c| format!("{}={}/{}", c.type_, c.status, c.reason)).collect()
+    }
+
+    fn revision() -> Revision {
+        Revision::from("r1".to_owned())
+    }
+
+    #[test]
+    fn a_rule_that_runs_everywhere_is_ready_and_stable() {
+        let outcome = Outcome::Published(published());
+        let rollout = rollout(Verdict::Active { in_grace: 0 }, 2, 2);
+        let status = status_of(&outcome, Some(&revision()), Some(&rollout), &WasmRuleStatus::default());
+        assert_eq!(
+            shown(&status),
+            [
+                "Accepted=True/Valid",
+                "Resolved=True/DigestResolved",
+                "Verified=Unknown/SignatureNotChecked",
+                "Programmed=True/Published",
+                "Ready=True/Active",
+            ]
+        );
+        assert_eq!((status.observed_generation, status.weight), (4, Some(100)));
+        assert_eq!(status.stable_revision.as_deref(), Some("r1"));
+        assert_eq!(status.nodes.unwrap().summary, "2/2");
+        assert!(status.conditions.iter().all(|c| c.observed_generation == Some(4)));
+    }
+
+    #[test]
+    fn a_rule_on_its_way_keeps_the_stable_revision_of_before() {
+        let outcome = Outcome::Published(published());
+        let previous = WasmRuleStatus { stable_revision: Some("r0".into()), ..WasmRuleStatus::default() };
+        let rollout = rollout(Verdict::Progressing, 1, 2);
+        let status = status_of(&outcome, Some(&revision()), Some(&rollout), &previous);
+        assert_eq!(&shown(&status)[4..], ["Ready=False/Progressing", "Reconciling=True/Progressing"]);
+        assert_eq!(status.stable_revision.as_deref(), Some("r0"));
+        assert_eq!(status.candidate_revision.as_deref(), Some("r1"));
+    }
+
+    #[test]
+    fn conditions_after_the_one_that_is_false_are_unknown_for_its_reason() {
+        for (condition, expected) in [
+            (
+                ConditionType::Accepted,
+                [
+                    "Accepted=False/NotFound",
+                    "Resolved=Unknown/NotFound",
+                    "Verified=Unknown/NotFound",
+                    "Programmed=Unknown/NotFound",
+                ],
+            ),
+            (
+                ConditionType::Resolved,
+                [
+                    "Accepted=True/Valid",
+                    "Resolved=False/NotFound",
+                    "Verified=Unknown/NotFound",
+                    "Programmed=Unknown/NotFound",
+                ],
+            ),
+            (
+                ConditionType::Verified,
+                [
+                    "Accepted=True/Valid",
+                    "Resolved=True/DigestResolved",
+                    "Verified=False/NotFound",
+                    "Programmed=Unknown/NotFound",
+                ],
+            ),
+            (
+                ConditionType::Programmed,
+                [
+                    "Accepted=True/Valid",
+                    "Resolved=True/DigestResolved",
+                    "Verified=Unknown/SignatureNotChecked",
+                    "Programmed=False/NotFound",
+                ],
+            ),
+        ] {
+            let outcome = halted(condition, Reason::NotFound, Retry::OnChange);
+            let status = status_of(&outcome, None, None, &WasmRuleStatus::default());
+            assert_eq!(&shown(&status)[..4], expected);
+            assert_eq!(&shown(&status)[4..], ["Ready=Unknown/NotFound", "Stalled=True/NotFound"]);
+        }
+    }
+
+    #[test]
+    fn a_broken_new_generation_says_what_stays_enforced_and_where() {
+        let outcome = halted(ConditionType::Programmed, Reason::NotWasm, Retry::OnChange);
+        let previous = WasmRuleStatus { stable_revision: Some("r1".into()), ..WasmRuleStatus::default() };
+        let rollout = rollout(Verdict::Active { in_grace: 0 }, 2, 2);
+        let status = status_of(&outcome, Some(&revision()), Some(&rollout), &previous);
+        let ready = status.conditions.iter().find(|c| c.type_ == "Ready").unwrap();
+        assert_eq!(ready.message, "the reason; revision r1 stays enforced on 2/2 nodes");
+        assert_eq!(status.stable_revision.as_deref(), Some("r1"));
+        let nothing = status_of(&outcome, None, None, &WasmRuleStatus::default());
+        assert!(nothing.conditions[4].message.ends_with("no revision is enforced"));
+    }
+
+    #[test]
+    fn what_is_tried_again_is_reconciling_and_not_stalled() {
+        let outcome = halted(ConditionType::Resolved, Reason::RegistryUnreachable, Retry::Soon);
+        let status = status_of(&outcome, None, None, &WasmRuleStatus::default());
+        assert_eq!(shown(&status)[5], "Reconciling=True/RegistryUnreachable");
+        assert_eq!(status.conditions.len(), 6);
+    }
+
+    #[test]
+    fn failing_nodes_are_named_and_the_rest_counted() {
+        let mut rollout = rollout(Verdict::Failed { stuck: true }, 1, 9);
+        rollout.counts.failed = 8;
+        rollout.failing = (0..5)
+            .map(|n| FailingNode {
+                node: format!("n{n}"),
+                reason: "CompileFailed".into(),
+                message: "m".into(),
+            })
+            .collect();
+        let outcome = Outcome::Published(published());
+        let status = status_of(&outcome, Some(&revision()), Some(&rollout), &WasmRuleStatus::default());
+        let ready = &status.conditions[4];
+        assert_eq!((ready.status.as_str(), ready.reason.as_str()), ("False", "NodeFailed"));
+        assert!(
+            ready.message.contains("+3 more") && ready.message.contains("CompileFailed on n0"),
+            "{}",
+            ready.message
+        );
+        assert_eq!(shown(&status)[5], "Stalled=True/NodeFailed");
+        assert_eq!(status.failing.len(), 5);
+    }
+
+    #[test]
+    fn a_silent_node_makes_ready_unknown() {
+        let nodes = (0..7).map(|n| format!("n{n}")).collect();
+        let rollout = rollout(Verdict::Silent { nodes }, 1, 8);
+        let outcome = Outcome::Published(published());
+        let status = status_of(&outcome, Some(&revision()), Some(&rollout), &WasmRuleStatus::default());
+        assert_eq!(shown(&status)[4], "Ready=Unknown/NodeSilent");
+        assert!(status.conditions[4].message.ends_with("n0, n1, n2, n3, n4 (+2 more)"));
+    }
+
+    #[test]
+    fn a_failed_poll_leaves_the_rule_resolved_and_says_so() {
+        let outcome = Outcome::Published(published());
+        let facts = Facts {
+            generation: 4,
+            mode: Mode::Enforce,
+            outcome: &outcome,
+            poll_failure: Some("registry down"),
+            enforced: None,
+            rollout: None,
+        };
+        let status = status(&facts, &WasmRuleStatus::default(), Timestamp::UNIX_EPOCH);
+        assert_eq!(shown(&status)[1], "Resolved=True/DigestResolved");
+        assert!(status.conditions[1].message.contains("registry down"));
+    }
+}

@@ -1,0 +1,106 @@
+//! Last step: the status goes to the API server, if it differs from what is there.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::api::{Api, Patch, PatchParams};
+use kube::runtime::events::{Event, EventType, Recorder};
+use kube::{Resource, ResourceExt};
+use portcullis_crds::{WasmRule, WasmRuleStatus};
+use thiserror::Error;
+
+use super::Context;
+use crate::events::{Note, transitions};
+
+/// Why a status was not written.
+#[derive(Debug, Error)]
+pub(crate) enum UpdateError {
+    /// Somebody else wrote the object in between; its new state will come by the watch.
+    #[error("the object has changed in between")]
+    Conflict,
+    /// The object is gone.
+    #[error("the object is gone")]
+    Gone,
+    /// The lease ran out: this operator writes nothing more.
+    #[error("the lease of this operator is no longer valid")]
+    LeaseOver,
+    /// The API server refused, or did not answer.
+    #[error("the status could not be written: {0}")]
+    Api(#[source] kube::Error),
+}
+
+/// Patches the status and tells about what has changed.
+pub(crate) async fn update_status(
+    rule: &Arc<WasmRule>,
+    status: &WasmRuleStatus,
+    ctx: &Context,
+) -> Result<(), UpdateError> {
+    if rule.status.as_ref() == Some(status) {
+        return Ok(());
+    }
+    ctx.budget.spend().await;
+    if !ctx.validity.holds() {
+        return Err(UpdateError::LeaseOver);
+    }
+    let api: Api<WasmRule> = Api::namespaced(ctx.client.clone(), &rule.namespace().unwrap_or_default());
+    let patch = Patch::Merge(patch(rule.resource_version().as_deref(), status));
+    let written = api.patch_status(&rule.name_any(), &PatchParams::default(), &patch).await;
+    ctx.metrics.patched(&written);
+    match written {
+        Ok(_) => {}
+        Err(kube::Error::Api(status)) if status.code == 409 => return Err(UpdateError::Conflict),
+        Err(kube::Error::Api(status)) if status.code == 404 => return Err(UpdateError::Gone),
+        Err(error) => return Err(UpdateError::Api(error)),
+    }
+    for note in transitions(rule.status.as_ref(), status) {
+        tell(ctx, &rule.object_ref(&()), note).await;
+    }
+    Ok(())
+}
+
+/// A merge patch that leaves nothing of the old status behind: a field that is absent would stay as it is.
+/// With the resourceVersion a writer that read an older state gets a conflict.
+fn patch(resource_version: Option<&str>, status: &WasmRuleStatus) -> serde_json::Value {
+    let mut written = serde_json::to_value(status).expect("a status is plain data with string keys");
+    if let Some(fields) = written.as_object_mut() {
+        for field in ["resolved", "stableRevision", "candidateRevision", "weight", "nodes", "failing"] {
+            fields.entry(field).or_insert(serde_json::Value::Null);
+        }
+        if let Some(resolved) = fields.get_mut("resolved").and_then(|r| r.as_object_mut()) {
+            resolved.entry("signer").or_insert(serde_json::Value::Null);
+        }
+    }
+    serde_json::json!({"metadata": {"resourceVersion": resource_version}, "status": written})
+}
+
+/// An Event is for people: that it could not be written is no reason to do anything again.
+async fn tell(ctx: &Context, about: &ObjectReference, note: Note) {
+    let event = Event {
+        type_: if note.warning { EventType::Warning } else { EventType::Normal },
+        reason: note.reason,
+        note: Some(note.message),
+        action: note.action.to_owned(),
+        secondary: None,
+    };
+    // A recorder of its own each time: a shared one counts a second event of the same reason up and keeps the
+    // first one's text. There is one event a transition, so there is nothing to count.
+    let recorder = Recorder::new(ctx.client.clone(), ctx.reporter.clone());
+    if let Err(error) = recorder.publish(&event, about).await {
+        tracing::warn!(%error, reason = event.reason, "an Event could not be written");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_patch_removes_what_is_no_longer_so_and_is_bound_to_what_was_read() {
+        let written = patch(Some("17"), &WasmRuleStatus { weight: Some(100), ..WasmRuleStatus::default() });
+        assert_eq!(written["metadata"]["resourceVersion"], "17");
+        assert_eq!(written["status"]["weight"], 100);
+        for field in ["resolved", "stableRevision", "candidateRevision", "nodes", "failing"] {
+            assert!(written["status"].get(field).is_some_and(serde_json::Value::is_null), "{field}");
+        }
+    }
+}

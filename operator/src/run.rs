@@ -1,0 +1,221 @@
+//! The process: health port, election, leading.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::Api;
+use kube::runtime::events::Reporter;
+use kube::{Client, ResourceExt};
+use portcullis_artifact::{Registry, RegistryConfig, RegistrySetupError};
+use portcullis_bus::ConnectOptions;
+use portcullis_bus::permissions::OPERATOR_INBOX;
+use portcullis_engine::{Engine, EngineConfig, EngineError};
+use thiserror::Error;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Semaphore, watch};
+
+use crate::backoff;
+use crate::budget::Budget;
+use crate::config::RunArgs;
+use crate::health::{Health, Role, bind, serve};
+use crate::leader::{LeadError, Watched, lead};
+use crate::lease::{Candidate, Lost};
+use crate::metrics::Metrics;
+use crate::module_cache::ModuleCache;
+use crate::progress::Rules;
+use crate::publisher::Publisher;
+use crate::reconcile::validate::Validator;
+use crate::reconcile::{Context, Settings};
+
+/// What is under way when the process is told to stop may take this long.
+const DRAIN: Duration = Duration::from_secs(15);
+/// Registries are asked about this many rules at once.
+const REGISTRY_PERMITS: usize = 8;
+
+/// Why the process ended.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// No way to the API server.
+    #[error("the Kubernetes API cannot be used: {0}")]
+    Kube(#[from] kube::Error),
+    /// The health port is taken.
+    #[error("--health-listen: {0}")]
+    Listen(#[source] io::Error),
+    /// The seed cannot be read.
+    #[error("--nkey-seed-file {path}: {source}")]
+    Seed {
+        /// Of the file.
+        path: PathBuf,
+        /// What is wrong.
+        source: io::Error,
+    },
+    /// Signals cannot be heard.
+    #[error("signals cannot be heard: {0}")]
+    Signal(#[source] io::Error),
+    /// The registry client cannot be made.
+    #[error(transparent)]
+    Registry(#[from] RegistrySetupError),
+    /// The sandbox cannot be made.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// This process led and may no longer. It must not go on: what it knows may be out of date.
+    #[error("this operator no longer leads: {0}")]
+    Lost(String),
+}
+
+impl From<Lost> for RunError {
+    fn from(lost: Lost) -> Self {
+        Self::Lost(lost.to_string())
+    }
+}
+
+impl From<LeadError> for RunError {
+    fn from(error: LeadError) -> Self {
+        Self::Lost(error.to_string())
+    }
+}
+
+/// Runs until told to stop (then `Ok`), or until it led and may no longer.
+pub async fn run(args: RunArgs) -> Result<(), RunError> {
+    let health = Health::new();
+    let metrics = Metrics::default();
+    let mut registry = prometheus_client::registry::Registry::default();
+    metrics.register(&mut registry);
+    let listener = bind(args.health_listen).await.map_err(RunError::Listen)?;
+    tokio::spawn(serve(listener, health.clone(), Arc::new(registry)));
+    let stop = stop_signal()?;
+
+    let client = Client::try_default().await?;
+    // A container that starts again in the same pod is another process, which must wait for its own lease.
+    let identity = format!("{}_{:08x}", args.identity, rand::random::<u32>());
+    let mut candidate = Candidate::new(client.clone(), &args.namespace, &args.lease_name, &identity);
+
+    let Some(cluster) = until(&stop, cluster_id(&client, &health)).await else { return Ok(()) };
+    health.set(Role::Follower);
+    tracing::info!(identity, cluster, "waiting for the lease {}", args.lease_name);
+    let Some(validity) = until(&stop, candidate.elected(|| health.beat())).await else { return Ok(()) };
+    tracing::info!("elected");
+    health.set(Role::Leader { api: false, bus: false });
+    metrics.leader.set(1);
+
+    let watched = Watched::new(&client, &args.namespace, &args.release);
+    let (agents, changes) = watched.split();
+    let ctx = Arc::new(Context {
+        registry: Registry::new(RegistryConfig {
+            plain_http: args.plain_http_registries.clone(),
+            ..RegistryConfig::default()
+        })?,
+        registry_permits: Semaphore::new(REGISTRY_PERMITS),
+        validator: Validator::new(Engine::new(&EngineConfig::default())?),
+        modules: ModuleCache::default(),
+        publisher: Publisher::new(connect_options(&args, &cluster)?, &identity, validity.clone()),
+        agents,
+        rules: Rules::default(),
+        budget: Budget::new(),
+        validity,
+        reporter: Reporter {
+            controller: "portcullis-operator".into(),
+            instance: Some(args.identity.clone()),
+        },
+        metrics: metrics.clone(),
+        settings: Settings {
+            pull_secret_namespaces: args.pull_secret_namespaces.clone(),
+            max_module_bytes: args.max_module_bytes.get(),
+        },
+        client,
+    });
+    let leading = tokio::spawn(lead(ctx, changes, health.clone(), stop.clone()));
+    let ended = tokio::select! {
+        lost = candidate.hold(|| health.beat()) => Err(lost.into()),
+        ended = finished(leading, stop) => ended,
+    };
+    metrics.follow();
+    ended?;
+    if let Err(error) = candidate.release().await {
+        tracing::warn!(%error, "the lease could not be released; the next leader waits for its end");
+    }
+    Ok(())
+}
+
+/// The end of leading; a stop that takes too long is cut short.
+async fn finished(
+    leading: tokio::task::JoinHandle<Result<(), LeadError>>,
+    stop: watch::Receiver<bool>,
+) -> Result<(), RunError> {
+    let too_long = async move {
+        stopped(stop).await;
+        tokio::time::sleep(DRAIN).await;
+    };
+    tokio::select! {
+        ended = leading => ended.map_err(|e| RunError::Lost(format!("leading broke: {e}")))?.map_err(Into::into),
+        () = too_long => {
+            tracing::warn!("not everything under way was finished");
+            Ok(())
+        }
+    }
+}
+
+/// The uid of kube-system, which names the cluster. Asked for until the API server answers.
+async fn cluster_id(client: &Client, health: &Health) -> String {
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let mut failures = 0;
+    loop {
+        health.beat();
+        match namespaces.get("kube-system").await.map(|namespace| namespace.uid()) {
+            Ok(Some(uid)) => return uid,
+            Ok(None) => tracing::warn!("namespace kube-system has no uid"),
+            Err(error) => {
+                tracing::warn!(%error, "the API server could not be asked for namespace kube-system")
+            }
+        }
+        failures += 1;
+        tokio::time::sleep(backoff::delay(failures).min(Duration::from_secs(15))).await;
+    }
+}
+
+fn connect_options(args: &RunArgs, cluster: &str) -> Result<ConnectOptions, RunError> {
+    let read = |path: &PathBuf| {
+        let seed = std::fs::read_to_string(path);
+        seed.map_err(|source| RunError::Seed { path: path.clone(), source })
+    };
+    Ok(ConnectOptions {
+        url: args.nats_url.clone(),
+        nkey_seed: args.nkey_seed_file.as_ref().map(read).transpose()?,
+        name: format!("portcullis-operator {}", args.identity),
+        inbox_prefix: OPERATOR_INBOX.to_owned(),
+        cluster: cluster.to_owned(),
+    })
+}
+
+/// True once SIGTERM or SIGINT came.
+fn stop_signal() -> Result<watch::Receiver<bool>, RunError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signal)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signal)?;
+    let (sender, receiver) = watch::channel(false);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping");
+        sender.send_replace(true);
+        // Dropping the sender would say the same; it stays, so that the value can be read until the end.
+        std::future::pending::<()>().await;
+    });
+    Ok(receiver)
+}
+
+async fn stopped(mut stop: watch::Receiver<bool>) {
+    while !*stop.borrow_and_update() && stop.changed().await.is_ok() {}
+}
+
+/// The result, or `None` if told to stop before.
+async fn until<T>(stop: &watch::Receiver<bool>, work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        result = work => Some(result),
+        () = stopped(stop.clone()) => None,
+    }
+}
