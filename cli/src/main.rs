@@ -1,0 +1,35 @@
+//! `portcullis`: build, push, pull, inspect and serve rules.
+
+mod command_line;
+mod commands;
+mod failure;
+mod registry_access;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::command_line::{Command, CommandLine};
+use crate::commands::{build, check, inspect, pull, push, serve};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        unreachable!("nothing before this installs a TLS provider");
+    }
+    let done = match CommandLine::parse().command {
+        Command::Build(args) => build::run(&args),
+        Command::Push(args) => push::run(&args).await,
+        Command::Pull(args) => pull::run(&args).await,
+        Command::Inspect(args) => inspect::run(&args).await,
+        Command::Serve(args) => serve::run(args).await,
+        Command::Check(args) => check::run(&args).await,
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            failure.exit_code()
+        }
+    }
+}
