@@ -12,6 +12,7 @@ mod backoff;
 mod board;
 pub mod bootstrap;
 mod budget;
+mod clock;
 pub mod config;
 mod events;
 mod fleet;

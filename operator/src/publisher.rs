@@ -325,3 +325,6 @@ impl Publisher {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,6 @@ pub(crate) mod verify;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 use kube::runtime::events::Reporter;
@@ -29,6 +28,7 @@ use tokio::time::Instant;
 
 use crate::backoff;
 use crate::budget::Budget;
+use crate::clock;
 use crate::config::PullSecretNamespaces;
 use crate::fleet::{Agents, Fleet};
 use crate::lease::Validity;
@@ -261,7 +261,7 @@ pub(crate) fn observe(
         enforced: enforced.as_ref(),
         rollout: rollout.as_ref(),
     };
-    let status = status::status(&facts, &previous, Timestamp::now());
+    let status = status::status(&facts, &previous, clock::now());
     let look_again = rollout.as_ref().and_then(|rollout| rollout.look_again);
     if let Some(Rollout { waiting, .. }) = rollout {
         ctx.rules.set_waiting(&key, waiting);
@@ -316,3 +316,6 @@ fn registry_reason(reason: portcullis_artifact::Reason) -> (ConditionType, Reaso
     };
     (condition, reason)
 }
+
+#[cfg(test)]
+mod tests;

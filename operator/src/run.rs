@@ -32,6 +32,8 @@ use crate::reconcile::{Context, Settings};
 
 /// What is under way when the process is told to stop may take this long.
 const DRAIN: Duration = Duration::from_secs(15);
+/// Longest wait for one answer of the API server at the start.
+const ANSWER: Duration = Duration::from_secs(10);
 /// Registries are asked about this many rules at once.
 const REGISTRY_PERMITS: usize = 8;
 
@@ -164,10 +166,13 @@ async fn cluster_id(client: &Client, health: &Health) -> String {
     let mut failures = 0;
     loop {
         health.beat();
-        match namespaces.get("kube-system").await.map(|namespace| namespace.uid()) {
-            Ok(Some(uid)) => return uid,
-            Ok(None) => tracing::warn!("namespace kube-system has no uid"),
-            Err(error) => {
+        match tokio::time::timeout(ANSWER, namespaces.get("kube-system")).await {
+            Ok(Ok(namespace)) => match namespace.uid() {
+                Some(uid) => return uid,
+                None => tracing::warn!("namespace kube-system has no uid"),
+            },
+            Err(_) => tracing::warn!("no answer from the API server for {} s", ANSWER.as_secs()),
+            Ok(Err(error)) => {
                 tracing::warn!(%error, "the API server could not be asked for namespace kube-system")
             }
         }

@@ -1,11 +1,11 @@
 //! Third step: the module's bytes, checked against the digest. Signatures are not checked in this version.
 
 use bytes::Bytes;
-use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use portcullis_artifact::{PullError, PulledModule};
 use portcullis_crds::ModuleDigest;
 use portcullis_crds::bus::ModuleRef;
+use portcullis_crds::condition::{ConditionType, Reason};
 use portcullis_crds::revision::DigestError;
 use portcullis_crds::status::ResolvedModule;
 use thiserror::Error;
@@ -13,7 +13,7 @@ use thiserror::Error;
 use super::accept::Accepted;
 use super::dereference::{Resolved, SecretError, credentials};
 use super::{Context, Halt, Retry, registry_reason};
-use portcullis_crds::condition::{ConditionType, Reason};
+use crate::clock;
 
 /// Why the module could not be had, or is not what was promised.
 #[derive(Debug, Error)]
@@ -95,7 +95,7 @@ pub(crate) async fn verify(resolved: Resolved, ctx: &Context) -> Result<Verified
         signer: None,
         abi: 0,
         size: i64::try_from(pulled.size).unwrap_or(i64::MAX),
-        resolved_at: Time(Timestamp::now()),
+        resolved_at: Time(clock::now()),
     };
     let for_status = match resolved.frozen {
         Some(frozen) if frozen.module_digest != now.module_digest => {

@@ -1,0 +1,149 @@
+//! Against a real nats-server.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use portcullis_bus::testing::NatsServer;
+use portcullis_crds::bus::ModuleRef;
+
+use super::*;
+use crate::board::tests::rule;
+
+const WASM: &[u8] = b"\0asm stands for any bytes";
+
+fn publisher(server: &NatsServer, holder: &str) -> Publisher {
+    Publisher::new(server.operator_options(), holder, Validity::for_a_test(true))
+}
+
+fn wanted(name: &str) -> DesiredRule {
+    let module = ModuleRef { digest: ModuleDigest::of(WASM), size: WASM.len() as u64, ..rule(name).module };
+    DesiredRule { module, ..rule(name) }
+}
+
+async fn put(publisher: &Publisher, name: &str) -> Result<Entry, WriteError> {
+    publisher.put("u1", 1, wanted(name), &Bytes::from_static(WASM)).await
+}
+
+fn key(name: &str) -> RuleKey {
+    RuleKey::namespaced("shop", name)
+}
+
+/// Repeats what may fail while the bus comes back.
+async fn eventually<T, E: std::fmt::Display, F: Future<Output = Result<T, E>>>(
+    mut attempt: impl FnMut() -> F,
+) -> T {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    loop {
+        match attempt().await {
+            Ok(done) => return done,
+            Err(error) => assert!(tokio::time::Instant::now() < deadline, "not within 30 s: {error}"),
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn has_happened(event: impl Future<Output = ()>) -> bool {
+    let mut event = pin!(event);
+    poll_fn(|cx| Poll::Ready(event.as_mut().poll(cx).is_ready())).await
+}
+
+#[tokio::test]
+async fn a_new_leader_takes_over_what_is_there_and_the_old_one_writes_nothing_more() {
+    let server = NatsServer::start().await;
+    let (old, new) = (publisher(&server, "old"), publisher(&server, "new"));
+    old.take_over().await.unwrap();
+    let entry = put(&old, "a").await.unwrap();
+
+    new.take_over().await.unwrap();
+    assert_eq!(new.view(|board| board.get(&key("a")).cloned()), Some(Some(entry)));
+
+    let refused = [
+        put(&old, "b").await.err(),
+        old.checkpoint().await.err(),
+        old.bury(&Orphan { key: key("a"), uid: Some("u1".into()) }).await.err(),
+    ];
+    for error in refused {
+        assert!(matches!(error, Some(WriteError::Deposed(_))), "{error:?}");
+    }
+    assert!(has_happened(old.deposed()).await);
+    put(&new, "b").await.unwrap();
+    let checkpoint = new.checkpoint().await.unwrap();
+    assert_eq!((checkpoint.count, checkpoint.epoch), (2, 2));
+}
+
+#[tokio::test]
+async fn a_leader_without_a_valid_lease_writes_nothing() {
+    let server = NatsServer::start().await;
+    let leader = publisher(&server, "a");
+    leader.take_over().await.unwrap();
+    put(&leader, "a").await.unwrap();
+    let thawed = Publisher { validity: Validity::for_a_test(false), ..leader };
+    assert!(matches!(put(&thawed, "b").await, Err(WriteError::LeaseOver)));
+    assert!(matches!(thawed.checkpoint().await, Err(WriteError::LeaseOver)));
+    assert!(matches!(thawed.take_over().await, Err(TakeOverError::LeaseOver)));
+}
+
+#[tokio::test]
+async fn a_wiped_stream_is_noticed_taken_anew_and_filled_again() {
+    let mut server = NatsServer::start().await;
+    let leader = publisher(&server, "a");
+    leader.take_over().await.unwrap();
+    put(&leader, "a").await.unwrap();
+    server.stop();
+    server.wipe();
+    server.resume().await;
+
+    eventually(|| leader.confirm_stream()).await;
+    assert!(leader.view(|_| ()).is_none(), "what was known of the old stream is not used");
+    assert!(has_happened(leader.wanted()).await);
+    eventually(|| leader.take_over()).await;
+    assert_eq!(leader.view(|board| board.get(&key("a")).is_some()), Some(false));
+    put(&leader, "a").await.unwrap();
+    assert_eq!(leader.checkpoint().await.unwrap().count, 1);
+    assert!(!has_happened(leader.deposed()).await, "nobody else leads");
+}
+
+#[tokio::test]
+async fn after_an_outage_what_is_on_the_bus_is_read_before_the_next_write() {
+    let mut server = NatsServer::start().await;
+    let leader = publisher(&server, "a");
+    let bus = leader.take_over().await.unwrap();
+    let entry = put(&leader, "a").await.unwrap();
+    let mut connection = bus.connected();
+    server.stop();
+    connection.wait_for(|c| !c.up).await.unwrap();
+    assert!(matches!(put(&leader, "b").await, Err(WriteError::Unavailable(_))));
+    assert_eq!(leader.view(|board| board.get(&key("a")).cloned()), Some(Some(entry.clone())));
+    server.resume().await;
+    eventually(|| leader.take_over()).await;
+    assert_eq!(leader.view(|board| board.get(&key("a")).cloned()), Some(Some(entry)));
+    assert!(put(&leader, "b").await.unwrap().sequence > 0);
+}
+
+#[tokio::test]
+async fn a_buried_rule_is_gone_for_the_next_leader() {
+    let server = NatsServer::start().await;
+    let leader = publisher(&server, "a");
+    leader.take_over().await.unwrap();
+    put(&leader, "a").await.unwrap();
+    let orphan = Orphan { key: key("a"), uid: Some("u1".into()) };
+    assert!(leader.bury(&orphan).await.unwrap());
+    assert!(!leader.bury(&orphan).await.unwrap(), "there is nothing left to bury");
+    let next = publisher(&server, "b");
+    next.take_over().await.unwrap();
+    assert_eq!(next.checkpoint().await.unwrap().count, 0);
+}
+
+#[tokio::test]
+async fn a_module_comes_from_the_bus_only_for_the_object_that_it_was_put_there_for() {
+    let server = NatsServer::start().await;
+    let leader = publisher(&server, "a");
+    leader.take_over().await.unwrap();
+    put(&leader, "a").await.unwrap();
+    let digest = ModuleDigest::of(WASM);
+    assert_eq!(leader.fetch_module(&key("a"), "u1", &digest).await.as_deref(), Some(WASM));
+    assert!(leader.fetch_module(&key("a"), "u2", &digest).await.is_none());
+    assert!(leader.fetch_module(&key("b"), "u1", &digest).await.is_none());
+}
