@@ -1,0 +1,125 @@
+//! The routes of the admin API.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyDataStream, Full};
+use hyper::body::Incoming;
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, oneshot};
+
+use super::access::Access;
+use super::upload::{self, Upload};
+use crate::enforce::local::{LocalError, local_rule};
+use crate::enforce::{Command, ModuleInfo};
+use crate::modules::Modules;
+use crate::side_port::{SidePort, json as json_answer};
+
+type Answer = Response<Full<Bytes>>;
+
+/// Answers requests of the admin API. Clones are the same.
+#[derive(Clone)]
+pub struct Admin {
+    access: Access,
+    modules: Arc<Modules>,
+    commands: mpsc::Sender<Command>,
+}
+
+impl Admin {
+    /// Modules are made ready by `modules` and run by whoever reads `commands`.
+    pub fn new(access: Access, modules: Arc<Modules>, commands: mpsc::Sender<Command>) -> Self {
+        Self { access, modules, commands }
+    }
+
+    /// Serves until it is dropped.
+    pub async fn serve(self, port: SidePort) {
+        port.serve(move |request| {
+            let admin = self.clone();
+            async move { admin.answer(request).await }
+        })
+        .await;
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Answer {
+        if !self.access.admits(request.headers()) {
+            let mut answer = failure(StatusCode::UNAUTHORIZED, "send the token: Authorization: Bearer TOKEN");
+            answer.headers_mut().insert("www-authenticate", http::HeaderValue::from_static("Bearer"));
+            return answer;
+        }
+        match (request.method(), request.uri().path()) {
+            (&Method::POST, "/api/v1/wasm/load") => self.load(request, false).await,
+            (&Method::POST, "/api/v1/wasm/reload") => self.load(request, true).await,
+            (&Method::GET, "/api/v1/wasm/modules") => self.list().await,
+            (_, "/api/v1/wasm/load" | "/api/v1/wasm/reload" | "/api/v1/wasm/modules") => {
+                failure(StatusCode::METHOD_NOT_ALLOWED, "POST a module to load or reload, GET the modules")
+            }
+            _ => failure(StatusCode::NOT_FOUND, "/api/v1/wasm/load, /api/v1/wasm/reload or /api/v1/wasm/modules"),
+        }
+    }
+
+    async fn load(&self, request: Request<Incoming>, replace: bool) -> Answer {
+        let (head, body) = request.into_parts();
+        let Upload { name, file } = match upload::read(&head.headers, BodyDataStream::new(body)).await {
+            Ok(upload) => upload,
+            Err(error) => return failure(StatusCode::BAD_REQUEST, &error.to_string()),
+        };
+        let size = file.len() as u64;
+        let rule = local_rule(&name, self.modules.give(file), size);
+        let module = match self.modules.prepare(&rule).await {
+            Ok(module) => module,
+            Err(error) if error.is_retryable() => {
+                return failure(StatusCode::SERVICE_UNAVAILABLE, &error.to_string());
+            }
+            Err(error) => return failure(StatusCode::BAD_REQUEST, &format!("Invalid WASM module: {error}")),
+        };
+        let (reply, loaded) = oneshot::channel();
+        let command = Command::Load { rule: Box::new(rule), module, replace, reply };
+        match self.ask(command, loaded).await {
+            Err(ending) => ending,
+            Ok(Err(error @ LocalError::Exists(_))) => failure(StatusCode::CONFLICT, &error.to_string()),
+            Ok(Err(error @ LocalError::Missing(_))) => failure(StatusCode::NOT_FOUND, &error.to_string()),
+            Ok(Ok(())) if replace => json_answer(
+                StatusCode::OK,
+                &json!({"success": true, "message": "Module reloaded", "downtime_ms": 0}),
+            ),
+            Ok(Ok(())) => {
+                json_answer(StatusCode::OK, &json!({"success": true, "message": "Module loaded successfully"}))
+            }
+        }
+    }
+
+    async fn list(&self) -> Answer {
+        let (reply, list) = oneshot::channel();
+        match self.ask(Command::List { reply }, list).await {
+            Err(ending) => ending,
+            Ok(modules) => {
+                let modules: Vec<Value> = modules.iter().map(shown).collect();
+                json_answer(StatusCode::OK, &json!({ "modules": modules }))
+            }
+        }
+    }
+
+    async fn ask<T>(&self, command: Command, answer: oneshot::Receiver<T>) -> Result<T, Answer> {
+        let ending = || failure(StatusCode::SERVICE_UNAVAILABLE, "the agent is ending");
+        self.commands.send(command).await.map_err(|_| ending())?;
+        answer.await.map_err(|_| ending())
+    }
+}
+
+fn shown(module: &ModuleInfo) -> Value {
+    json!({
+        "name": module.key.name,
+        "size": module.size,
+        "loaded_at": module.loaded_at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        "namespace": module.key.namespace,
+        "revision": module.revision,
+        "digest": module.digest,
+        "mode": module.mode,
+        "local": module.local,
+    })
+}
+
+fn failure(status: StatusCode, message: &str) -> Answer {
+    json_answer(status, &json!({"success": false, "message": message}))
+}

@@ -1,0 +1,137 @@
+//! The node-agent: everything put together, from the start to the last request.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Parser;
+use prometheus_client::registry::Registry;
+use thiserror::Error;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::config::{Args, Config, request_bound};
+use crate::control::{Control, ControlError, ControlInput};
+use crate::control_metrics::ControlMetrics;
+use crate::data_path::{self, DataPathError};
+use crate::desired::last_known_good::LastKnownGood;
+use crate::desired::sync::Sync;
+use crate::desired::{Desired, State};
+use crate::logging;
+use crate::proxy::ProxyError;
+use crate::report::{Identity, Reporter};
+use crate::side_port::SidePort;
+
+/// Why the agent ended, other than by a signal.
+#[derive(Debug, Error)]
+pub enum AgentError {
+    /// The control side.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// The data path.
+    #[error(transparent)]
+    Proxy(#[from] ProxyError),
+    /// The operating system.
+    #[error("cannot wait for signals: {0}")]
+    Signals(std::io::Error),
+    /// A part ended that should not.
+    #[error(transparent)]
+    Ended(#[from] DataPathError),
+}
+
+/// The program.
+pub fn main() -> ExitCode {
+    let args = Args::parse();
+    logging::init();
+    let config = match args.check() {
+        Ok(config) => config,
+        Err(error) => {
+            tracing::error!(%error, "the configuration is not usable");
+            return ExitCode::from(2);
+        }
+    };
+    // The control side has this thread to itself; the proxy brings its own.
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "cannot start");
+            return ExitCode::FAILURE;
+        }
+    };
+    let outcome = runtime.block_on(run(config));
+    // A compilation under way is not worth waiting for.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(%error, "ended");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs until SIGTERM or SIGINT, then drains.
+pub async fn run(config: Config) -> Result<(), AgentError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(AgentError::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(AgentError::Signals)?;
+    let mut registry = Registry::default();
+    let metrics = ControlMetrics::register(&mut registry);
+    let cluster = config.bus.cluster.clone();
+
+    let kept = kept(&config);
+    let held = kept.as_ref().map_or_else(Desired::default, LastKnownGood::desired);
+    let state = State::new(&cluster, portcullis_crds::bus::FEATURES, held);
+    let (views, view_receiver) = watch::channel(Arc::new(state.view()));
+    let (buses, bus_receiver) = watch::channel(None);
+    let input = ControlInput {
+        workers: config.proxy.workers,
+        views: view_receiver,
+        bus: bus_receiver.clone(),
+        keep: Some((&config.state_dir, &cluster)),
+    };
+    let mut control = Control::new(input, registry, metrics.clone())?;
+
+    let mut tasks = JoinSet::new();
+    let health = SidePort::tcp(config.health_listen)
+        .await
+        .map_err(|e| ControlError::Listen(config.health_listen.to_string(), e))?;
+    tasks.spawn(control.health().serve(health));
+    if let Some(listen) = &config.admin {
+        control.serve_admin(listen, &mut tasks).await?;
+    }
+    // Before the bus is asked and before a request comes in.
+    if let Some(kept) = kept {
+        control.enforcer.restore(kept).await;
+    }
+    let bound = request_bound(&config.proxy);
+    let proxy = control.bind(config.proxy)?;
+    let address = proxy.local_addr();
+
+    tasks.spawn(Sync::new(config.bus, state, views, buses, metrics.clone()).run());
+    let identity = Identity::new(&cluster, &config.agent, &config.node);
+    let reporter = Reporter::new(identity, control.submissions, control.rules, bound, bus_receiver, metrics);
+    tasks.spawn(reporter.run());
+    tasks.spawn(control.enforcer.run());
+    let shutdown = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    // The tasks go on during the drain: /readyz says that it is over.
+    let started = || tracing::info!(%address, "serving");
+    data_path::run(proxy, control.drain, tasks, shutdown, started).await?;
+    Ok(())
+}
+
+/// The set on disk. One that cannot be used is as good as none, but is said.
+fn kept(config: &Config) -> Option<LastKnownGood> {
+    match LastKnownGood::load(&config.state_dir, &config.bus.cluster) {
+        Ok(kept) => kept,
+        Err(error) => {
+            tracing::error!(%error, "starting without the last known good rules");
+            None
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! What should run here: read from the bus, kept on disk.
+//!
+//! [`state`] decides and knows no I/O; [`sync`] feeds it from the bus; [`last_known_good`] keeps what it
+//! decided for a start with everything else down.
+
+pub mod last_known_good;
+pub mod state;
+pub mod stream_copy;
+pub mod sync;
+pub mod version;
+
+pub use state::{Decision, Desired, Refusal, ResyncReason, State};
+pub use version::{Refused, Version, View};
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,251 @@
+//! The desired set on disk: what an agent starts from when the bus cannot be reached.
+//!
+//! One file, replaced as a whole: a line with format and checksum, then JSON. A crash at any moment leaves
+//! the old file or the new one.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use portcullis_crds::revision::ModuleDigest;
+use portcullis_crds::rule_key::RuleKey;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::stream_copy::Fence;
+use super::version::Version;
+use super::{Desired, View};
+
+const FILE: &str = "last-known-good";
+/// First word of the file; the number is the format.
+const MAGIC: &str = "portcullis-last-known-good/1";
+
+/// What is kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LastKnownGood {
+    /// Uid of the cluster's kube-system namespace.
+    pub cluster: String,
+    /// Stream that it was read from.
+    pub stream: Option<String>,
+    /// Highest epoch of the stream.
+    pub fence: Fence,
+    /// Everything up to this sequence was read.
+    pub sequence: u64,
+    /// Sequence of the last rule or tombstone.
+    pub rule_sequence: u64,
+    /// The rules.
+    pub rules: Vec<KeptRule>,
+}
+
+/// One rule.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KeptRule {
+    /// The version that is desired.
+    pub desired: Version,
+    /// The version that runs, where it is not the desired one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active: Option<Version>,
+}
+
+/// Why the file could not be used. The agent says so and starts with nothing.
+#[derive(Debug, Error)]
+pub enum LoadError {
+    /// The disk.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Not what was written.
+    #[error("expected {path} as this agent wrote it, found {found}; it is replaced when the bus can be read")]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        found: String,
+    },
+    /// Written for another cluster.
+    #[error("expected {path} to be of cluster {expected}, found that of {found}; it is replaced when the bus can be read")]
+    OtherCluster {
+        /// The file.
+        path: PathBuf,
+        /// Ours.
+        expected: String,
+        /// Theirs.
+        found: String,
+    },
+}
+
+/// Why the file could not be written.
+#[derive(Debug, Error)]
+#[error("{path}: {source}; the agent cannot start without the bus until this is corrected")]
+pub struct SaveError {
+    path: PathBuf,
+    source: io::Error,
+}
+
+impl LastKnownGood {
+    /// What to keep of a view. `active` gives the version that runs of a rule, if any does.
+    pub fn of<'a>(cluster: &str, view: &View, active: impl Fn(&RuleKey) -> Option<&'a Version>) -> Self {
+        let rules = view.rules.iter().map(|(key, desired)| KeptRule {
+            desired: (**desired).clone(),
+            active: active(key).filter(|a| !a.is_same_revision(desired)).cloned(),
+        });
+        Self {
+            cluster: cluster.to_owned(),
+            stream: view.stream.as_ref().map(|s| s.as_str().to_owned()),
+            fence: view.fence,
+            sequence: view.sequence,
+            rule_sequence: view.rule_sequence,
+            rules: rules.collect(),
+        }
+    }
+
+    /// What was desired.
+    pub fn desired(&self) -> Desired {
+        let rules = self.rules.iter().map(|kept| (kept.desired.rule.key.clone(), kept.desired.clone().into()));
+        Desired {
+            stream: self.stream.clone().map(Into::into),
+            fence: self.fence,
+            sequence: self.sequence,
+            rule_sequence: self.rule_sequence,
+            rules: rules.collect(),
+        }
+    }
+
+    /// What ran: the version to fall back to where the desired one cannot run.
+    pub fn active(&self) -> Vec<Version> {
+        self.rules.iter().map(|kept| kept.active.as_ref().unwrap_or(&kept.desired).clone()).collect()
+    }
+
+    /// Modules that it names.
+    pub fn modules(&self) -> impl Iterator<Item = &ModuleDigest> {
+        self.rules.iter().flat_map(|kept| {
+            [Some(&kept.desired), kept.active.as_ref()].into_iter().flatten().map(|v| &v.rule.module.digest)
+        })
+    }
+
+    /// Reads the file in this folder; `None` when there is none yet.
+    pub fn load(dir: &Path, cluster: &str) -> Result<Option<Self>, LoadError> {
+        let path = dir.join(FILE);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(LoadError::Io { path, source }),
+        };
+        let kept = match parse(&bytes) {
+            Ok(kept) => kept,
+            Err(found) => return Err(LoadError::Corrupt { path, found }),
+        };
+        if kept.cluster != cluster {
+            return Err(LoadError::OtherCluster { path, expected: cluster.to_owned(), found: kept.cluster });
+        }
+        Ok(Some(kept))
+    }
+
+    /// Replaces the file in this folder.
+    pub fn save(&self, dir: &Path) -> Result<(), SaveError> {
+        let path = dir.join(FILE);
+        self.write(dir, &path).map_err(|source| SaveError { path, source })
+    }
+
+    fn write(&self, dir: &Path, path: &Path) -> io::Result<()> {
+        let json = serde_json::to_vec(self)?;
+        let mut bytes = format!("{MAGIC} {}\n", ModuleDigest::of(&json)).into_bytes();
+        bytes.extend_from_slice(&json);
+        replace(dir, path, &bytes)
+    }
+}
+
+/// Writes a whole file, or leaves the one that is there.
+pub fn replace(dir: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = tempfile::NamedTempFile::new_in(dir)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    // The rename itself is on disk only when the folder is.
+    File::open(dir)?.sync_all()
+}
+
+fn parse(bytes: &[u8]) -> Result<LastKnownGood, String> {
+    let end = bytes.iter().position(|b| *b == b'\n').ok_or("no first line")?;
+    let (head, json) = (&bytes[..end], &bytes[end + 1..]);
+    let head = std::str::from_utf8(head).map_err(|_| "a first line that is no text")?;
+    let (magic, checksum) = head.split_once(' ').ok_or("a first line without a checksum")?;
+    if magic != MAGIC {
+        return Err(format!("format {magic:?} instead of {MAGIC:?}"));
+    }
+    if ModuleDigest::of(json).to_string() != checksum {
+        return Err("a content that does not have its checksum".into());
+    }
+    serde_json::from_slice(json).map_err(|e| format!("JSON of another shape: {e}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::a_version;
+    use super::*;
+
+    fn kept() -> LastKnownGood {
+        let desired = a_version("shop", "bad-bot", 2);
+        let active = Some(a_version("shop", "bad-bot", 1));
+        LastKnownGood {
+            cluster: "c".into(),
+            stream: Some("s".into()),
+            fence: Fence { epoch: 3, since: 7 },
+            sequence: 12,
+            rule_sequence: 11,
+            rules: vec![KeptRule { desired, active }],
+        }
+    }
+
+    #[test]
+    fn what_was_saved_comes_back() {
+        let dir = tempfile::tempdir().unwrap();
+        kept().save(dir.path()).unwrap();
+        assert_eq!(LastKnownGood::load(dir.path(), "c").unwrap(), Some(kept()));
+    }
+
+    #[test]
+    fn no_file_is_no_error() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(LastKnownGood::load(dir.path(), "c").unwrap(), None);
+    }
+
+    #[test]
+    fn a_file_with_any_byte_changed_or_cut_off_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        kept().save(dir.path()).unwrap();
+        let path = dir.path().join(FILE);
+        let whole = fs::read(&path).unwrap();
+        for at in 0..whole.len() {
+            let mut broken = whole.clone();
+            broken[at] ^= 1;
+            fs::write(&path, &broken).unwrap();
+            assert!(LastKnownGood::load(dir.path(), "c").is_err(), "byte {at} changed");
+            fs::write(&path, &whole[..at]).unwrap();
+            assert!(LastKnownGood::load(dir.path(), "c").is_err(), "cut off at {at}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_another_cluster_is_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        kept().save(dir.path()).unwrap();
+        let error = LastKnownGood::load(dir.path(), "d").unwrap_err().to_string();
+        assert!(error.contains("of cluster d, found that of c"), "{error}");
+    }
+
+    #[test]
+    fn a_save_that_fails_leaves_the_file_that_was_there() {
+        let dir = tempfile::tempdir().unwrap();
+        kept().save(dir.path()).unwrap();
+        let gone = dir.path().join("gone");
+        assert!(kept().save(&gone).is_err());
+        assert_eq!(LastKnownGood::load(dir.path(), "c").unwrap(), Some(kept()));
+    }
+}

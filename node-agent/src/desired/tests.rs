@@ -1,0 +1,35 @@
+//! Versions for the tests of this crate.
+
+use portcullis_crds::bus::{DesiredLimits, DesiredRule, ModuleRef};
+use portcullis_crds::revision::{ModuleDigest, Revision};
+use portcullis_crds::rule_key::RuleKey;
+use portcullis_crds::wasm_rule::{Block, Limits, Mode, OnFailure};
+
+use super::version::Version;
+
+/// A version whose module, and so its revision, follows from its generation.
+pub(crate) fn a_version(namespace: &str, name: &str, generation: i64) -> Version {
+    let rule = DesiredRule {
+        key: RuleKey::namespaced(namespace, name),
+        module: ModuleRef {
+            digest: ModuleDigest::of(&generation.to_be_bytes()),
+            size: 8,
+            reference: "registry.example/rules/rule:1".to_owned(),
+            manifest_digest: String::new(),
+        },
+        abi: 1,
+        mode: Mode::Enforce,
+        priority: 100,
+        limits: DesiredLimits::from(&Limits::default()),
+        on_failure: OnFailure::default(),
+        block: Block::default(),
+    };
+    Version {
+        uid: format!("{namespace}/{name}"),
+        generation,
+        revision: Revision::of(&rule),
+        epoch: 1,
+        sequence: 0,
+        rule,
+    }
+}

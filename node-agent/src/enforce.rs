@@ -1,0 +1,13 @@
+//! From the desired set to the active one: modules are made ready, then one pointer is swapped.
+//!
+//! [`slots`] decides and knows neither clock nor sandbox; [`enforcer`] runs on the control thread and does
+//! what they say; [`local`] holds rules that a person loaded on this node.
+
+pub mod enforcer;
+pub mod local;
+pub mod slots;
+pub mod standing;
+
+pub use enforcer::{Command, Enforcer, ModuleInfo};
+pub use slots::Slots;
+pub use standing::Standing;

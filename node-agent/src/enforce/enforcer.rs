@@ -1,0 +1,378 @@
+//! Makes the desired set run.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use portcullis_crds::bus::{DesiredRule, Exception};
+use portcullis_crds::revision::{ModuleDigest, Revision};
+use portcullis_crds::rule_key::RuleKey;
+use portcullis_crds::wasm_rule::Mode;
+use portcullis_engine::Module;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+
+use super::local::{LocalError, LocalRules};
+use super::slots::{Failure, Running, Slots};
+use super::standing::Standing;
+use crate::control_metrics::ControlMetrics;
+use crate::desired::last_known_good::LastKnownGood;
+use crate::desired::{Version, View};
+use crate::modules::{Modules, prepare};
+use crate::report::{ReportState, Submission};
+use crate::ruleset::{ActiveRule, ActiveSet, Loaded, RuleSet, RuleSetHandle};
+
+/// What a person asks of the enforcer through the admin API.
+#[derive(Debug)]
+pub enum Command {
+    /// Run this module as well.
+    Load {
+        /// The rule for it.
+        rule: Box<DesiredRule>,
+        /// The module, ready to run.
+        module: Module,
+        /// Replace one of the same name, rather than add.
+        replace: bool,
+        /// Answered when new requests see it.
+        reply: oneshot::Sender<Result<(), LocalError>>,
+    },
+    /// Say what runs.
+    List {
+        /// The answer.
+        reply: oneshot::Sender<Vec<ModuleInfo>>,
+    },
+}
+
+/// A module that runs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModuleInfo {
+    /// Which rule.
+    pub key: RuleKey,
+    /// What of it runs.
+    pub revision: Revision,
+    /// Digest of the module.
+    pub digest: ModuleDigest,
+    /// Size of the module in bytes.
+    pub size: u64,
+    /// What a verdict does.
+    pub mode: Mode,
+    /// Since when this revision runs.
+    pub loaded_at: jiff::Timestamp,
+    /// Loaded by the admin API rather than desired.
+    pub local: bool,
+}
+
+/// Where the desired set is kept on disk.
+#[derive(Clone, Debug)]
+pub struct Keep {
+    /// The folder.
+    pub dir: PathBuf,
+    /// Uid of the cluster's kube-system namespace.
+    pub cluster: String,
+}
+
+/// Everything that the enforcer is connected to.
+pub struct Wiring {
+    /// Makes modules ready.
+    pub modules: Arc<Modules>,
+    /// The pointer that is swapped.
+    pub rules: RuleSetHandle,
+    /// What is desired.
+    pub views: watch::Receiver<Arc<View>>,
+    /// What a person asks.
+    pub commands: mpsc::Receiver<Command>,
+    /// Where the outcome is reported.
+    pub submissions: mpsc::UnboundedSender<Submission>,
+    /// Where readiness is read.
+    pub standing: watch::Sender<Standing>,
+    /// Where the set is kept; `None` stand-alone.
+    pub keep: Option<Keep>,
+    /// Counters.
+    pub metrics: ControlMetrics,
+}
+
+/// A version, and what came of making it ready.
+type Job = (Arc<Version>, Result<Module, Failure>);
+
+/// Runs on the control thread.
+pub struct Enforcer {
+    wiring: Wiring,
+    view: Arc<View>,
+    slots: Slots<Module>,
+    local: LocalRules<Module>,
+    local_changed: bool,
+    jobs: JoinSet<Job>,
+    /// What runs, to see whether a swap changes anything.
+    active: Vec<(RuleKey, String, Revision, bool)>,
+    submitted: Option<ReportState>,
+    kept: Option<LastKnownGood>,
+    restored: bool,
+}
+
+impl Enforcer {
+    /// Starts with the view that is there.
+    pub fn new(mut wiring: Wiring) -> Self {
+        let view = wiring.views.borrow_and_update().clone();
+        Self {
+            wiring,
+            view,
+            slots: Slots::default(),
+            local: LocalRules::default(),
+            local_changed: false,
+            jobs: JoinSet::new(),
+            active: Vec::new(),
+            submitted: None,
+            kept: None,
+            restored: false,
+        }
+    }
+
+    /// Makes the set that ran before the start run again, as far as it is on this node.
+    pub async fn restore(&mut self, kept: LastKnownGood) {
+        let rules = kept.active().into_iter().map(|v| (v.rule.key.clone(), Arc::new(v))).collect();
+        self.kept = Some(kept);
+        self.start_with(&rules).await;
+        self.restored = true;
+        tracing::info!(rules = rules.len(), "enforcing the last known good rules");
+    }
+
+    /// Makes these rules run before [`Self::run`]. Returns those that cannot.
+    pub async fn start_with(&mut self, rules: &BTreeMap<RuleKey, Arc<Version>>) -> Vec<Exception> {
+        self.slots.want(rules, Instant::now());
+        // However long it takes: nothing is let through before.
+        while !self.slots.is_settled() {
+            self.start_jobs();
+            let done = next_job(&mut self.jobs, self.slots.wake_at()).await;
+            self.note(done);
+        }
+        self.slots.commit(jiff::Timestamp::now());
+        self.swap();
+        self.slots.exceptions().collect()
+    }
+
+    /// Runs until the admin API and the source of views have gone.
+    pub async fn run(mut self) {
+        self.want();
+        loop {
+            self.start_jobs();
+            if self.slots.is_due(Instant::now()) || self.local_changed {
+                self.commit().await;
+            }
+            if !self.slots.is_changed() {
+                self.settle(None);
+            }
+            tokio::select! {
+                changed = self.wiring.views.changed() => match changed {
+                    Ok(()) => self.take_view(),
+                    Err(_) => return,
+                },
+                Some(command) = self.wiring.commands.recv() => self.obey(command).await,
+                done = next_job(&mut self.jobs, self.slots.wake_at()) => self.note(done),
+            }
+        }
+    }
+
+    fn note(&mut self, done: Option<Job>) {
+        let Some((version, outcome)) = done else { return };
+        if let Err(Failure { state, message, .. }) = &outcome {
+            let reference = &version.rule.module.reference;
+            tracing::warn!(rule = %version.rule.key, revision = %version.revision, ?state, module = %reference, "{message}");
+        }
+        self.slots.prepared(&version, outcome, Instant::now());
+    }
+
+    fn take_view(&mut self) {
+        let view = self.wiring.views.borrow_and_update().clone();
+        let resynced = view.resyncs > self.view.resyncs;
+        self.view = view;
+        if resynced {
+            // The bus can be read: what was missing may be there, and what a person loaded goes.
+            self.slots.retry_now(Instant::now());
+            self.local_changed |= self.wiring.keep.is_some() && self.local.clear();
+        }
+        self.want();
+    }
+
+    fn want(&mut self) {
+        self.slots.want(&self.view.rules, Instant::now());
+    }
+
+    fn start_jobs(&mut self) {
+        for version in self.slots.take_due(Instant::now()) {
+            let modules = self.wiring.modules.clone();
+            self.jobs.spawn(async move {
+                let outcome = modules.prepare(&version.rule).await.map_err(|error| Failure {
+                    state: error.state(),
+                    message: error.to_string(),
+                    retry: error.is_retryable(),
+                });
+                (version, outcome)
+            });
+        }
+    }
+
+    async fn obey(&mut self, command: Command) {
+        match command {
+            Command::Load { rule, module, replace, reply } => {
+                let loaded = self.local.load(*rule, module, replace);
+                if loaded.is_ok() {
+                    self.local_changed = true;
+                    self.commit().await;
+                }
+                // Whoever asked may have gone.
+                drop(reply.send(loaded));
+            }
+            Command::List { reply } => drop(reply.send(self.list())),
+        }
+    }
+
+    fn list(&self) -> Vec<ModuleInfo> {
+        let info = |running: &Running<Module>, local: bool| ModuleInfo {
+            key: running.version.rule.key.clone(),
+            revision: running.version.revision.clone(),
+            digest: running.version.rule.module.digest.clone(),
+            size: running.version.rule.module.size,
+            mode: running.version.rule.mode,
+            loaded_at: running.loaded_at,
+            local,
+        };
+        let desired = self.slots.rules().filter_map(|(_, r)| r).filter(|r| r.module.is_some());
+        desired.map(|r| info(r, false)).chain(self.local.iter().map(|r| info(r, true))).collect()
+    }
+
+    async fn commit(&mut self) {
+        self.local_changed = false;
+        self.slots.commit(jiff::Timestamp::now());
+        let old = self.swap();
+        self.keep().await;
+        self.settle(old);
+        let used = self.used();
+        self.wiring.modules.retain(&used);
+    }
+
+    /// Swaps the pointer, if that changes anything. Returns the set that was replaced.
+    fn swap(&mut self) -> Option<std::sync::Weak<ActiveSet>> {
+        let rules = self.active_rules();
+        let active = rules
+            .iter()
+            .map(|r| (r.key.clone(), r.uid.clone(), r.revision.clone(), matches!(r.module, Loaded::Module(_))))
+            .collect();
+        if active == self.active {
+            return None;
+        }
+        self.active = active;
+        let stream = self.view.stream.as_ref().map(|s| s.as_str().to_owned()).unwrap_or_default();
+        // Only this thread stores, so this is the set that is replaced.
+        let old = Arc::downgrade(&self.wiring.rules.load());
+        let metrics = &self.wiring.metrics;
+        metrics.rules_active.set(i64::try_from(rules.len()).unwrap_or(i64::MAX));
+        tracing::info!(sequence = self.view.sequence, rules = rules.len(), "rules swapped in");
+        self.wiring.rules.store(RuleSet { stream, sequence: self.view.sequence, rules });
+        metrics.swaps.inc();
+        metrics.swapped_at.set(jiff::Timestamp::now().as_second() as f64);
+        Some(old)
+    }
+
+    fn active_rules(&self) -> Vec<ActiveRule> {
+        let desired = self.slots.rules().filter_map(|(wanted, running)| match running {
+            // The version that runs is a Disabled one.
+            Some(Running { module: None, .. }) => None,
+            Some(running) => Some(active_rule(&running.version, running.module.clone())),
+            None => Some(active_rule(wanted, None)),
+        });
+        desired.chain(self.local.iter().map(|r| active_rule(&r.version, r.module.clone()))).collect()
+    }
+
+    /// Writes the set to disk, so that it comes back without the bus.
+    async fn keep(&mut self) {
+        let Some(Keep { dir, cluster }) = self.wiring.keep.clone() else { return };
+        if self.view.stream.is_none() {
+            return;
+        }
+        let running = |key: &RuleKey| self.slots.running(key).map(|r| &*r.version);
+        let kept = LastKnownGood::of(&cluster, &self.view, running);
+        let unchanged = |before: &LastKnownGood| {
+            LastKnownGood { sequence: before.sequence, ..kept.clone() } == *before
+        };
+        if self.kept.as_ref().is_some_and(unchanged) {
+            return;
+        }
+        self.kept = Some(kept.clone());
+        let disk = self.wiring.modules.disk().cloned();
+        let written = tokio::task::spawn_blocking(move || {
+            kept.save(&dir).map_err(|e| e.to_string())?;
+            // After the file: until then the old one may still name them.
+            let used: BTreeSet<_> = kept.modules().cloned().collect();
+            disk.map_or(Ok(()), |disk| disk.retain(&used)).map_err(|e| e.to_string())
+        })
+        .await
+        .unwrap_or_else(|e| Err(e.to_string()));
+        self.wiring.metrics.kept.set(i64::from(written.is_ok()));
+        if let Err(error) = written {
+            tracing::error!(%error, "the rules run, but are not kept on disk");
+            self.kept = None;
+        }
+    }
+
+    /// The active set is what it can be for now: says so.
+    fn settle(&mut self, old: Option<std::sync::Weak<ActiveSet>>) {
+        self.wiring.standing.send_replace(Standing {
+            restored: self.restored,
+            complete: self.view.complete,
+            waiting_since: self.slots.waiting_since(),
+        });
+        let state = ReportState::of(&self.view, &self.slots, &self.local);
+        if old.is_none() && self.submitted.as_ref() == Some(&state) {
+            return;
+        }
+        self.wiring.metrics.show_exceptions(state.exceptions.iter().map(|e| e.state));
+        self.submitted = Some(state.clone());
+        // The reporter goes only when the process ends.
+        drop(self.wiring.submissions.send(Submission { state, old }));
+    }
+
+    fn used(&self) -> BTreeSet<ModuleDigest> {
+        let slots = self.slots.rules().flat_map(|(wanted, running)| {
+            std::iter::once(wanted).chain(running.map(|r| &r.version)).map(|v| &v.rule.module.digest)
+        });
+        slots.chain(self.local.iter().map(|r| &r.version.rule.module.digest)).cloned().collect()
+    }
+}
+
+/// The next outcome; `None` at the moment at which to look again. Cancel safe.
+async fn next_job(jobs: &mut JoinSet<Job>, wake: Option<Instant>) -> Option<Job> {
+    let wake = async {
+        match wake {
+            Some(at) => tokio::time::sleep_until(at.into()).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        Some(done) = jobs.join_next() => match done {
+            Ok(job) => Some(job),
+            Err(error) => {
+                // Neither panics nor is cancelled by design; its rule stays `Progressing`.
+                tracing::error!(%error, "making a module ready was cut short");
+                None
+            }
+        },
+        () = wake => None,
+    }
+}
+
+fn active_rule(version: &Version, module: Option<Module>) -> ActiveRule {
+    let rule = &version.rule;
+    ActiveRule {
+        key: rule.key.clone(),
+        uid: version.uid.clone(),
+        revision: version.revision.clone(),
+        mode: rule.mode,
+        priority: rule.priority,
+        limits: prepare::limits(&rule.limits),
+        body_bytes: rule.limits.body_bytes,
+        on_failure: rule.on_failure,
+        block: rule.block.clone(),
+        module: module.map_or(Loaded::Unavailable, Loaded::Module),
+    }
+}

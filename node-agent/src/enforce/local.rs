@@ -1,0 +1,114 @@
+//! Rules that a person loaded on this node by its admin API.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use portcullis_crds::bus::{DesiredLimits, DesiredRule, Exception, ExceptionState, ModuleRef};
+use portcullis_crds::revision::{ModuleDigest, Revision};
+use portcullis_crds::rule_key::RuleKey;
+use portcullis_crds::wasm_rule::{Block, Limits, Mode, OnFailure};
+use thiserror::Error;
+
+use super::slots::Running;
+use crate::desired::Version;
+
+/// Namespace of local rules. No namespace in Kubernetes is called so: names start with a letter or digit.
+pub const NAMESPACE: &str = "_local";
+
+/// Why a module was not loaded.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum LocalError {
+    /// Load does not replace.
+    #[error("a module named {0:?} is loaded already; POST it to /api/v1/wasm/reload to replace it")]
+    Exists(String),
+    /// Reload replaces only.
+    #[error("no module named {0:?} is loaded; POST it to /api/v1/wasm/load first")]
+    Missing(String),
+}
+
+/// Local rules by name.
+#[derive(Debug)]
+pub struct LocalRules<M>(BTreeMap<String, Running<M>>);
+
+impl<M> Default for LocalRules<M> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<M> LocalRules<M> {
+    /// Adds a module, or replaces one.
+    pub fn load(&mut self, rule: DesiredRule, module: M, replace: bool) -> Result<(), LocalError> {
+        let name = rule.key.name.clone();
+        match (self.0.contains_key(&name), replace) {
+            (true, false) => return Err(LocalError::Exists(name)),
+            (false, true) => return Err(LocalError::Missing(name)),
+            _ => {}
+        }
+        let version = Version {
+            uid: "local".to_owned(),
+            generation: 0,
+            revision: Revision::of(&rule),
+            epoch: 0,
+            sequence: 0,
+            rule,
+        };
+        let loaded_at = jiff::Timestamp::now();
+        self.0.insert(name, Running { version: Arc::new(version), module: Some(module), loaded_at });
+        Ok(())
+    }
+
+    /// Drops all; whether there were any.
+    pub fn clear(&mut self) -> bool {
+        let any = !self.0.is_empty();
+        self.0.clear();
+        any
+    }
+
+    /// All local rules.
+    pub fn iter(&self) -> impl Iterator<Item = &Running<M>> {
+        self.0.values()
+    }
+
+    /// How the report marks them: nothing in the desired state asks for them.
+    pub fn marks(&self) -> impl Iterator<Item = Exception> + '_ {
+        self.iter().map(|running| Exception {
+            key: running.version.rule.key.clone(),
+            wanted: Revision::from(String::new()),
+            active: Some(running.version.revision.clone()),
+            state: ExceptionState::Progressing,
+            message: "loaded on this node by its admin API; it goes with the next complete read of the bus"
+                .to_owned(),
+        })
+    }
+}
+
+/// The rule for a module that a person loads: enforced, with the default limits.
+pub fn local_rule(name: &str, digest: ModuleDigest, size: u64) -> DesiredRule {
+    DesiredRule {
+        key: RuleKey::namespaced(NAMESPACE, name),
+        module: ModuleRef { digest, size, reference: format!("local:{name}"), manifest_digest: String::new() },
+        abi: 1,
+        mode: Mode::Enforce,
+        priority: 100,
+        limits: DesiredLimits::from(&Limits::default()),
+        on_failure: OnFailure::default(),
+        block: Block::default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn load_adds_and_reload_replaces() {
+        let rule = |bytes: &[u8]| local_rule("bad-bot", ModuleDigest::of(bytes), 1);
+        let mut local = LocalRules::default();
+        assert_eq!(local.load(rule(b"1"), 1, true), Err(LocalError::Missing("bad-bot".into())));
+        assert_eq!(local.load(rule(b"1"), 1, false), Ok(()));
+        assert_eq!(local.load(rule(b"2"), 2, false), Err(LocalError::Exists("bad-bot".into())));
+        assert_eq!(local.load(rule(b"2"), 2, true), Ok(()));
+        assert_eq!(local.iter().filter_map(|r| r.module).collect::<Vec<_>>(), [2]);
+    }
+}

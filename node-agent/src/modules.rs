@@ -1,0 +1,7 @@
+//! From a desired rule to a module that is ready to run: had, verified, compiled, tried.
+
+pub mod compiled;
+pub mod disk;
+pub mod prepare;
+
+pub use prepare::{Modules, PrepareError};

@@ -1,0 +1,190 @@
+//! Has a module, verifies it, compiles it and tries it on a harmless request.
+
+use std::collections::{BTreeSet, HashMap};
+use std::io;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use portcullis_bus::{Bus, FetchError};
+use portcullis_crds::bus::{DesiredLimits, DesiredRule, ExceptionState, ModuleRef};
+use portcullis_crds::revision::ModuleDigest;
+use portcullis_engine::{Cause, CompileError, Engine, InspectError, Limits, Module};
+use thiserror::Error;
+use tokio::sync::{Semaphore, watch};
+
+use super::compiled::Compiled;
+use super::disk::ModuleDisk;
+use crate::control_metrics::ControlMetrics;
+
+/// Modules that are fetched at a time.
+const FETCHES: usize = 8;
+
+/// Why a rule's module cannot run here.
+#[derive(Debug, Error)]
+pub enum PrepareError {
+    /// Neither on disk nor from the bus, which is not connected.
+    #[error("module {0} is not on this node and the bus is not connected; it is fetched when the bus is back")]
+    NoBus(ModuleDigest),
+    /// The bus does not have it.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// The sandbox refused it.
+    #[error(transparent)]
+    Compile(#[from] CompileError),
+    /// It cannot judge a harmless request within its limits.
+    #[error("the module failed on a harmless request: {0}")]
+    Probe(InspectError),
+    /// The node could not try it.
+    #[error("this node could not try the module: {0}; it is tried again")]
+    Host(String),
+}
+
+impl PrepareError {
+    /// As the report says it.
+    pub fn state(&self) -> ExceptionState {
+        match self {
+            Self::Fetch(FetchError::DigestMismatch { .. }) => ExceptionState::DigestMismatch,
+            Self::NoBus(_) | Self::Fetch(_) => ExceptionState::ModuleUnavailable,
+            Self::Compile(_) => ExceptionState::CompileFailed,
+            Self::Probe(_) => ExceptionState::ProbeFailed,
+            Self::Host(_) => ExceptionState::Progressing,
+        }
+    }
+
+    /// Whether the same bytes may do better later.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::NoBus(_) | Self::Fetch(_) | Self::Host(_))
+    }
+}
+
+/// Makes modules ready. One for the process.
+pub struct Modules {
+    engine: Engine,
+    disk: Option<ModuleDisk>,
+    bus: watch::Receiver<Option<Bus>>,
+    /// Modules given by a person or a folder rather than by the bus.
+    given: Mutex<HashMap<ModuleDigest, Bytes>>,
+    compiled: Mutex<Compiled<Module>>,
+    fetches: Semaphore,
+    /// One compilation at a time: the proxy's threads need the cores.
+    compilation: tokio::sync::Mutex<()>,
+    metrics: ControlMetrics,
+}
+
+impl Modules {
+    /// With a folder to keep modules in, or without one (stand-alone).
+    pub fn new(
+        engine: Engine,
+        state_dir: Option<&Path>,
+        bus: watch::Receiver<Option<Bus>>,
+        metrics: ControlMetrics,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            engine,
+            disk: state_dir.map(ModuleDisk::open).transpose()?,
+            bus,
+            given: Mutex::default(),
+            compiled: Mutex::default(),
+            fetches: Semaphore::new(FETCHES),
+            compilation: tokio::sync::Mutex::new(()),
+            metrics,
+        })
+    }
+
+    /// Adds a module that no bus has.
+    pub fn give(&self, bytes: Bytes) -> ModuleDigest {
+        let digest = ModuleDigest::of(&bytes);
+        lock(&self.given).insert(digest.clone(), bytes);
+        digest
+    }
+
+    /// Makes the module of a rule ready to run under the rule's limits.
+    pub async fn prepare(&self, rule: &DesiredRule) -> Result<Module, PrepareError> {
+        let module = self.compiled(&rule.module).await?;
+        let (limits, trial) = (limits(&rule.limits), module.clone());
+        match blocking(move || trial.probe(&limits)).await? {
+            Ok(()) => Ok(module),
+            Err(error) => match error.cause() {
+                Cause::Error | Cause::Budget => Err(PrepareError::Probe(error)),
+                // Says nothing about the rule.
+                _ => Err(PrepareError::Host(error.to_string())),
+            },
+        }
+    }
+
+    /// Drops compiled modules that no rule uses; called on the control thread.
+    pub fn retain(&self, used: &BTreeSet<ModuleDigest>) {
+        lock(&self.compiled).retain(used);
+        lock(&self.given).retain(|digest, _| used.contains(digest));
+    }
+
+    /// The folder of modules, if there is one.
+    pub fn disk(&self) -> Option<&ModuleDisk> {
+        self.disk.as_ref()
+    }
+
+    async fn compiled(&self, wanted: &ModuleRef) -> Result<Module, PrepareError> {
+        if let Some(module) = lock(&self.compiled).get(&wanted.digest) {
+            return Ok(module);
+        }
+        let bytes = self.bytes(wanted).await?;
+        let _one_at_a_time = self.compilation.lock().await;
+        if let Some(module) = lock(&self.compiled).get(&wanted.digest) {
+            return Ok(module);
+        }
+        let engine = self.engine.clone();
+        let start = Instant::now();
+        let compiled = blocking(move || engine.compile(&bytes)).await?;
+        self.metrics.compile_seconds.observe(start.elapsed().as_secs_f64());
+        let module = compiled?;
+        lock(&self.compiled).insert(wanted.digest.clone(), module.clone());
+        Ok(module)
+    }
+
+    /// Bytes with the wanted digest, from the nearest place.
+    async fn bytes(&self, wanted: &ModuleRef) -> Result<Bytes, PrepareError> {
+        if let Some(bytes) = lock(&self.given).get(&wanted.digest) {
+            return Ok(bytes.clone());
+        }
+        let Some(disk) = self.disk.clone() else {
+            return Err(PrepareError::NoBus(wanted.digest.clone()));
+        };
+        let digest = wanted.digest.clone();
+        let read = disk.clone();
+        match blocking(move || read.read(&digest)).await? {
+            Ok(Some(bytes)) => return Ok(bytes),
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%error, module = %wanted.digest, "cannot read the module from disk"),
+        }
+        let bus = self.bus.borrow().clone().ok_or_else(|| PrepareError::NoBus(wanted.digest.clone()))?;
+        let fetch = self.fetches.acquire().await.map_err(|e| PrepareError::Host(e.to_string()))?;
+        let bytes = bus.fetch_module(wanted).await?;
+        drop(fetch);
+        let (digest, copy) = (wanted.digest.clone(), bytes.clone());
+        if let Err(error) = blocking(move || disk.write(&digest, &copy)).await? {
+            tracing::error!(%error, module = %wanted.digest, "cannot keep the module on disk; a restart without the bus would lack it");
+        }
+        Ok(bytes)
+    }
+}
+
+/// The engine's form of a rule's limits.
+pub fn limits(limits: &DesiredLimits) -> Limits {
+    Limits {
+        fuel: limits.fuel,
+        fuel_per_byte: limits.fuel_per_byte,
+        memory_bytes: limits.memory_bytes,
+        deadline: Duration::from_micros(limits.deadline_micros),
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, PrepareError> {
+    tokio::task::spawn_blocking(work).await.map_err(|e| PrepareError::Host(e.to_string()))
+}
+
+/// What is guarded is whole after every step, so a panic elsewhere leaves nothing to repair.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,176 @@
+//! Runs the proxy on a folder of rules.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::registry::Registry;
+use thiserror::Error;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::folder::{Folder, Scan};
+use crate::config::{AdminListen, request_bound};
+use crate::control::{Control, ControlError, ControlInput};
+use crate::control_metrics::ControlMetrics;
+use crate::data_path::{self, DataPathError};
+use crate::desired::View;
+use crate::modules::Modules;
+use crate::proxy::{ProxyConfig, ProxyError};
+use crate::report::{Identity, Reporter};
+use crate::side_port::SidePort;
+
+/// How often the folder is looked at.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// What `portcullis serve` is told.
+#[derive(Clone, Debug)]
+pub struct ServeConfig {
+    /// The data path: where requests come in and go.
+    pub proxy: ProxyConfig,
+    /// Folder of WasmRule YAML.
+    pub rules_dir: PathBuf,
+    /// Where /healthz, /readyz and /metrics are, if anywhere.
+    pub health_listen: Option<SocketAddr>,
+    /// Where the admin API is, if anywhere.
+    pub admin: Option<AdminListen>,
+}
+
+/// Addresses that were bound, with the ports that were taken.
+#[derive(Clone, Copy, Debug)]
+pub struct Started {
+    /// The proxy.
+    pub proxy: SocketAddr,
+    /// Health and metrics.
+    pub health: Option<SocketAddr>,
+    /// The admin API, unless it is on a unix socket.
+    pub admin: Option<SocketAddr>,
+    /// Rules that run.
+    pub rules: usize,
+}
+
+/// Why serving could not start, or ended.
+#[derive(Debug, Error)]
+pub enum ServeError {
+    /// The folder.
+    #[error("cannot read the rules in {0}: {1}")]
+    Folder(PathBuf, io::Error),
+    /// Rules that cannot run. (Once serving, such rules are printed and the last good ones stay.)
+    #[error("{}", .0.join("\n"))]
+    Rules(Vec<String>),
+    /// The control side.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// The proxy.
+    #[error(transparent)]
+    Proxy(#[from] ProxyError),
+    /// A thread of the proxy or the control side ended by itself.
+    #[error(transparent)]
+    Ended(#[from] DataPathError),
+}
+
+/// Serves until `shutdown`, then drains. `started` is called when requests are taken.
+pub async fn serve(
+    config: ServeConfig,
+    shutdown: impl Future<Output = ()>,
+    started: impl FnOnce(Started),
+) -> Result<(), ServeError> {
+    let mut folder = Folder::new(&config.rules_dir);
+    let unreadable = |e| ServeError::Folder(config.rules_dir.clone(), e);
+    let scan = folder.scan().map_err(unreadable)?;
+    if !scan.errors.is_empty() {
+        return Err(ServeError::Rules(scan.errors.iter().map(ToString::to_string).collect()));
+    }
+    let mut registry = Registry::default();
+    let metrics = ControlMetrics::register(&mut registry);
+    let (views, view_receiver) = watch::channel(Arc::new(scan.view));
+    let (_no_bus, bus) = watch::channel(None);
+    let input =
+        ControlInput { workers: config.proxy.workers, views: view_receiver, bus: bus.clone(), keep: None };
+    let mut control = Control::new(input, registry, metrics.clone())?;
+    for module in scan.modules {
+        control.modules.give(module);
+    }
+    let first = views.borrow().clone();
+    let failed = control.enforcer.start_with(&first.rules).await;
+    if !failed.is_empty() {
+        let module = |e: &portcullis_crds::bus::Exception| {
+            first.rules.get(&e.key).map(|v| v.rule.module.reference.clone()).unwrap_or_default()
+        };
+        return Err(ServeError::Rules(
+            failed.iter().map(|e| format!("rule {}: {}: {}", e.key, module(e), e.message)).collect(),
+        ));
+    }
+
+    let mut tasks = JoinSet::new();
+    let mut health = None;
+    if let Some(address) = config.health_listen {
+        let port = SidePort::tcp(address).await.map_err(|e| ControlError::Listen(address.to_string(), e))?;
+        health = port.address();
+        tasks.spawn(control.health().serve(port));
+    }
+    let admin = match &config.admin {
+        Some(listen) => control.serve_admin(listen, &mut tasks).await?,
+        None => None,
+    };
+    let bound = request_bound(&config.proxy);
+    let proxy = control.bind(config.proxy)?;
+    let addresses = Started { proxy: proxy.local_addr(), health, admin, rules: first.rules.len() };
+    tasks.spawn(follow(folder, control.modules.clone(), views));
+    // Nobody is reported to, but sets that were replaced are dropped on the way.
+    let identity = Identity::new("stand-alone", "stand-alone", "stand-alone");
+    let reporter = Reporter::new(identity, control.submissions, control.rules, bound, bus, metrics);
+    tasks.spawn(reporter.run());
+    tasks.spawn(control.enforcer.run());
+    data_path::run(proxy, control.drain, tasks, shutdown, || started(addresses)).await?;
+    Ok(())
+}
+
+/// Looks at the folder again and again.
+async fn follow(mut folder: Folder, modules: Arc<Modules>, views: watch::Sender<Arc<View>>) {
+    let mut broken = Vec::new();
+    let mut look = tokio::time::interval(LOOK);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        look.tick().await;
+        let scanned = tokio::task::spawn_blocking(move || {
+            let scanned = match folder.has_changed() {
+                Ok(false) => None,
+                Ok(true) => Some(folder.scan()),
+                Err(error) => Some(Err(error)),
+            };
+            (folder, scanned)
+        });
+        let scan = match scanned.await {
+            Ok((same, scan)) => {
+                folder = same;
+                scan
+            }
+            Err(error) => {
+                tracing::error!(%error, "the rules are no longer followed");
+                return;
+            }
+        };
+        let (view, errors) = match scan {
+            None => continue,
+            Some(Ok(Scan { view, modules: found, errors })) => {
+                for module in found {
+                    modules.give(module);
+                }
+                (Some(view), errors.iter().map(ToString::to_string).collect())
+            }
+            Some(Err(error)) => (None, vec![error.to_string()]),
+        };
+        // Each error once, not at every look.
+        for error in errors.iter().filter(|e| !broken.contains(*e)) {
+            tracing::error!("{error}; the rules that this file had before stay");
+        }
+        broken = errors;
+        if let Some(view) = view {
+            views.send_replace(Arc::new(view));
+        }
+    }
+}
