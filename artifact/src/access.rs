@@ -176,7 +176,8 @@ impl ErrorBody {
         let Ok(Envelope { errors }) = serde_json::from_slice(body) else {
             return Self { codes: Vec::new(), text: excerpt_bytes(body) };
         };
-        let text: Vec<String> = errors.iter().map(|error| format!("{} {}", error.code, error.message)).collect();
+        let text: Vec<String> =
+            errors.iter().map(|error| format!("{} {}", error.code, error.message)).collect();
         Self { text: excerpt(&text.join("; ")), codes: errors.into_iter().map(|error| error.code).collect() }
     }
 

@@ -21,8 +21,8 @@ pub(crate) enum Challenge {
 }
 
 impl Challenge {
-    /// The challenge to answer. Bearer wins over Basic where both are offered: the password then goes to the token
-    /// service alone.
+    /// The challenge to answer. Bearer wins over Basic where both are offered: the password then goes to the
+    /// token service alone.
     pub(crate) fn from_headers(headers: &HeaderMap) -> Option<Self> {
         let values = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
         let mut basic = None;
@@ -79,7 +79,8 @@ mod tests {
 
     #[test]
     fn challenges_are_read_whatever_their_case_order_and_number() {
-        let bearer = Some(Challenge::Bearer { realm: "https://auth.example/t".into(), service: Some("reg".into()) });
+        let bearer =
+            Some(Challenge::Bearer { realm: "https://auth.example/t".into(), service: Some("reg".into()) });
         let text = r#"Bearer realm="https://auth.example/t",service="reg",scope="repository:a:pull""#;
         assert_eq!(challenge(&[text]), bearer);
         assert_eq!(challenge(&[r#"bearer SERVICE="reg", Realm="https://auth.example/t""#]), bearer);

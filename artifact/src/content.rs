@@ -11,7 +11,8 @@ pub(crate) fn is_core_module(bytes: &[u8]) -> bool {
 /// Names the kind of content, for "expected a core WebAssembly module, found ...".
 pub(crate) fn looks_like(bytes: &[u8]) -> String {
     let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes).trim_ascii_start();
-    let starts_with_word = |word: &[u8]| text.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
+    let starts_with_word =
+        |word: &[u8]| text.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
     let known = if bytes.is_empty() {
         "nothing: 0 bytes"
     } else if bytes.starts_with(b"\0asm") {
@@ -20,7 +21,8 @@ pub(crate) fn looks_like(bytes: &[u8]) -> String {
         "an ELF executable or library (built for the machine, not for wasm32-unknown-unknown)"
     } else if bytes.starts_with(b"MZ") {
         "a Windows executable"
-    } else if matches!(bytes.get(..4), Some(b"\xcf\xfa\xed\xfe" | b"\xfe\xed\xfa\xcf" | b"\xca\xfe\xba\xbe")) {
+    } else if matches!(bytes.get(..4), Some(b"\xcf\xfa\xed\xfe" | b"\xfe\xed\xfa\xcf" | b"\xca\xfe\xba\xbe"))
+    {
         "a macOS executable"
     } else if bytes.starts_with(b"\x1f\x8b") {
         "gzip data (push the module itself, not compressed)"
@@ -52,7 +54,8 @@ fn after_magic(bytes: &[u8]) -> String {
         None => format!("a WebAssembly header cut off after {} bytes", bytes.len()),
         Some([0x01, 0, 0, 0]) => "a core WebAssembly module".to_owned(),
         Some([_, _, 0x01, 0]) => {
-            "a WebAssembly component (build for wasm32-unknown-unknown without wasm-tools component new)".to_owned()
+            "a WebAssembly component (build for wasm32-unknown-unknown without wasm-tools component new)"
+                .to_owned()
         }
         Some(version) => format!("WebAssembly of the unknown version {}", hex::encode(version)),
     }

@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 /// `sha256:` and 64 lower-case hexadecimal digits (OCI image-spec 1.1, descriptor.md "Digests").
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Digest(String);
+pub struct Digest(Arc<str>);
 
 /// The text is not a digest we can check.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -17,7 +18,9 @@ pub enum DigestError {
     #[error("digest \"{0}\" is not a sha256 digest: expected \"sha256:\" and 64 hexadecimal digits")]
     NotSha256(String),
     /// `sha256:` is followed by something else than 64 lower-case hexadecimal digits.
-    #[error("digest \"{0}\" is malformed: expected 64 lower-case hexadecimal digits after \"sha256:\", found {1} characters")]
+    #[error(
+        "digest \"{0}\" is malformed: expected 64 lower-case hexadecimal digits after \"sha256:\", found {1} characters"
+    )]
     Malformed(String, usize),
 }
 
@@ -28,7 +31,7 @@ impl Digest {
     }
 
     pub(crate) fn from_hash(hash: &[u8]) -> Self {
-        Self(format!("sha256:{}", hex::encode(hash)))
+        Self(format!("sha256:{}", hex::encode(hash)).into())
     }
 
     /// The whole text, `sha256:` included.
@@ -54,7 +57,7 @@ impl FromStr for Digest {
         if digits.len() != 64 || !digits.bytes().all(is_digit) {
             return Err(DigestError::Malformed(shown(), digits.chars().count()));
         }
-        Ok(Self(text.to_owned()))
+        Ok(Self(text.into()))
     }
 }
 

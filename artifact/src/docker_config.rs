@@ -1,4 +1,5 @@
-//! Pull secrets: `.dockerconfigjson` of a Secret of type kubernetes.io/dockerconfigjson, and `~/.docker/config.json`.
+//! Pull secrets: `.dockerconfigjson` of a Secret of type kubernetes.io/dockerconfigjson, and
+//! `~/.docker/config.json`.
 
 use std::collections::BTreeMap;
 
@@ -29,9 +30,7 @@ pub enum DockerConfigError {
     // Only the position: serde_json's own text quotes a wrong scalar, which may be the password.
     #[error("the docker configuration is not valid JSON of the expected shape, line {line} column {column}")]
     Json { line: usize, column: usize },
-    #[error(
-        "the docker configuration has no \"auths\" object, found the keys {keys}; {hint}"
-    )]
+    #[error("the docker configuration has no \"auths\" object, found the keys {keys}; {hint}")]
     NoAuths { keys: String, hint: &'static str },
     #[error(
         "the docker configuration's entry \"{entry}\" has an \"auth\" that is not base64 of \"user:password\": {problem}"
@@ -71,8 +70,8 @@ impl std::fmt::Debug for Entry {
 }
 
 impl DockerConfig {
-    /// Parses the content of `.dockerconfigjson`. An entry that cannot be used is an error only when it is looked
-    /// up, so that one bad entry does not take the others with it.
+    /// Parses the content of `.dockerconfigjson`. An entry that cannot be used is an error only when it is
+    /// looked up, so that one bad entry does not take the others with it.
     pub fn parse(json: &[u8]) -> Result<Self, DockerConfigError> {
         if json.trim_ascii().is_empty() {
             return Err(DockerConfigError::Empty);
@@ -94,10 +93,10 @@ impl DockerConfig {
 
     /// The credentials for exactly this registry host, `None` when there is no entry for it.
     ///
-    /// Docker's rules: the key may carry a scheme and an API path (`https://ghcr.io/v1/`), the port is part of the
-    /// host, and Docker Hub is known as `https://index.docker.io/v1/`. Narrower than the kubelet's: a key with another
-    /// path (`ghcr.io/acme`) or a wildcard (`*.example.com`) is not used, so that a password goes only to the host it
-    /// was written for (trust.md, Registry client).
+    /// Docker's rules: the key may carry a scheme and an API path (`https://ghcr.io/v1/`), the port is part
+    /// of the host, and Docker Hub is known as `https://index.docker.io/v1/`. Narrower than the kubelet's: a
+    /// key with another path (`ghcr.io/acme`) or a wildcard (`*.example.com`) is not used, so that a password
+    /// goes only to the host it was written for (trust.md, Registry client).
     pub fn credentials_for(&self, registry_host: &str) -> Result<Option<Credentials>, DockerConfigError> {
         let wanted = canonical_host(registry_host);
         let is_wanted = |key: &str| host_of_key(key).is_some_and(|host| canonical_host(host) == wanted);
@@ -110,9 +109,10 @@ impl DockerConfig {
                 let helper = self.helpers.iter().find(|(key, _)| is_wanted(key)).map(|(_, helper)| helper);
                 // A store is asked for every registry; only an empty entry says that it holds this one.
                 match helper.or(self.store.as_ref().filter(|_| found.is_some())) {
-                    Some(helper) => {
-                        Err(DockerConfigError::Helper { registry: registry_host.into(), helper: helper.clone() })
-                    }
+                    Some(helper) => Err(DockerConfigError::Helper {
+                        registry: registry_host.into(),
+                        helper: helper.clone(),
+                    }),
                     None => match found {
                         Some((key, _)) => Err(DockerConfigError::Incomplete { entry: key.clone() }),
                         None => Ok(None),
@@ -157,10 +157,8 @@ impl Entry {
 
 fn decode_auth(auth: &str) -> Result<Credentials, &'static str> {
     let auth = auth.trim();
-    let decoded = STANDARD
-        .decode(auth)
-        .or_else(|_| STANDARD_NO_PAD.decode(auth))
-        .map_err(|_| "it is not base64")?;
+    let decoded =
+        STANDARD.decode(auth).or_else(|_| STANDARD_NO_PAD.decode(auth)).map_err(|_| "it is not base64")?;
     let text = String::from_utf8(decoded).map_err(|_| "the decoded text is not UTF-8")?;
     let (username, password) = text.split_once(':').ok_or("the decoded text has no colon")?;
     // Old docker versions padded with NUL.
@@ -260,7 +258,11 @@ mod tests {
             r#"{"username":"ignored","password":"ignored","auth":"dXNlcjpwYXNz"}"#,
             r#"{"auth":"dXNlcjpwYXNzAAA="}"#, // user:pass and two NUL
         ] {
-            assert_eq!(config(&[("ghcr.io", entry)]).credentials_for("ghcr.io").unwrap(), Some(user_pass()), "{entry}");
+            assert_eq!(
+                config(&[("ghcr.io", entry)]).credentials_for("ghcr.io").unwrap(),
+                Some(user_pass()),
+                "{entry}"
+            );
         }
         let colon = config(&[("ghcr.io", r#"{"auth":"dTphOmI="}"#)]).credentials_for("ghcr.io").unwrap(); // u:a:b
         assert_eq!(colon, Some(Credentials::Basic { username: "u".into(), password: "a:b".into() }));

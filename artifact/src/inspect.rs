@@ -155,15 +155,21 @@ fn read(wasm: &[u8], types: TypesRef<'_>) -> wasmparser::Result<ModuleSummary> {
             Payload::ImportSection(imports) => {
                 for import in imports.into_imports() {
                     let import = import?;
-                    let kind = types.entity_type_from_import(&import).map(|entity| Kind(entity, types).to_string());
+                    let kind =
+                        types.entity_type_from_import(&import).map(|entity| Kind(entity, types).to_string());
                     let kind = kind.unwrap_or_default();
-                    summary.imports.push(Import { module: import.module.into(), name: import.name.into(), kind });
+                    summary.imports.push(Import {
+                        module: import.module.into(),
+                        name: import.name.into(),
+                        kind,
+                    });
                 }
             }
             Payload::ExportSection(exports) => {
                 for export in exports {
                     let export = export?;
-                    let kind = types.entity_type_from_export(&export).map(|entity| Kind(entity, types).to_string());
+                    let kind =
+                        types.entity_type_from_export(&export).map(|entity| Kind(entity, types).to_string());
                     summary.exports.push(Export { name: export.name.into(), kind: kind.unwrap_or_default() });
                 }
             }
@@ -270,6 +276,15 @@ mod tests {
     }
 
     #[test]
+    fn a_memory_over_the_default_limit_is_pointed_out() {
+        let advice = summary(&RUST_DEFAULTS.replace(") 17)", ") 65)")).advice.join("\n");
+        assert!(advice.contains("65 pages (4160 KiB), more than the default limit of 4096 KiB"), "{advice}");
+        assert!(
+            !summary(&RUST_DEFAULTS.replace(") 17)", ") 64)")).advice.join("\n").contains("limits.memory")
+        );
+    }
+
+    #[test]
     fn both_versions_of_the_contract_are_recognised() {
         let both = summary(
             r#"(module (memory (export "memory") 1 4)
@@ -286,9 +301,15 @@ mod tests {
     #[test]
     fn what_keeps_a_module_from_being_a_rule_is_said() {
         for (wat, expected) in [
-            (r#"(module (memory (export "memory") 1) (func (export "main")))"#, "neither \"inspect_request\""),
+            (
+                r#"(module (memory (export "memory") 1) (func (export "main")))"#,
+                "neither \"inspect_request\"",
+            ),
             (r#"(module (memory (export "memory") 1) (func (export "main")))"#, "found main"),
-            (r#"(module (func (export "inspect_request") (param i32 i32) (result i32) i32.const 0))"#, "\"memory\""),
+            (
+                r#"(module (func (export "inspect_request") (param i32 i32) (result i32) i32.const 0))"#,
+                "\"memory\"",
+            ),
             (
                 r#"(module (memory (export "memory") 1) (func (export "inspect_request") (param i32) (result i32) i32.const 0))"#,
                 "expected func (i32, i32) -> i32, found func (i32) -> i32",

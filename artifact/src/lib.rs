@@ -1,11 +1,13 @@
 //! OCI artifacts: push and pull by tag and digest, pull secrets, module inspection.
 //!
 //! A pull is three steps, each with its own error: [`Registry::resolve`] turns a tag into a manifest digest,
-//! [`Registry::pull`] turns the digest into checked bytes, [`inspect`](inspect()) says what a module is without running
-//! it. Sizes are held against a limit before a download, digests after it, and every error names what was found.
+//! [`Registry::pull`] turns the digest into checked bytes, [`inspect`](inspect()) says what a module is
+//! without running it. Sizes are held against a limit before a download, digests after it, and every error
+//! names what was found.
 //!
-//! Everything a registry sends is untrusted. Absent still: refusing redirects and token services at link-local,
-//! loopback or cluster addresses, signatures, and other layouts than our own (see [`UnsupportedArtifact`]).
+//! Everything a registry sends is untrusted. Absent still: refusing redirects and token services at
+//! link-local, loopback or cluster addresses, signatures, and other layouts than our own (see
+//! [`UnsupportedArtifact`]).
 
 mod access;
 mod auth;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use oci_distribution::manifest::{
-    IMAGE_MANIFEST_LIST_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE, OCI_IMAGE_INDEX_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE,
-    OciDescriptor, OciImageManifest,
+    IMAGE_MANIFEST_LIST_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE, OCI_IMAGE_INDEX_MEDIA_TYPE,
+    OCI_IMAGE_MEDIA_TYPE, OciDescriptor, OciImageManifest,
 };
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -23,7 +23,8 @@ pub const MODULE_MEDIA_TYPE: &str = "application/wasm";
 pub const CREATED_ANNOTATION: &str = "org.opencontainers.image.created";
 
 const TITLE_ANNOTATION: &str = "org.opencontainers.image.title";
-/// The file name that generic tools such as oras give the layer; fixed, so that the manifest depends on nothing else.
+/// The file name that generic tools such as oras give the layer; fixed, so that the manifest depends on
+/// nothing else.
 const MODULE_FILE_NAME: &str = "module.wasm";
 /// The layout wants a time; the epoch keeps the manifest a function of its content.
 const NO_TIME: &str = "1970-01-01T00:00:00Z";
@@ -44,7 +45,9 @@ pub enum UnsupportedArtifact {
          them by its digest, or push the module without platforms"
     )]
     Index { media_type: String, manifests: usize },
-    #[error("found a docker schema 1 manifest, which has no media types: push the module again with a current tool")]
+    #[error(
+        "found a docker schema 1 manifest, which has no media types: push the module again with a current tool"
+    )]
     DockerSchema1,
     #[error("found a manifest of media type \"{media_type}\", expected {OCI_IMAGE_MEDIA_TYPE}")]
     MediaType { media_type: String },
@@ -90,11 +93,11 @@ struct AnyManifest {
 
 /// Reads a manifest and picks the module's layer.
 ///
-/// Other layers (tests, configuration schema) may stand beside it; they are never fetched, so they are not judged.
+/// Other layers (tests, configuration schema) may stand beside it; they are never fetched, so they are not
+/// judged.
 pub(crate) fn read(json: &[u8]) -> Result<RuleManifest, UnsupportedArtifact> {
-    let manifest: AnyManifest = serde_json::from_slice(json).map_err(|error| UnsupportedArtifact::NotAManifest {
-        found: looks_like(json),
-        problem: excerpt(&error.to_string()),
+    let manifest: AnyManifest = serde_json::from_slice(json).map_err(|error| {
+        UnsupportedArtifact::NotAManifest { found: looks_like(json), problem: excerpt(&error.to_string()) }
     })?;
     let media_type = manifest.media_type.as_deref();
     if let Some(manifests) = &manifest.manifests {
@@ -115,7 +118,8 @@ pub(crate) fn read(json: &[u8]) -> Result<RuleManifest, UnsupportedArtifact> {
         let problem = "\"config\" or \"layers\" is missing".to_owned();
         return Err(UnsupportedArtifact::NotAManifest { found: "other JSON".into(), problem });
     };
-    let modules: Vec<&OciDescriptor> = layers.iter().filter(|layer| layer.media_type == MODULE_MEDIA_TYPE).collect();
+    let modules: Vec<&OciDescriptor> =
+        layers.iter().filter(|layer| layer.media_type == MODULE_MEDIA_TYPE).collect();
     match modules.as_slice() {
         [module] => Ok(RuleManifest {
             module: module_layer(module)?,
@@ -128,16 +132,20 @@ pub(crate) fn read(json: &[u8]) -> Result<RuleManifest, UnsupportedArtifact> {
         }),
         several => Err(UnsupportedArtifact::SeveralModuleLayers {
             count: several.len(),
-            digests: several.iter().take(4).map(|layer| excerpt(&layer.digest)).collect::<Vec<_>>().join(", "),
+            digests: several
+                .iter()
+                .take(4)
+                .map(|layer| excerpt(&layer.digest))
+                .collect::<Vec<_>>()
+                .join(", "),
         }),
     }
 }
 
 fn module_layer(descriptor: &OciDescriptor) -> Result<ModuleLayer, UnsupportedArtifact> {
-    let digest =
-        descriptor.digest.parse().map_err(|error: crate::DigestError| UnsupportedArtifact::Descriptor {
-            problem: excerpt(&error.to_string()),
-        })?;
+    let digest = descriptor.digest.parse().map_err(|error: crate::DigestError| {
+        UnsupportedArtifact::Descriptor { problem: excerpt(&error.to_string()) }
+    })?;
     let size = u64::try_from(descriptor.size).map_err(|_| UnsupportedArtifact::Descriptor {
         problem: format!("its size is {} bytes", descriptor.size),
     })?;
@@ -178,7 +186,8 @@ pub(crate) struct Layout {
 pub(crate) fn write(wasm: &[u8], annotations: &BTreeMap<String, String>) -> Layout {
     let module_digest = Digest::of(wasm);
     let created = annotations.get(CREATED_ANNOTATION).map_or(NO_TIME, String::as_str);
-    // "os" must be a value of GOOS and plain WebAssembly has none: the layout's document says wasip1 for modules.
+    // "os" must be a value of GOOS and plain WebAssembly has none: the layout's document says wasip1 for
+    // modules.
     let config = serde_json::json!({
         "created": created,
         "architecture": "wasm",
@@ -232,7 +241,8 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_back() {
-        let annotations = BTreeMap::from([("org.opencontainers.image.version".to_owned(), "1.0.0".to_owned())]);
+        let annotations =
+            BTreeMap::from([("org.opencontainers.image.version".to_owned(), "1.0.0".to_owned())]);
         let layout = write(WASM, &annotations);
         let read = read(&layout.manifest).unwrap();
         assert_eq!(read.module, ModuleLayer { digest: Digest::of(WASM), size: 8 });
@@ -251,7 +261,8 @@ mod tests {
 
     #[test]
     fn the_manifest_has_the_media_types_of_the_layout() {
-        let json: serde_json::Value = serde_json::from_slice(&write(WASM, &BTreeMap::new()).manifest).unwrap();
+        let json: serde_json::Value =
+            serde_json::from_slice(&write(WASM, &BTreeMap::new()).manifest).unwrap();
         assert_eq!(json["schemaVersion"], 2);
         assert_eq!(json["mediaType"], "application/vnd.oci.image.manifest.v1+json");
         assert_eq!(json["artifactType"], "application/vnd.wasm.config.v0+json");
@@ -297,7 +308,8 @@ mod tests {
     #[test]
     fn a_descriptor_that_cannot_be_checked_is_refused() {
         let with = |digest: &str, size: i64| {
-            let mut json: serde_json::Value = serde_json::from_slice(&manifest(&["application/wasm"])).unwrap();
+            let mut json: serde_json::Value =
+                serde_json::from_slice(&manifest(&["application/wasm"])).unwrap();
             json["layers"][0]["digest"] = digest.into();
             json["layers"][0]["size"] = size.into();
             read(json.to_string().as_bytes()).unwrap_err().to_string()

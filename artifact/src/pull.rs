@@ -79,7 +79,9 @@ pub enum PullError {
         limit: u64,
     },
     /// The content has another digest than the one it was asked for with.
-    #[error("{reference}: the {what} was to have the digest {expected}, the registry returned one with {found}")]
+    #[error(
+        "{reference}: the {what} was to have the digest {expected}, the registry returned one with {found}"
+    )]
     DigestMismatch {
         /// What was asked for.
         reference: Reference,
@@ -141,8 +143,8 @@ impl PullError {
 }
 
 impl Registry {
-    /// Fetches the module of a resolved reference. `max_module_bytes` is held against the manifest before the download
-    /// and against the bytes during it; manifest and module are checked against their digests.
+    /// Fetches the module of a resolved reference. `max_module_bytes` is held against the manifest before the
+    /// download and against the bytes during it; manifest and module are checked against their digests.
     pub async fn pull(
         &self,
         resolved: &Resolved,
@@ -232,7 +234,12 @@ impl Pull<'_> {
         if found == *expected {
             return Ok(());
         }
-        Err(PullError::DigestMismatch { reference: self.reference(), what, expected: expected.clone(), found })
+        Err(PullError::DigestMismatch {
+            reference: self.reference(),
+            what,
+            expected: expected.clone(),
+            found,
+        })
     }
 
     fn not_found(&self, what: &'static str, digest: &Digest) -> PullError {

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use oci_distribution::RegistryOperation;
 use oci_distribution::client::{Client, ClientConfig, ClientProtocol};
 use oci_distribution::errors::{OciDistributionError, OciErrorCode};
 use oci_distribution::manifest::OCI_IMAGE_MEDIA_TYPE;
 use oci_distribution::secrets::RegistryAuth;
-use oci_distribution::RegistryOperation;
 use reqwest::header::HeaderValue;
 use thiserror::Error;
 
@@ -84,8 +84,8 @@ impl PushError {
 }
 
 impl Registry {
-    /// Publishes a module under a tag, which may exist already. The same module and annotations always give the same
-    /// manifest digest; `org.opencontainers.image.created` is the only source of a time.
+    /// Publishes a module under a tag, which may exist already. The same module and annotations always give
+    /// the same manifest digest; `org.opencontainers.image.created` is the only source of a time.
     pub async fn push(
         &self,
         reference: &Reference,
@@ -114,7 +114,12 @@ struct Push<'a> {
 }
 
 impl Push<'_> {
-    async fn run(&self, tag: &str, wasm: Bytes, annotations: &BTreeMap<String, String>) -> Result<Pushed, PushError> {
+    async fn run(
+        &self,
+        tag: &str,
+        wasm: Bytes,
+        annotations: &BTreeMap<String, String>,
+    ) -> Result<Pushed, PushError> {
         let layout = manifest::write(&wasm, annotations);
         let size = wasm.len() as u64;
         let (registry, repository) = (self.reference.registry(), self.reference.repository());
@@ -151,7 +156,9 @@ impl Push<'_> {
     fn auth(&self) -> RegistryAuth {
         match self.credentials {
             Credentials::Anonymous => RegistryAuth::Anonymous,
-            Credentials::Basic { username, password } => RegistryAuth::Basic(username.clone(), password.clone()),
+            Credentials::Basic { username, password } => {
+                RegistryAuth::Basic(username.clone(), password.clone())
+            }
         }
     }
 

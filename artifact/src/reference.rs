@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use thiserror::Error;
 
@@ -9,10 +10,15 @@ use crate::digest::{Digest, DigestError};
 
 /// `registry/repository:tag`, `registry/repository@sha256:...`, or both, when the digest decides.
 ///
-/// Grammar: OCI distribution-spec 1.1 "Pulling manifests" for repository and tag. Nothing is filled in: there is no
-/// default registry and no default tag, because a rule that silently comes from elsewhere is worse than an error.
+/// Grammar: OCI distribution-spec 1.1 "Pulling manifests" for repository and tag. Nothing is filled in: there
+/// is no default registry and no default tag, because a rule that silently comes from elsewhere is worse than
+/// an error.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Reference {
+pub struct Reference(Arc<Parts>);
+
+/// Behind an [`Arc`]: every error carries a reference, and a `Result` is only as small as its error.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Parts {
     registry: String,
     repository: String,
     tag: Option<String>,
@@ -23,7 +29,9 @@ pub struct Reference {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[allow(missing_docs)] // each message says what the variant means
 pub enum ReferenceError {
-    #[error("the reference is empty: expected registry/repository:tag, for example ghcr.io/acme/bad-bot:1.0.0")]
+    #[error(
+        "the reference is empty: expected registry/repository:tag, for example ghcr.io/acme/bad-bot:1.0.0"
+    )]
     Empty,
     #[error("the reference \"{found}\" starts with \"{scheme}://\": drop it and write {rest}")]
     Scheme { found: String, scheme: String, rest: String },
@@ -36,9 +44,13 @@ pub enum ReferenceError {
     MissingRegistry { found: String },
     #[error("the registry \"{registry}\" in \"{found}\" is not a host name with an optional port: {problem}")]
     Registry { found: String, registry: String, problem: &'static str },
-    #[error("the reference \"{found}\" has no repository after the registry: expected registry/repository:tag")]
+    #[error(
+        "the reference \"{found}\" has no repository after the registry: expected registry/repository:tag"
+    )]
     MissingRepository { found: String },
-    #[error("the reference \"{found}\" has upper-case letters in {part}: registries only know lower case, write {lower}")]
+    #[error(
+        "the reference \"{found}\" has upper-case letters in {part}: registries only know lower case, write {lower}"
+    )]
     UpperCase { found: String, part: &'static str, lower: String },
     #[error(
         "the repository \"{repository}\" in \"{found}\" is malformed: each part between slashes starts and ends with \
@@ -64,37 +76,37 @@ pub enum ReferenceError {
 impl Reference {
     /// The registry's host, with the port when one is given: `ghcr.io`, `localhost:5000`.
     pub fn registry(&self) -> &str {
-        &self.registry
+        &self.0.registry
     }
 
     /// The repository without the registry: `acme/bad-bot`.
     pub fn repository(&self) -> &str {
-        &self.repository
+        &self.0.repository
     }
 
     /// The tag, when one is given.
     pub fn tag(&self) -> Option<&str> {
-        self.tag.as_deref()
+        self.0.tag.as_deref()
     }
 
     /// The manifest digest, when one is given.
     pub fn digest(&self) -> Option<&Digest> {
-        self.digest.as_ref()
+        self.0.digest.as_ref()
     }
 
     /// Whether a digest fixes the content; a tag beside it is then only informative.
     pub fn is_digest(&self) -> bool {
-        self.digest.is_some()
+        self.0.digest.is_some()
     }
 
     /// The same repository at exactly this manifest, without the tag.
     pub fn at(&self, digest: &Digest) -> Self {
-        Self { tag: None, digest: Some(digest.clone()), ..self.clone() }
+        Self(Arc::new(Parts { tag: None, digest: Some(digest.clone()), ..Parts::clone(&self.0) }))
     }
 
     /// The host that serves the API: Docker Hub's differs from its name.
     pub(crate) fn api_host(&self) -> &str {
-        match self.registry.as_str() {
+        match self.registry() {
             "docker.io" | "index.docker.io" => "registry-1.docker.io",
             other => other,
         }
@@ -102,7 +114,7 @@ impl Reference {
 
     /// What goes after `/manifests/` in a URL.
     pub(crate) fn tag_or_digest(&self) -> &str {
-        match (&self.digest, &self.tag) {
+        match (&self.0.digest, &self.0.tag) {
             (Some(digest), _) => digest.as_str(),
             (None, Some(tag)) => tag,
             (None, None) => unreachable!("a reference has a tag or a digest"),
@@ -112,11 +124,11 @@ impl Reference {
 
 impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.registry, self.repository)?;
-        if let Some(tag) = &self.tag {
+        write!(f, "{}/{}", self.registry(), self.repository())?;
+        if let Some(tag) = self.tag() {
             write!(f, ":{tag}")?;
         }
-        if let Some(digest) = &self.digest {
+        if let Some(digest) = self.digest() {
             write!(f, "@{digest}")?;
         }
         Ok(())
@@ -164,7 +176,12 @@ impl FromStr for Reference {
         if tag.is_none() && digest.is_none() {
             return Err(ReferenceError::MissingTag { found });
         }
-        Ok(Self { registry: registry.into(), repository: repository.into(), tag: tag.map(Into::into), digest })
+        Ok(Self(Arc::new(Parts {
+            registry: registry.into(),
+            repository: repository.into(),
+            tag: tag.map(Into::into),
+            digest,
+        })))
     }
 }
 
@@ -260,7 +277,8 @@ fn is_path_component(component: &str) -> bool {
     let mut after_word = false;
     for character in component.chars() {
         if character.is_ascii() && is_word(character as u8) {
-            let joined = matches!(separator.as_str(), "" | "." | "_" | "__") || separator.chars().all(|c| c == '-');
+            let joined =
+                matches!(separator.as_str(), "" | "." | "_" | "__") || separator.chars().all(|c| c == '-');
             if !joined || (!separator.is_empty() && !after_word) {
                 return false;
             }
@@ -314,7 +332,10 @@ mod tests {
         assert_eq!(reference.registry(), "localhost:5000");
         assert_eq!(reference.repository(), "acme/bad-bot");
         assert_eq!(reference.tag(), Some("1.0.0"));
-        assert_eq!(reference.at(&Digest::of(b"")).to_string(), format!("localhost:5000/acme/bad-bot@{DIGEST}"));
+        assert_eq!(
+            reference.at(&Digest::of(b"")).to_string(),
+            format!("localhost:5000/acme/bad-bot@{DIGEST}")
+        );
     }
 
     #[test]

@@ -9,8 +9,8 @@ use crate::session::Transport;
 /// What the client may do and how long it waits.
 #[derive(Debug, Clone)]
 pub struct RegistryConfig {
-    /// Hosts, with their port, that are spoken to in plain HTTP: `registry.example:5000`. Everything else is HTTPS,
-    /// loopback included; redirects and token services over HTTP are refused unless listed too.
+    /// Hosts, with their port, that are spoken to in plain HTTP: `registry.example:5000`. Everything else is
+    /// HTTPS, loopback included; redirects and token services over HTTP are refused unless listed too.
     pub plain_http: Vec<String>,
     /// For DNS, TCP and TLS together.
     pub connect_timeout: Duration,
@@ -35,7 +35,9 @@ impl Default for RegistryConfig {
 #[derive(Debug, Error)]
 pub enum RegistrySetupError {
     /// The process has no rustls provider yet.
-    #[error("no TLS provider is installed: call rustls::crypto::ring::default_provider().install_default() first")]
+    #[error(
+        "no TLS provider is installed: call rustls::crypto::ring::default_provider().install_default() first"
+    )]
     NoTlsProvider,
     /// Mostly: the machine or image has no root certificates.
     #[error(
@@ -45,8 +47,8 @@ pub enum RegistrySetupError {
     Client(String),
 }
 
-/// A client for any number of registries, cheap to clone. Holds no credentials: they come with each call, so that one
-/// caller's are never used for another.
+/// A client for any number of registries, cheap to clone. Holds no credentials: they come with each call, so
+/// that one caller's are never used for another.
 #[derive(Debug, Clone)]
 pub struct Registry {
     pub(crate) transport: Transport,
@@ -59,8 +61,9 @@ impl Registry {
         if rustls::crypto::CryptoProvider::get_default().is_none() {
             return Err(RegistrySetupError::NoTlsProvider);
         }
-        let transport = Transport::new(config.plain_http.clone(), config.connect_timeout, config.idle_timeout)
-            .map_err(|error| RegistrySetupError::Client(chain(&error)))?;
+        let transport =
+            Transport::new(config.plain_http.clone(), config.connect_timeout, config.idle_timeout)
+                .map_err(|error| RegistrySetupError::Client(chain(&error)))?;
         Ok(Self { transport, config })
     }
 }

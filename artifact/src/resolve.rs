@@ -86,7 +86,9 @@ impl fmt::Display for Missing {
             Self::Tag { others } if others.is_empty() => f.write_str("the repository has no tags"),
             Self::Tag { others } => write!(f, "the repository has no such tag, it has {}", others.join(", ")),
             Self::TagOrRepository => f.write_str("the registry has no such tag, or no such repository"),
-            Self::Digest => f.write_str("the repository has no manifest with this digest, it may have been deleted"),
+            Self::Digest => {
+                f.write_str("the repository has no manifest with this digest, it may have been deleted")
+            }
         }
     }
 }
@@ -109,8 +111,8 @@ impl ResolveError {
 }
 
 impl Registry {
-    /// Finds the manifest digest of a tag, or checks that the manifest of a digest exists. Cheap: a HEAD request where
-    /// the registry answers one fully.
+    /// Finds the manifest digest of a tag, or checks that the manifest of a digest exists. Cheap: a HEAD
+    /// request where the registry answers one fully.
     pub async fn resolve(
         &self,
         reference: &Reference,
@@ -155,9 +157,10 @@ async fn digest_of_manifest(
         Answer::Found(response) => match session.body(response, MAX_MANIFEST_BYTES).await {
             Ok(manifest) => Ok(Digest::of(&manifest)),
             Err(BodyError::Access(error)) => Err(error.into()),
-            Err(BodyError::TooLong) => {
-                Err(ResolveError::ManifestTooLarge { reference: reference.clone(), limit: MAX_MANIFEST_BYTES })
-            }
+            Err(BodyError::TooLong) => Err(ResolveError::ManifestTooLarge {
+                reference: reference.clone(),
+                limit: MAX_MANIFEST_BYTES,
+            }),
         },
         Answer::Absent(errors) => {
             let missing = what_is_missing(session, reference, &errors).await;
@@ -166,8 +169,8 @@ async fn digest_of_manifest(
     }
 }
 
-/// Registries answer MANIFEST_UNKNOWN for a missing repository too, so the list of tags is asked as well. It only
-/// makes the message better: when it is not to be had, the answer is the less precise one.
+/// Registries answer MANIFEST_UNKNOWN for a missing repository too, so the list of tags is asked as well. It
+/// only makes the message better: when it is not to be had, the answer is the less precise one.
 async fn what_is_missing(session: &mut Session<'_>, reference: &Reference, errors: &ErrorBody) -> Missing {
     #[derive(Deserialize)]
     struct Tags {

@@ -1,8 +1,9 @@
 //! Requests to one repository on behalf of one caller: authorisation, size caps, one meaning per status.
 //!
-//! Why not oci-client's own calls: it reads manifests, tokens and error bodies into memory whatever their size, keeps
-//! the first credentials it saw for a registry, and has no say on redirects. An operator that any tenant can point
-//! at any registry needs all three. Pushes, which a person runs against a registry of their choice, use oci-client.
+//! Why not oci-client's own calls: it reads manifests, tokens and error bodies into memory whatever their
+//! size, keeps the first credentials it saw for a registry, and has no say on redirects. An operator that any
+//! tenant can point at any registry needs all three. Pushes, which a person runs against a registry of their
+//! choice, use oci-client.
 
 use std::time::Duration;
 
@@ -40,7 +41,8 @@ impl Transport {
                 attempt.error(format!("more than {MAX_REDIRECTS} redirects"))
             } else if !is_allowed(attempt.url(), &allowed) {
                 let target = format!("{}://{}", attempt.url().scheme(), host_and_port(attempt.url()));
-                attempt.error(format!("it leads to {target}, which is neither https nor a plain-HTTP registry"))
+                attempt
+                    .error(format!("it leads to {target}, which is neither https nor a plain-HTTP registry"))
             } else {
                 attempt.follow()
             }
@@ -89,7 +91,11 @@ pub(crate) struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    pub(crate) fn new(transport: &'a Transport, reference: &'a Reference, credentials: &'a Credentials) -> Self {
+    pub(crate) fn new(
+        transport: &'a Transport,
+        reference: &'a Reference,
+        credentials: &'a Credentials,
+    ) -> Self {
         Self { transport, reference, credentials, authorization: None }
     }
 
@@ -114,7 +120,8 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Reads a body of at most `max` bytes. A declared length beyond that is refused before the first byte is read.
+    /// Reads a body of at most `max` bytes. A declared length beyond that is refused before the first byte is
+    /// read.
     pub(crate) async fn body(&self, mut response: Response, max: u64) -> Result<Vec<u8>, BodyError> {
         if response.content_length().is_some_and(|length| length > max) {
             return Err(BodyError::TooLong);
@@ -134,9 +141,15 @@ impl<'a> Session<'a> {
         response.chunk().await.map_err(|error| self.failure(&error))
     }
 
-    async fn send(&self, method: &Method, path: &str, accept: Option<&'static str>) -> Result<Response, AccessError> {
+    async fn send(
+        &self,
+        method: &Method,
+        path: &str,
+        accept: Option<&'static str>,
+    ) -> Result<Response, AccessError> {
         let host = self.reference.api_host();
-        let scheme = if self.transport.plain_http.iter().any(|allowed| allowed == host) { "http" } else { "https" };
+        let scheme =
+            if self.transport.plain_http.iter().any(|allowed| allowed == host) { "http" } else { "https" };
         let url = format!("{scheme}://{host}/v2/{}/{path}", self.reference.repository());
         let mut request = self.transport.client.request(method.clone(), url);
         if let Some(accept) = accept {
@@ -153,7 +166,8 @@ impl<'a> Session<'a> {
         match (Challenge::from_headers(refused.headers()), self.credentials) {
             (Some(Challenge::Bearer { realm, service }), _) => self.token(&realm, service.as_deref()).await,
             (Some(Challenge::Basic), Credentials::Basic { username, password }) => {
-                let request = self.transport.client.get(refused.url().clone()).basic_auth(username, Some(password));
+                let request =
+                    self.transport.client.get(refused.url().clone()).basic_auth(username, Some(password));
                 let request = request.build().map_err(|error| self.failure(&error))?;
                 let header = request.headers().get(AUTHORIZATION).expect("basic_auth sets the header");
                 Ok(header.clone())
@@ -167,11 +181,15 @@ impl<'a> Session<'a> {
         let mut url = Url::parse(realm).map_err(|_| unexpected("its token service is not a URL".into()))?;
         let host = host_and_port(&url);
         if !is_allowed(&url, &self.transport.plain_http) {
-            let problem = format!("its token service {}://{host} is neither https nor a plain-HTTP registry", url.scheme());
+            let problem = format!(
+                "its token service {}://{host} is neither https nor a plain-HTTP registry",
+                url.scheme()
+            );
             return Err(unexpected(problem));
         }
         // Our own scope, not the challenge's: never more than reading this repository.
-        url.query_pairs_mut().append_pair("scope", &format!("repository:{}:pull", self.reference.repository()));
+        url.query_pairs_mut()
+            .append_pair("scope", &format!("repository:{}:pull", self.reference.repository()));
         if let Some(service) = service {
             url.query_pairs_mut().append_pair("service", service);
         }
@@ -184,10 +202,13 @@ impl<'a> Session<'a> {
             Ok(body) => body,
             Err(BodyError::Access(error)) => return Err(error),
             Err(BodyError::TooLong) => {
-                return Err(unexpected(format!("the token from {host} is longer than {MAX_TOKEN_ANSWER} bytes")));
+                return Err(unexpected(format!(
+                    "the token from {host} is longer than {MAX_TOKEN_ANSWER} bytes"
+                )));
             }
         };
-        bearer_header(&body).ok_or_else(|| unexpected(format!("the answer of {host} contains no usable token")))
+        bearer_header(&body)
+            .ok_or_else(|| unexpected(format!("the answer of {host} contains no usable token")))
     }
 
     fn with_password(&self, request: RequestBuilder) -> RequestBuilder {

@@ -77,7 +77,10 @@ impl TestRegistry {
             if requests.iter().any(|request| request.contains(text)) {
                 return requests;
             }
-            assert!(Instant::now() < deadline, "no request with {text:?} in the registry's log: {requests:#?}");
+            assert!(
+                Instant::now() < deadline,
+                "no request with {text:?} in the registry's log: {requests:#?}"
+            );
             std::thread::sleep(Duration::from_millis(10));
         }
     }
@@ -100,7 +103,9 @@ impl TestRegistry {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .unwrap_or_else(|error| panic!("cannot start {}: {error}; run `make tools`", program.display()));
+            .unwrap_or_else(|error| {
+                panic!("cannot start {}: {error}; run `make tools-check`", program.display())
+            });
 
         let access_log = Arc::new(Mutex::new(Vec::new()));
         let requests = access_log.clone();
@@ -143,13 +148,16 @@ pub fn install_tls_provider() {
     });
 }
 
-/// The path of a program that `make tools` builds.
+/// The path of a program that `make tools-check` builds.
 fn tool(name: &str) -> PathBuf {
-    let cache = std::env::var_os("XDG_CACHE_HOME").filter(|path| !path.is_empty()).map(PathBuf::from);
-    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
-    let cache = cache.or_else(home).expect("HOME or XDG_CACHE_HOME is set");
-    let path = cache.join("portcullis/bin").join(name);
-    assert!(path.is_file(), "the test needs {}, which is missing: run `make tools`", path.display());
+    let folder = |name: &str| std::env::var_os(name).filter(|path| !path.is_empty()).map(PathBuf::from);
+    // The Makefile's rule.
+    let cache = folder("PORTCULLIS_CACHE")
+        .or_else(|| folder("XDG_CACHE_HOME").map(|cache| cache.join("portcullis")))
+        .or_else(|| folder("HOME").map(|home| home.join(".cache/portcullis")))
+        .expect("HOME is set");
+    let path = cache.join("bin").join(name);
+    assert!(path.is_file(), "the test needs {}, which is missing: run `make tools-check`", path.display());
     path
 }
 

@@ -17,7 +17,7 @@ fn module(content: &[u8]) -> Vec<u8> {
     wasm.push(0);
     let mut length = content.len() + 2;
     while length >= 0x80 {
-        wasm.push((length & 0x7f) as u8 | 0x80);
+        wasm.push(u8::try_from(length & 0x7f).unwrap() | 0x80);
         length >>= 7;
     }
     wasm.push(u8::try_from(length).unwrap());
@@ -55,6 +55,26 @@ async fn what_was_pushed_is_pulled_by_tag_and_by_digest() {
 }
 
 #[tokio::test]
+async fn one_client_serves_many_tasks_at_once() {
+    let server = TestRegistry::start();
+    let registry = server.client();
+    let tag = server.reference("rules/bad-bot:1.0.0");
+    registry.push(&tag, &ANONYMOUS, module(b"1"), &BTreeMap::new()).await.unwrap();
+    let pulls: Vec<_> = (0..8)
+        .map(|_| {
+            let (registry, tag) = (registry.clone(), tag.clone());
+            tokio::spawn(async move {
+                let resolved = registry.resolve(&tag, &ANONYMOUS).await.unwrap();
+                registry.pull(&resolved, &ANONYMOUS, MIB).await.unwrap().wasm
+            })
+        })
+        .collect();
+    for pull in pulls {
+        assert_eq!(pull.await.unwrap(), module(b"1"));
+    }
+}
+
+#[tokio::test]
 async fn pushing_the_same_module_again_gives_the_same_digest_and_a_moved_tag_another() {
     let server = TestRegistry::start();
     let registry = server.client();
@@ -82,7 +102,10 @@ async fn a_missing_tag_says_which_tags_there_are() {
     assert_eq!(error.reason(), Reason::NotFound);
     assert!(!error.is_retryable());
     let others = vec!["1.0.0".to_owned(), "1.1.0".to_owned()];
-    assert!(matches!(&error, ResolveError::NotFound { missing, .. } if *missing == Missing::Tag { others }), "{error}");
+    assert!(
+        matches!(&error, ResolveError::NotFound { missing, .. } if *missing == Missing::Tag { others }),
+        "{error}"
+    );
     assert!(error.to_string().contains("rules/bad-bot:9.9.9") && error.to_string().contains("1.0.0, 1.1.0"));
 }
 
@@ -90,7 +113,10 @@ async fn a_missing_tag_says_which_tags_there_are() {
 async fn a_missing_repository_and_a_missing_digest_are_told_apart() {
     let server = TestRegistry::start();
     let registry = server.client();
-    registry.push(&server.reference("rules/here:1"), &ANONYMOUS, module(b"1"), &BTreeMap::new()).await.unwrap();
+    registry
+        .push(&server.reference("rules/here:1"), &ANONYMOUS, module(b"1"), &BTreeMap::new())
+        .await
+        .unwrap();
     let nothing = Digest::of(b"nothing");
     for (reference, expected) in [
         (server.reference("rules/nowhere:1"), Missing::Repository),
@@ -140,7 +166,8 @@ async fn wrong_and_missing_credentials_are_refused_and_the_right_ones_work() {
     assert!(matches!(error, PushError::Access(AccessError::Unauthorized { .. })), "{error}");
     registry.push(&tag, &right, module(b"1"), &BTreeMap::new()).await.unwrap();
 
-    for (credentials, expected) in [(&wrong, "credentials of user \"robot\" were sent"), (&ANONYMOUS, "no credentials")]
+    for (credentials, expected) in
+        [(&wrong, "credentials of user \"robot\" were sent"), (&ANONYMOUS, "no credentials")]
     {
         let error = registry.resolve(&tag, credentials).await.unwrap_err();
         assert_eq!(error.reason(), Reason::Unauthorized);
@@ -177,7 +204,8 @@ async fn a_registry_that_is_down_is_worth_a_retry() {
 async fn a_name_that_does_not_resolve_is_worth_a_retry() {
     // RFC 6761: .invalid never resolves.
     let registry = client_for("registry.invalid:5000");
-    let error = registry.resolve(&"registry.invalid:5000/a:1".parse().unwrap(), &ANONYMOUS).await.unwrap_err();
+    let error =
+        registry.resolve(&"registry.invalid:5000/a:1".parse().unwrap(), &ANONYMOUS).await.unwrap_err();
     assert!(
         matches!(&error, ResolveError::Access(AccessError::Unreachable { cause: Outage::Dns(_), .. })),
         "{error}"
@@ -194,7 +222,10 @@ async fn a_plain_http_registry_that_is_not_listed_is_not_spoken_to_in_plain_http
         matches!(&error, ResolveError::Access(AccessError::Unreachable { cause: Outage::Tls(_), .. })),
         "{error}"
     );
-    assert!(error.to_string().contains(&format!("list {} as a plain-HTTP registry", server.host())), "{error}");
+    assert!(
+        error.to_string().contains(&format!("list {} as a plain-HTTP registry", server.host())),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -202,7 +233,8 @@ async fn only_modules_are_pushed_and_only_to_tags() {
     let server = TestRegistry::start();
     let registry = server.client();
     let tag = server.reference("rules/bad-bot:1");
-    let error = registry.push(&tag, &ANONYMOUS, b"\x7fELF\x02\x01".to_vec(), &BTreeMap::new()).await.unwrap_err();
+    let error =
+        registry.push(&tag, &ANONYMOUS, b"\x7fELF\x02\x01".to_vec(), &BTreeMap::new()).await.unwrap_err();
     assert_eq!(error.reason(), Reason::NotWasm);
     assert!(error.to_string().contains("ELF"), "{error}");
     let digest = tag.at(&Digest::of(b"x"));

@@ -24,6 +24,8 @@ const V2: [&str; 4] = ["memory", "pc_buffer", "pc_configure", "pc_request"];
 /// rustc's default; more than this is worth a word.
 const RUST_STACK: u64 = 1 << 20;
 const PAGE: u64 = 64 << 10;
+/// The memory an instance gets unless the rule's limits say otherwise (abi.md).
+const DEFAULT_MEMORY_LIMIT: u64 = 4 << 20;
 /// Debug information below this is not worth a word.
 const NOTABLE_DEBUG_INFO: u64 = 1024;
 
@@ -101,7 +103,10 @@ fn import_problems(imports: &[Import]) -> Vec<String> {
         }
     };
     report(&is_wasi, "it was built for WASI, build for wasm32-unknown-unknown");
-    report(&is_bindgen, "it was built with wasm-bindgen, build with cargo for wasm32-unknown-unknown instead");
+    report(
+        &is_bindgen,
+        "it was built with wasm-bindgen, build with cargo for wasm32-unknown-unknown instead",
+    );
     report(
         &|import| !is_wasi(import) && !is_bindgen(import) && !is_ours(import),
         "a function was declared but not linked in",
@@ -109,8 +114,8 @@ fn import_problems(imports: &[Import]) -> Vec<String> {
     problems
 }
 
-/// The stack that a linker of the LLVM family reserved, in bytes: its stack pointer is the first global, a mutable i32,
-/// and starts at the stack's top.
+/// The stack that a linker of the LLVM family reserved, in bytes: its stack pointer is the first global, a
+/// mutable i32, and starts at the stack's top.
 pub(super) fn stack_size(globals: GlobalSectionReader<'_>) -> wasmparser::Result<Option<u64>> {
     let Some(first) = globals.into_iter().next().transpose()? else {
         return Ok(None);
@@ -137,6 +142,17 @@ pub(super) fn advice(summary: &ModuleSummary, stack_size: Option<u64>) -> Vec<St
             memory.min_pages,
             memory.min_pages * 64,
             stack >> 10,
+        ));
+    }
+    if let Some(memory) = summary.memory
+        && memory.min_pages.saturating_mul(PAGE) > DEFAULT_MEMORY_LIMIT
+    {
+        advice.push(format!(
+            "its memory starts with {} pages ({} KiB), more than the default limit of {} KiB: it only runs with a \
+             higher limits.memory",
+            memory.min_pages,
+            memory.min_pages.saturating_mul(64),
+            DEFAULT_MEMORY_LIMIT >> 10,
         ));
     }
     let is_debug = |name: &str| name == "name" || name.starts_with(".debug_");

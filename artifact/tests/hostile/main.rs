@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use portcullis_artifact::testing::{client_for, install_tls_provider};
 use portcullis_artifact::{
-    AccessError, Credentials, Digest, FoundLength, Outage, PullError, PulledModule, Reason, Reference, Registry,
-    RegistryConfig, ResolveError, Resolved, UnsupportedArtifact,
+    AccessError, Credentials, Digest, FoundLength, Outage, PullError, PulledModule, Reason, Reference,
+    Registry, RegistryConfig, ResolveError, Resolved, UnsupportedArtifact,
 };
 use server::{Reply, Server};
 
@@ -249,8 +249,14 @@ async fn a_token_is_fetched_for_reading_this_repository_alone() {
     let resolved = resolve(&server).await.unwrap();
     assert_eq!(resolved.manifest_digest, Digest::of(&manifest));
     let requests = server.requests();
-    assert!(requests.contains(&"GET /v2/a/manifests/1 authorization: Bearer t0ken".to_owned()), "{requests:#?}");
-    assert!(requests.contains(&"GET /token?scope=repository%3Aa%3Apull&service=reg".to_owned()), "{requests:#?}");
+    assert!(
+        requests.contains(&"GET /v2/a/manifests/1 authorization: Bearer t0ken".to_owned()),
+        "{requests:#?}"
+    );
+    assert!(
+        requests.contains(&"GET /token?scope=repository%3Aa%3Apull&service=reg".to_owned()),
+        "{requests:#?}"
+    );
 
     let login = Credentials::Basic { username: "u".into(), password: "p".into() };
     client_for(server.host()).resolve(&tag(&server), &login).await.unwrap();
@@ -285,9 +291,12 @@ async fn trouble_with_the_token_service_is_named() {
 
 #[tokio::test]
 async fn what_is_called_a_module_but_is_none_is_named() {
-    for (content, expected) in
-        [(&b"\x1f\x8b\x08\0"[..], "gzip"), (b"<html>login</html>", "HTML"), (b"", "0 bytes"), (b"\x7fELF", "ELF")]
-    {
+    for (content, expected) in [
+        (&b"\x1f\x8b\x08\0"[..], "gzip"),
+        (b"<html>login</html>", "HTML"),
+        (b"", "0 bytes"),
+        (b"\x7fELF", "ELF"),
+    ] {
         let (server, resolved) = serve(content, content.len() as u64, Reply::ok(content)).await;
         let error = pull(&server, &resolved).await.unwrap_err();
         assert_eq!(error.reason(), Reason::NotWasm);
