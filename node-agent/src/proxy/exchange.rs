@@ -1,0 +1,254 @@
+//! One request and its answer, phase by phase: admit, prepare, inspect the head, read the body if a
+//! rule wants it, inspect the body, forward, answer.
+
+use std::net::{IpAddr, SocketAddr};
+use std::ops::ControlFlow;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{CONNECTION, HeaderValue};
+use http::{Request, Response, request};
+use http_body_util::{BodyExt, Either, Full};
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use tokio::time::Sleep;
+
+use super::answer;
+use super::head_guard::ConnectionState;
+use super::inspect::{InspectedBody, Inspection, Stop};
+use super::outbound::{prepare_request, prepare_response};
+use super::upstream::{OutboundBody, ResponseBody};
+use super::worker::{Stage, Worker};
+use crate::metrics::Shed;
+
+/// What a client gets: the upstream's body, or one of our own.
+type AnswerBody = Either<ResponseBody, Full<Bytes>>;
+
+/// Serves one request. Whatever happens, there is an answer.
+pub(super) fn serve(
+    worker: Rc<Worker>,
+    connection: Rc<ConnectionState>,
+    peer: SocketAddr,
+    request: Request<Incoming>,
+) -> impl Future<Output = Response<Timed>> {
+    // Made before the first poll: hyper may drop a future that it never polled.
+    let under_way = UnderWay::new(&worker, &connection);
+    async move {
+        let deadline = Instant::now() + worker.shared.config.timeouts.total;
+        let exchange =
+            Exchange { worker: &worker, connection: &connection, client: peer.ip().to_canonical() };
+        let mut response = match tokio::time::timeout_at(deadline.into(), exchange.run(request)).await {
+            Ok(response) => response,
+            Err(_) => own(answer::took_too_long()),
+        };
+        if worker.stage() != Stage::Serving {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response.map(|body| Timed { body, deadline, timer: None, _under_way: under_way })
+    }
+}
+
+struct Exchange<'a> {
+    worker: &'a Worker,
+    connection: &'a ConnectionState,
+    client: IpAddr,
+}
+
+impl Exchange<'_> {
+    async fn run(&self, request: Request<Incoming>) -> Response<AnswerBody> {
+        if self.worker.requests.get() > self.worker.shared.config.limits.requests {
+            self.worker.shared.metrics.shed(Shed::Requests);
+            return own(answer::overloaded());
+        }
+        let (mut head, body) = request.into_parts();
+        prepare_request(&mut head, self.client);
+        match self.inspect(&head, body).await {
+            Ok(body) => self.forward(head, body).await,
+            Err(answer) => own(*answer),
+        }
+    }
+
+    /// Returns the body to forward, or the answer to give instead. The rules are those of one
+    /// moment, held until this request is through with them.
+    async fn inspect(
+        &self,
+        head: &request::Parts,
+        body: Incoming,
+    ) -> Result<OutboundBody, Box<Response<Bytes>>> {
+        let rules = self.worker.shared.rules.load();
+        let mut inspection = Inspection::new(self.worker, &rules, head, self.client);
+        let result = match inspection.head_phase() {
+            ControlFlow::Break(stop) => Err(stopped(&stop, head)),
+            ControlFlow::Continue(()) => match rules.largest_body() {
+                None => Ok(OutboundBody::streaming(body)),
+                Some(most) => match self.read(body, most).await {
+                    Err(answer) => Err(answer),
+                    Ok(read) => match inspection.body_phase(read.inspected()) {
+                        ControlFlow::Break(stop) => Err(stopped(&stop, head)),
+                        ControlFlow::Continue(()) => Ok(read.outbound()),
+                    },
+                },
+            },
+        };
+        self.worker.shared.metrics.request(inspection.strongest());
+        result.map_err(Box::new)
+    }
+
+    /// Reads a body of up to `most` bytes. Of a larger one as little as it takes to know that.
+    async fn read(&self, mut body: Incoming, most: u64) -> Result<ReadBody, Response<Bytes>> {
+        let mut read = Vec::new();
+        let mut length = 0;
+        if body.size_hint().lower() > most {
+            return Ok(ReadBody::Larger { start: None, rest: body });
+        }
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| self.body_failed(&error))?;
+            if let Ok(data) = frame.into_data() {
+                length += data.len() as u64;
+                read.push(data);
+                if length > most {
+                    return Ok(ReadBody::Larger { start: Some(joined(read)), rest: body });
+                }
+            }
+        }
+        Ok(ReadBody::Whole(joined(read)))
+    }
+
+    async fn forward(&self, head: request::Parts, body: OutboundBody) -> Response<AnswerBody> {
+        let upstream = &self.worker.upstream;
+        match upstream.send(head, body).await {
+            Ok(response) => {
+                let (mut head, body) = response.into_parts();
+                prepare_response(&mut head);
+                Response::from_parts(head, Either::Left(body))
+            }
+            Err(error) if error.is_request_body() => own(self.body_failed(&error)),
+            Err(error) => {
+                self.worker.shared.metrics.upstream_failed(error.failure());
+                tracing::warn!(error = &error as &dyn std::error::Error, "the upstream gave no answer");
+                own(answer::upstream_failed(&error))
+            }
+        }
+    }
+
+    /// The answer when the request's body did not come to its end.
+    fn body_failed(&self, error: &(dyn std::error::Error + 'static)) -> Response<Bytes> {
+        match self.connection.refusal() {
+            Some(refusal) => {
+                self.worker.shared.metrics.refused(refusal.reason());
+                answer::refused(refusal)
+            }
+            None => {
+                tracing::debug!(client = %self.client, error, "a request body broke off");
+                answer::body_broke_off()
+            }
+        }
+    }
+}
+
+fn stopped(stop: &Stop<'_>, head: &request::Parts) -> Response<Bytes> {
+    match stop {
+        Stop::Blocked(rule, id) => answer::blocked(rule, *id, &head.headers),
+        Stop::Overloaded => answer::overloaded(),
+    }
+}
+
+fn own(response: Response<Bytes>) -> Response<AnswerBody> {
+    response.map(|body| Either::Right(Full::new(body)))
+}
+
+/// What was read of a body.
+enum ReadBody {
+    Whole(Bytes),
+    Larger { start: Option<Bytes>, rest: Incoming },
+}
+
+impl ReadBody {
+    fn inspected(&self) -> InspectedBody<'_> {
+        match self {
+            Self::Whole(bytes) => InspectedBody::Whole(bytes),
+            Self::Larger { .. } => InspectedBody::TooLarge,
+        }
+    }
+
+    fn outbound(self) -> OutboundBody {
+        match self {
+            Self::Whole(bytes) if bytes.is_empty() => OutboundBody::Empty,
+            Self::Whole(bytes) => OutboundBody::Read { buffered: Some(bytes), rest: None },
+            Self::Larger { start, rest } => OutboundBody::Read { buffered: start, rest: Some(rest) },
+        }
+    }
+}
+
+fn joined(mut frames: Vec<Bytes>) -> Bytes {
+    if frames.len() <= 1 {
+        return frames.pop().unwrap_or_default();
+    }
+    let mut bytes = BytesMut::with_capacity(frames.iter().map(Bytes::len).sum());
+    for frame in frames {
+        bytes.extend_from_slice(&frame);
+    }
+    bytes.freeze()
+}
+
+/// A request under way, from its head to the last byte of its answer, or to whoever gave up first.
+struct UnderWay {
+    worker: Rc<Worker>,
+    connection: Rc<ConnectionState>,
+}
+
+impl UnderWay {
+    fn new(worker: &Rc<Worker>, connection: &Rc<ConnectionState>) -> Self {
+        worker.requests.set(worker.requests.get() + 1);
+        worker.shared.metrics.in_flight().inc();
+        Self { worker: Rc::clone(worker), connection: Rc::clone(connection) }
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.worker.requests.set(self.worker.requests.get() - 1);
+        self.worker.shared.metrics.in_flight().dec();
+        self.connection.answered();
+    }
+}
+
+/// An answer's body, which has to be through by the deadline of the exchange.
+pub(super) struct Timed {
+    body: AnswerBody,
+    deadline: Instant,
+    timer: Option<Pin<Box<Sleep>>>,
+    _under_way: UnderWay,
+}
+
+impl Body for Timed {
+    type Data = Bytes;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let this = self.get_mut();
+        let frame = Pin::new(&mut this.body).poll_frame(cx);
+        if frame.is_pending() {
+            // Most answers are there at once and need no timer.
+            let deadline = this.deadline;
+            let timer = this.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline.into())));
+            if timer.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Some(Err("the exchange as a whole took too long".into())));
+            }
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

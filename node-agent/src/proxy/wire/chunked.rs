@@ -1,0 +1,200 @@
+//! The chunked coding (RFC 9112 section 7.1), checked as it passes.
+
+use super::lines::{LineLimits, LineReader};
+use super::names::is_forbidden_trailer;
+use super::{Violation, parse_field};
+
+/// A chunk size and its extension fit into this; nothing known sends more than 20 bytes.
+const SIZE_LINE: LineLimits = LineLimits { line: 256, head: 258 };
+/// Bytes of extensions in one body: they cost as much to read as data and carry none (CVE-2023-39326).
+const EXTENSIONS: usize = 4096;
+/// Hexadecimal digits of a chunk size: below 2^60, so sums cannot overflow.
+const SIZE_DIGITS: usize = 15;
+/// Trailers in one body.
+const TRAILERS: usize = 32;
+
+/// Checks one chunked body.
+#[derive(Debug)]
+pub(crate) struct Chunked {
+    state: State,
+    size_line: LineReader,
+    trailers: LineReader,
+    trailer_count: usize,
+    extensions: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Size,
+    Data(u64),
+    DataCr,
+    DataLf,
+    Trailers,
+}
+
+impl Chunked {
+    /// At the start of a body, whose trailers have these bounds.
+    pub(crate) fn new(trailers: LineLimits) -> Self {
+        Self {
+            state: State::Size,
+            size_line: LineReader::new(SIZE_LINE),
+            trailers: LineReader::new(trailers),
+            trailer_count: 0,
+            extensions: 0,
+        }
+    }
+
+    /// Moves what is in order from the front of `input` to `out`; true at the end of the body.
+    /// Extensions and trailers are checked and left out: nobody inspects them, so nobody gets them.
+    pub(crate) fn feed(&mut self, input: &mut &[u8], out: &mut Vec<u8>) -> Result<bool, Violation> {
+        while let [next, rest @ ..] = *input {
+            match self.state {
+                State::Size => {
+                    let Some(line) = self.size_line.next_line(input).map_err(in_size_line)? else { continue };
+                    let (size, extension) = size_line(&self.size_line.bytes()[line])?;
+                    self.size_line.clear();
+                    self.extensions += extension;
+                    if self.extensions > EXTENSIONS {
+                        return Err(Violation::ChunkExtension);
+                    }
+                    out.extend_from_slice(format!("{size:x}\r\n").as_bytes());
+                    self.state = if size == 0 { State::Trailers } else { State::Data(size) };
+                }
+                State::Data(left) => {
+                    let taken = input.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+                    out.extend_from_slice(&input[..taken]);
+                    *input = &input[taken..];
+                    let left = left - taken as u64;
+                    self.state = if left == 0 { State::DataCr } else { State::Data(left) };
+                }
+                State::DataCr | State::DataLf => {
+                    let (expected, then) = match self.state {
+                        State::DataCr => (b'\r', State::DataLf),
+                        _ => (b'\n', State::Size),
+                    };
+                    if *next != expected {
+                        return Err(Violation::ChunkEnd);
+                    }
+                    out.push(expected);
+                    *input = rest;
+                    self.state = then;
+                }
+                State::Trailers => {
+                    let Some(line) = self.trailers.next_line(input)? else { continue };
+                    let line = &self.trailers.bytes()[line];
+                    if line.is_empty() {
+                        out.extend_from_slice(b"\r\n");
+                        return Ok(true);
+                    }
+                    if is_forbidden_trailer(parse_field(line)?.name) {
+                        return Err(Violation::ForbiddenTrailer);
+                    }
+                    self.trailer_count += 1;
+                    if self.trailer_count > TRAILERS {
+                        return Err(Violation::TooManyHeaders);
+                    }
+                }
+            }
+        }
+        Ok(false)
+    }
+}
+
+fn in_size_line(violation: Violation) -> Violation {
+    match violation {
+        Violation::LineTooLong | Violation::HeadTooLarge => Violation::ChunkExtension,
+        other => other,
+    }
+}
+
+/// The size, and the number of bytes of the extension.
+fn size_line(line: &[u8]) -> Result<(u64, usize), Violation> {
+    let digits = memchr::memchr(b';', line).unwrap_or(line.len());
+    let (digits, extension) = line.split_at(digits);
+    let plain = match digits {
+        [] => false,
+        [b'0'] => true,
+        [b'0', ..] => false,
+        digits => digits.len() <= SIZE_DIGITS && digits.iter().all(u8::is_ascii_hexdigit),
+    };
+    if !plain {
+        return Err(Violation::ChunkSize);
+    }
+    if !extension.iter().all(u8::is_ascii_graphic) {
+        return Err(Violation::ChunkExtension);
+    }
+    let size = digits.iter().fold(0, |size, &digit| size * 16 + hex_value(digit));
+    Ok((size, extension.len()))
+}
+
+fn hex_value(digit: u8) -> u64 {
+    u64::from(match digit {
+        b'0'..=b'9' => digit - b'0',
+        b'a'..=b'f' => digit - b'a' + 10,
+        _ => digit - b'A' + 10,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(body: &[u8], piece: usize) -> Result<(bool, Vec<u8>), Violation> {
+        let mut chunked = Chunked::new(LineLimits { line: 64, head: 128 });
+        let mut out = Vec::new();
+        let mut done = false;
+        for mut piece in body.chunks(piece) {
+            assert!(!done, "bytes after the end");
+            done = chunked.feed(&mut piece, &mut out)?;
+        }
+        Ok((done, out))
+    }
+
+    #[test]
+    fn a_body_passes_without_its_extensions_and_trailers() {
+        let body = b"4;name=value\r\nwiki\r\nA\r\n0123456789\r\n0\r\nX-Checksum: 1\r\n\r\n";
+        for piece in 1..body.len() {
+            let (done, out) = read(body, piece).unwrap();
+            assert!(done);
+            assert_eq!(out, b"4\r\nwiki\r\na\r\n0123456789\r\n0\r\n\r\n");
+        }
+    }
+
+    #[test]
+    fn each_violation_is_found_however_the_bytes_are_split() {
+        for (body, violation) in [
+            (&b" 4\r\nwiki\r\n"[..], Violation::ChunkSize),
+            (b"4 \r\nwiki\r\n", Violation::ChunkSize),
+            (b"04\r\nwiki\r\n", Violation::ChunkSize),
+            (b"00\r\n\r\n", Violation::ChunkSize),
+            (b"+4\r\nwiki\r\n", Violation::ChunkSize),
+            (b"0x4\r\nwiki\r\n", Violation::ChunkSize),
+            (b"\r\nwiki\r\n", Violation::ChunkSize),
+            (b"1000000000000000\r\n", Violation::ChunkSize),
+            (b"4 ;a\r\nwiki\r\n", Violation::ChunkSize),
+            (b"4\nwiki\r\n", Violation::BareLf),
+            (b"4;a\nb\r\nwiki\r\n", Violation::BareLf),
+            (b"4;a\rb\r\nwiki\r\n", Violation::ChunkExtension),
+            (b"4; a\r\nwiki\r\n", Violation::ChunkExtension),
+            (b"4\r\nwikix\r\n", Violation::ChunkEnd),
+            (b"4\r\nwiki\n", Violation::ChunkEnd),
+            (b"4\r\nwiki\rx", Violation::ChunkEnd),
+            (b"0\r\nContent-Length: 5\r\n\r\n", Violation::ForbiddenTrailer),
+            (b"0\r\nx_forwarded_for: 5\r\n\r\n", Violation::ForbiddenTrailer),
+            (b"0\r\n folded\r\n\r\n", Violation::ObsoleteFold),
+            (b"0\r\nX: y\n\r\n", Violation::BareLf),
+        ] {
+            for piece in 1..=body.len() {
+                assert_eq!(read(body, piece), Err(violation), "{body:?} in pieces of {piece}");
+            }
+        }
+    }
+
+    #[test]
+    fn extensions_are_bounded_in_a_line_and_in_a_body() {
+        let line = format!("1;{}\r\nx\r\n", "a".repeat(300));
+        assert_eq!(read(line.as_bytes(), 1024), Err(Violation::ChunkExtension));
+        let body = format!("1;{}\r\nx\r\n", "a".repeat(200)).repeat(21);
+        assert_eq!(read(body.as_bytes(), 1024), Err(Violation::ChunkExtension));
+    }
+}
