@@ -91,7 +91,7 @@ mod tests {
     fn rolled_out(verdict: Verdict, ready: usize, before: &WasmRuleStatus) -> WasmRuleStatus {
         let revision = Revision::from("r1".to_owned());
         status_of(
-            &Outcome::Published(published()),
+            &Outcome::Published(Box::new(published())),
             Some(&revision),
             Some(&rollout(verdict, ready, 2)),
             before,

@@ -58,7 +58,7 @@ pub(crate) enum LeadError {
 
 impl LeadError {
     /// Writes that fail for want of a bus are repeated; the others end it all.
-    fn from_write(error: WriteError) -> Option<Self> {
+    fn from_write(error: &WriteError) -> Option<Self> {
         match error {
             WriteError::Unavailable(_) => None,
             WriteError::Deposed(_) => Some(Self::Deposed),
@@ -357,7 +357,7 @@ impl Leader {
                 }
                 Err(error) => {
                     tracing::debug!(%error, "no checkpoint");
-                    if let Some(end) = LeadError::from_write(error) {
+                    if let Some(end) = LeadError::from_write(&error) {
                         return Err(end);
                     }
                 }
@@ -412,7 +412,7 @@ impl Leader {
                     tracing::warn!(%error, "the bus could not be tidied; it is tried again");
                     next = Instant::now() + SWEEP_AGAIN;
                     if let crate::sweep::SweepError::Write(error) = error
-                        && let Some(end) = LeadError::from_write(error)
+                        && let Some(end) = LeadError::from_write(&error)
                     {
                         return Err(end);
                     }

@@ -26,7 +26,7 @@ pub(crate) enum Outcome {
     /// Not all the way.
     Halted(Halt),
     /// On the bus.
-    Published(Published),
+    Published(Box<Published>),
 }
 
 /// What is known of one generation of a rule.
@@ -89,7 +89,7 @@ impl Progress {
                 retry_at = Some(now + backoff::delay(failures));
             }
             Outcome::Halted(Halt { retry: Retry::Slowly, .. }) => {
-                retry_at = Some(now + backoff::spread(SLOWLY))
+                retry_at = Some(now + backoff::spread(SLOWLY));
             }
             Outcome::Halted(Halt { retry: Retry::OnChange, .. }) => {}
             Outcome::Published(_) => failures = 0,
@@ -277,7 +277,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_new_generation_starts_over() {
-        let world = World::with(Outcome::Published(published()), None);
+        let world = World::with(Outcome::Published(Box::new(published())), None);
         assert_eq!(world.work(1, Some(true), Duration::ZERO), Work::Nothing);
         assert_eq!(world.work(2, Some(true), Duration::ZERO), ADVANCE);
     }
@@ -303,7 +303,7 @@ pub(crate) mod tests {
 
     #[test]
     fn what_the_bus_lost_is_published_again() {
-        let world = World::with(Outcome::Published(published()), None);
+        let world = World::with(Outcome::Published(Box::new(published())), None);
         assert_eq!(world.work(1, Some(false), Duration::ZERO), ADVANCE);
         assert_eq!(world.work(1, None, LONG), Work::Nothing, "what the bus has is not known");
     }
@@ -318,10 +318,10 @@ pub(crate) mod tests {
 
     #[test]
     fn a_tag_is_asked_for_again_only_when_it_is_polled() {
-        let world = World::with(Outcome::Published(published()), None);
+        let world = World::with(Outcome::Published(Box::new(published())), None);
         assert_eq!(world.work(1, Some(true), LONG), Work::Nothing);
         let every = Duration::from_secs(300);
-        let polled = World::with(Outcome::Published(published()), Some(every));
+        let polled = World::with(Outcome::Published(Box::new(published())), Some(every));
         assert_eq!(polled.work(1, Some(true), Duration::from_secs(149)), Work::Nothing);
         assert_eq!(polled.work(1, Some(true), every), Work::Advance { poll: true });
         polled.rules.polled(&polled.key, Some("down".into()), Some(every), polled.now + every);
@@ -331,10 +331,10 @@ pub(crate) mod tests {
 
     #[test]
     fn a_module_that_nodes_miss_is_put_back_at_most_once_a_minute() {
-        let world = World::with(Outcome::Published(published()), None);
+        let world = World::with(Outcome::Published(Box::new(published())), None);
         assert!(world.rules.miss_module(&world.key, world.now));
         assert_eq!(world.work(1, Some(true), Duration::ZERO), ADVANCE);
-        world.rules.record(&world.key, "u1", 1, Outcome::Published(published()), None, world.now);
+        world.rules.record(&world.key, "u1", 1, Outcome::Published(Box::new(published())), None, world.now);
         assert_eq!(world.work(1, Some(true), Duration::ZERO), Work::Nothing);
         assert!(!world.rules.miss_module(&world.key, world.now));
         assert!(world.rules.miss_module(&world.key, world.now + REPUBLISH));

@@ -102,6 +102,7 @@ pub(crate) enum ReconcileError {
 }
 
 /// What came of the steps up to publish.
+#[allow(clippy::large_enum_variant)] // made once a reconciliation and taken apart at once
 enum Advance {
     Outcome(Outcome),
     /// A polled tag has not moved, or could not be looked at.
@@ -189,7 +190,7 @@ async fn advance(rule: &WasmRule, poll: bool, ctx: &Context) -> Advance {
     }
     let missed = matches!(before, Some(Outcome::Published(_)));
     if !missed && let Some(published) = publish::adopted(&resolved, &ctx.publisher) {
-        return Advance::Outcome(Outcome::Published(published));
+        return Advance::Outcome(Outcome::Published(Box::new(published)));
     }
     let verified = match verify::verify(resolved, ctx).await {
         Ok(verified) => verified,
@@ -210,7 +211,7 @@ async fn advance(rule: &WasmRule, poll: bool, ctx: &Context) -> Advance {
     };
     let found = validated.resolved.clone();
     match publish::publish(validated, &ctx.publisher).await {
-        Ok(published) => Advance::Outcome(Outcome::Published(published)),
+        Ok(published) => Advance::Outcome(Outcome::Published(Box::new(published))),
         Err(PublishFailure::Later(halt)) => {
             Advance::Outcome(Outcome::Halted(Halt { resolved: Some(found), ..halt }))
         }

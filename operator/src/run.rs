@@ -173,7 +173,7 @@ async fn cluster_id(client: &Client, health: &Health) -> String {
             },
             Err(_) => tracing::warn!("no answer from the API server for {} s", ANSWER.as_secs()),
             Ok(Err(error)) => {
-                tracing::warn!(%error, "the API server could not be asked for namespace kube-system")
+                tracing::warn!(%error, "the API server could not be asked for namespace kube-system");
             }
         }
         failures += 1;

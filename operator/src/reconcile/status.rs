@@ -249,7 +249,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_rule_that_runs_everywhere_is_ready_and_stable() {
-        let outcome = Outcome::Published(published());
+        let outcome = Outcome::Published(Box::new(published()));
         let rollout = rollout(Verdict::Active { in_grace: 0 }, 2, 2);
         let status = status_of(&outcome, Some(&revision()), Some(&rollout), &WasmRuleStatus::default());
         assert_eq!(
@@ -270,7 +270,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_rule_on_its_way_keeps_the_stable_revision_of_before() {
-        let outcome = Outcome::Published(published());
+        let outcome = Outcome::Published(Box::new(published()));
         let previous = WasmRuleStatus { stable_revision: Some("r0".into()), ..WasmRuleStatus::default() };
         let rollout = rollout(Verdict::Progressing, 1, 2);
         let status = status_of(&outcome, Some(&revision()), Some(&rollout), &previous);
@@ -358,7 +358,7 @@ pub(crate) mod tests {
                 message: "m".into(),
             })
             .collect();
-        let outcome = Outcome::Published(published());
+        let outcome = Outcome::Published(Box::new(published()));
         let status = status_of(&outcome, Some(&revision()), Some(&rollout), &WasmRuleStatus::default());
         let ready = &status.conditions[4];
         assert_eq!((ready.status.as_str(), ready.reason.as_str()), ("False", "NodeFailed"));
@@ -375,7 +375,7 @@ pub(crate) mod tests {
     fn a_silent_node_makes_ready_unknown() {
         let nodes = (0..7).map(|n| format!("n{n}")).collect();
         let rollout = rollout(Verdict::Silent { nodes }, 1, 8);
-        let outcome = Outcome::Published(published());
+        let outcome = Outcome::Published(Box::new(published()));
         let status = status_of(&outcome, Some(&revision()), Some(&rollout), &WasmRuleStatus::default());
         assert_eq!(shown(&status)[4], "Ready=Unknown/NodeSilent");
         assert!(status.conditions[4].message.ends_with("n0, n1, n2, n3, n4 (+2 more)"));
@@ -383,7 +383,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_failed_poll_leaves_the_rule_resolved_and_says_so() {
-        let outcome = Outcome::Published(published());
+        let outcome = Outcome::Published(Box::new(published()));
         let facts = Facts {
             generation: 4,
             mode: Mode::Enforce,
