@@ -2,46 +2,46 @@
 
 /// The bytes, or `None` if `text` is not exactly what an encoder writes.
 pub(crate) fn decode(text: &[u8]) -> Option<Vec<u8>> {
-    let (groups, rest) = text.as_chunks::<4>();
-    if !rest.is_empty() {
+    let (groups, []) = text.as_chunks::<4>() else {
         return None;
+    };
+    let Some((last, groups)) = groups.split_last() else {
+        return Some(Vec::new());
+    };
+    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
+    for group in groups {
+        bytes.extend_from_slice(&three_bytes(*group)?);
     }
-    let mut bytes = Vec::with_capacity(groups.len() * 3);
-    for (index, group) in groups.iter().enumerate() {
-        let padding = match group {
-            [_, _, b'=', b'='] => 2,
-            [_, _, _, b'='] => 1,
-            _ => 0,
-        };
-        if padding > 0 && index + 1 < groups.len() {
-            return None;
-        }
-        let mut bits = 0;
-        for &character in group.get(..4 - padding)? {
-            bits = bits << 6 | value(character)?;
-        }
-        bits <<= 6 * padding;
-        let [_, group @ ..] = bits.to_be_bytes();
-        let (kept, dropped) = group.split_at_checked(3 - padding)?;
-        if dropped.iter().any(|&byte| byte != 0) {
-            return None;
-        }
-        bytes.extend_from_slice(kept);
-    }
-    Some(bytes)
+    let (filled, length) = match *last {
+        [a, b, b'=', b'='] => ([a, b, b'A', b'A'], 1),
+        [a, b, c, b'='] => ([a, b, c, b'A'], 2),
+        full => (full, 3),
+    };
+    let three = three_bytes(filled)?;
+    let (kept, dropped) = three.split_at_checked(length)?;
+    bytes.extend_from_slice(kept);
+    dropped.iter().all(|&byte| byte == 0).then_some(bytes)
 }
 
-fn value(character: u8) -> Option<u32> {
-    let value = match character {
-        b'A'..=b'Z' => character - b'A',
-        b'a'..=b'z' => character - b'a' + 26,
-        b'0'..=b'9' => character - b'0' + 52,
-        b'+' => 62,
-        b'/' => 63,
-        _ => return None,
-    };
-    Some(u32::from(value))
+fn three_bytes(group: [u8; 4]) -> Option<[u8; 3]> {
+    let [a, b, c, d] = group.map(|character| VALUES[usize::from(character)]);
+    let bits = u32::from(a) << 18 | u32::from(b) << 12 | u32::from(c) << 6 | u32::from(d);
+    let [_, bytes @ ..] = bits.to_be_bytes();
+    (a | b | c | d < 64).then_some(bytes)
 }
+
+const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+/// What each byte stands for; 64 and more is nothing.
+const VALUES: [u8; 256] = {
+    let mut values = [u8::MAX; 256];
+    let mut value = 0;
+    while value < 64 {
+        values[ALPHABET[value as usize] as usize] = value;
+        value += 1;
+    }
+    values
+};
 
 #[cfg(test)]
 mod tests {

@@ -19,6 +19,15 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<(char, usize)> {
     Some((character, 2))
 }
 
+/// The length of the escape `bytes` begins with; the same judgement as [`decode`], the short ones sooner.
+#[inline]
+pub(crate) fn length(bytes: &[u8]) -> Option<usize> {
+    match bytes {
+        [_, b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..] => Some(2),
+        _ => decode(bytes).map(|(_, length)| length),
+    }
+}
+
 /// `\uXXXX`, or two of them that make one character beyond U+FFFF.
 fn code_point(bytes: &[u8]) -> Option<(char, usize)> {
     let first = four_digits(bytes)?;

@@ -67,68 +67,92 @@ impl<'a> Text<'a> {
     pub(crate) fn decoded(self) -> Cow<'a, str> {
         // Checked by `Cursor::string`; checking again is cheaper than it is to be wrong about it.
         let raw = str::from_utf8(self.raw).unwrap_or_default();
-        if !self.escaped {
-            return Cow::Borrowed(raw);
+        if self.escaped { Cow::Owned(resolved(raw)) } else { Cow::Borrowed(raw) }
+    }
+
+    /// As [`Self::decoded`], in bytes.
+    #[inline]
+    pub(crate) fn bytes(self) -> Cow<'a, [u8]> {
+        if self.escaped {
+            Cow::Owned(self.decoded().into_owned().into_bytes())
+        } else {
+            Cow::Borrowed(self.raw)
         }
-        let mut decoded = String::with_capacity(raw.len());
-        let mut rest = raw;
-        while let Some((plain, escape)) = rest.find('\\').and_then(|at| rest.split_at_checked(at)) {
-            decoded.push_str(plain);
-            let Some((character, length)) = escape::decode(escape.as_bytes()) else {
-                break;
-            };
-            decoded.push(character);
-            rest = escape.get(length..).unwrap_or_default();
-        }
-        decoded.push_str(rest);
-        Cow::Owned(decoded)
     }
 
     /// Whether the text is `name`, ASCII letters in either case.
+    #[inline]
     pub(crate) fn is(self, name: &str) -> bool {
-        if self.escaped {
-            self.decoded().eq_ignore_ascii_case(name)
-        } else {
-            self.raw.eq_ignore_ascii_case(name.as_bytes())
-        }
+        let equal = |raw: &[u8]| raw.len() == name.len() && raw.eq_ignore_ascii_case(name.as_bytes());
+        if self.escaped { equal(&self.bytes()) } else { equal(self.raw) }
     }
 }
 
-/// A place in a JSON text.
+#[cold]
+fn resolved(raw: &str) -> String {
+    let mut text = String::with_capacity(raw.len());
+    let mut rest = raw;
+    while let Some((plain, escape)) = rest.find('\\').and_then(|at| rest.split_at_checked(at)) {
+        text.push_str(plain);
+        let Some((character, length)) = escape::decode(escape.as_bytes()) else {
+            break;
+        };
+        text.push(character);
+        rest = escape.get(length..).unwrap_or_default();
+    }
+    text.push_str(rest);
+    text
+}
+
+/// A place in a JSON text: what is still to be read.
 pub(crate) struct Cursor<'a> {
-    bytes: &'a [u8],
-    at: usize,
+    rest: &'a [u8],
+    /// Of the whole text.
+    length: usize,
 }
 
 // === impl Cursor ===
 
 impl<'a> Cursor<'a> {
     pub(crate) fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0 }
+        Self { rest: bytes, length: bytes.len() }
     }
 
-    fn rest(&self) -> &'a [u8] {
-        self.bytes.get(self.at..).unwrap_or_default()
+    fn at(&self) -> usize {
+        self.length.saturating_sub(self.rest.len())
     }
 
+    #[cold]
     fn expected<T>(&self, what: &'static str) -> Result<T, Malformed> {
-        Err(Malformed::Expected { what, at: self.at })
+        Err(Malformed::Expected { what, at: self.at() })
+    }
+
+    fn advance(&mut self, bytes: usize) {
+        self.rest = self.rest.get(bytes..).unwrap_or_default();
+    }
+
+    /// Reads `byte` if it comes next. White space is looked for only if it does not: hosts write none.
+    #[inline(always)]
+    fn take(&mut self, byte: u8) -> bool {
+        self.rest.first() == Some(&byte) && {
+            self.advance(1);
+            true
+        } || self.take_behind_space(byte)
+    }
+
+    #[cold]
+    fn take_behind_space(&mut self, byte: u8) -> bool {
+        let found = self.peek() == Some(byte);
+        self.advance(usize::from(found));
+        found
     }
 
     /// The next byte that is not white space, left where it is.
     fn peek(&mut self) -> Option<u8> {
-        loop {
-            match self.bytes.get(self.at) {
-                Some(b' ' | b'\t' | b'\n' | b'\r') => self.at += 1,
-                byte => return byte.copied(),
-            }
+        while let [b' ' | b'\t' | b'\n' | b'\r', rest @ ..] = self.rest {
+            self.rest = rest;
         }
-    }
-
-    fn take(&mut self, byte: u8) -> bool {
-        let found = self.peek() == Some(byte);
-        self.at += usize::from(found);
-        found
+        self.rest.first().copied()
     }
 
     /// Nothing but white space may follow.
@@ -137,6 +161,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Calls `field` on each name of an object; it has to read the value.
+    #[inline]
     pub(crate) fn object(
         &mut self,
         mut field: impl FnMut(&mut Self, Text<'a>) -> Result<(), Malformed>,
@@ -153,47 +178,61 @@ impl<'a> Cursor<'a> {
                 return self.expected("`:`");
             }
             field(self, name)?;
-            if self.take(b'}') {
-                return Ok(());
-            }
             if !self.take(b',') {
-                return self.expected("`,` or `}`");
+                return if self.take(b'}') { Ok(()) } else { self.expected("`,` or `}`") };
             }
         }
     }
 
     /// One string.
+    #[inline]
     pub(crate) fn string(&mut self) -> Result<Text<'a>, Malformed> {
         if !self.take(b'"') {
             return self.expected("a string");
         }
-        let start = self.at;
+        let run = plain_run(self.rest);
+        if run.ascii
+            && let Some((raw, [b'"', rest @ ..])) = self.rest.split_at_checked(run.length)
+        {
+            self.rest = rest;
+            return Ok(Text { raw, escaped: false });
+        }
+        self.rest_of_string()
+    }
+
+    /// One string from behind its first quote, with everything a string may hold.
+    #[inline(never)]
+    fn rest_of_string(&mut self) -> Result<Text<'a>, Malformed> {
+        let start = self.rest;
+        let begins_at = self.at();
         let mut escaped = false;
-        let mut ascii = true;
         loop {
-            let run = plain_run(self.rest());
-            self.at += run.length;
-            ascii &= run.ascii;
-            match self.bytes.get(self.at) {
+            if self.rest.first() != Some(&b'\\') {
+                self.advance(plain_run(self.rest).length);
+            }
+            match self.rest.first() {
                 Some(b'"') => break,
                 Some(b'\\') => {
-                    let (_, length) = escape::decode(self.rest()).ok_or(Malformed::Text { at: self.at })?;
-                    self.at += length;
+                    let Some(length) = escape::length(self.rest) else {
+                        return Err(Malformed::Text { at: self.at() });
+                    };
+                    self.advance(length);
                     escaped = true;
                 }
-                Some(_) => return Err(Malformed::Text { at: self.at }),
+                Some(_) => return Err(Malformed::Text { at: self.at() }),
                 None => return self.expected("`\"`"),
             }
         }
-        let raw = self.bytes.get(start..self.at).unwrap_or_default();
-        self.at += 1;
-        if !ascii && let Err(error) = str::from_utf8(raw) {
-            return Err(Malformed::Text { at: start + error.valid_up_to() });
+        let raw = start.get(..self.at() - begins_at).unwrap_or_default();
+        self.advance(1);
+        match str::from_utf8(raw) {
+            Ok(_) => Ok(Text { raw, escaped }),
+            Err(error) => Err(Malformed::Text { at: begins_at + error.valid_up_to() }),
         }
-        Ok(Text { raw, escaped })
     }
 
     /// Any value, for what it is not asked.
+    #[cold]
     pub(crate) fn skip(&mut self) -> Result<(), Malformed> {
         self.skip_below(MAX_DEPTH)
     }
@@ -201,7 +240,7 @@ impl<'a> Cursor<'a> {
     fn skip_below(&mut self, levels: usize) -> Result<(), Malformed> {
         match self.peek() {
             Some(b'"') => self.string().map(drop),
-            Some(b'{' | b'[') if levels == 0 => Err(Malformed::TooDeep { at: self.at }),
+            Some(b'{' | b'[') if levels == 0 => Err(Malformed::TooDeep { at: self.at() }),
             Some(b'{') => self.object(|cursor, _| cursor.skip_below(levels - 1)),
             Some(b'[') => self.skip_array(levels - 1),
             Some(b't') => self.skip_word(b"true"),
@@ -212,47 +251,44 @@ impl<'a> Cursor<'a> {
     }
 
     fn skip_array(&mut self, levels: usize) -> Result<(), Malformed> {
-        self.at += 1;
+        self.advance(1);
         if self.take(b']') {
             return Ok(());
         }
         loop {
             self.skip_below(levels)?;
-            if self.take(b']') {
-                return Ok(());
-            }
             if !self.take(b',') {
-                return self.expected("`,` or `]`");
+                return if self.take(b']') { Ok(()) } else { self.expected("`,` or `]`") };
             }
         }
     }
 
     fn skip_word(&mut self, word: &[u8]) -> Result<(), Malformed> {
-        if !self.rest().starts_with(word) {
-            return self.expected("a value");
+        match self.rest.strip_prefix(word) {
+            Some(rest) => self.rest = rest,
+            None => return self.expected("a value"),
         }
-        self.at += word.len();
         Ok(())
     }
 
     /// A number as in RFC 8259, section 6: no plus, no leading zero, digits on both sides of the point.
     fn skip_number(&mut self) -> Result<(), Malformed> {
-        let negative = self.bytes.get(self.at) == Some(&b'-');
-        self.at += usize::from(negative);
-        if self.bytes.get(self.at) == Some(&b'0') {
-            self.at += 1;
+        if let [b'-', rest @ ..] = self.rest {
+            self.rest = rest;
+        }
+        if let [b'0', rest @ ..] = self.rest {
+            self.rest = rest;
         } else if self.skip_digits() == 0 {
             return self.expected("a value");
         }
-        if self.bytes.get(self.at) == Some(&b'.') {
-            self.at += 1;
+        if let [b'.', rest @ ..] = self.rest {
+            self.rest = rest;
             if self.skip_digits() == 0 {
                 return self.expected("a digit");
             }
         }
-        if let Some(b'e' | b'E') = self.bytes.get(self.at) {
-            let signed = matches!(self.bytes.get(self.at + 1), Some(b'+' | b'-'));
-            self.at += 1 + usize::from(signed);
+        if let [b'e' | b'E', b'+' | b'-', rest @ ..] | [b'e' | b'E', rest @ ..] = self.rest {
+            self.rest = rest;
             if self.skip_digits() == 0 {
                 return self.expected("a digit");
             }
@@ -261,8 +297,8 @@ impl<'a> Cursor<'a> {
     }
 
     fn skip_digits(&mut self) -> usize {
-        let digits = self.rest().iter().take_while(|byte| byte.is_ascii_digit()).count();
-        self.at += digits;
+        let digits = self.rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        self.advance(digits);
         digits
     }
 }
@@ -274,37 +310,44 @@ struct Run {
     ascii: bool,
 }
 
+#[inline]
 fn plain_run(bytes: &[u8]) -> Run {
     const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
-    let (words, tail) = bytes.as_chunks::<8>();
+    let mut rest = bytes;
     let mut seen = 0;
-    for (index, word) in words.iter().enumerate() {
+    while let Some((word, behind)) = rest.split_first_chunk::<8>() {
         let word = u64::from_le_bytes(*word);
         let hits = special_bytes(word);
-        if hits != 0 {
-            return Run {
-                length: index * 8 + (hits.trailing_zeros() / 8) as usize,
-                ascii: (seen | word) & HIGH == 0,
-            };
-        }
         seen |= word;
+        if hits != 0 {
+            let length = bytes.len() - rest.len() + (hits.trailing_zeros() / 8) as usize;
+            return Run { length, ascii: seen & HIGH == 0 };
+        }
+        rest = behind;
     }
-    let plain = tail.iter().take_while(|&&byte| byte >= b' ' && byte != b'"' && byte != b'\\').count();
-    Run { length: words.len() * 8 + plain, ascii: seen & HIGH == 0 && tail.is_ascii() }
+    tail_run(bytes, rest, seen & HIGH == 0)
+}
+
+/// The last bytes of the text, fewer than eight, where only the end of the last string can be.
+#[cold]
+fn tail_run(bytes: &[u8], rest: &[u8], ascii: bool) -> Run {
+    let plain = rest.iter().take_while(|&&byte| byte >= b' ' && byte != b'"' && byte != b'\\').count();
+    Run { length: bytes.len() - rest.len() + plain, ascii: ascii && rest.is_ascii() }
 }
 
 /// Sets the top bit of the lowest byte that is a quote, a backslash or below a space; bits above it may be wrong.
 ///
-/// Subtracting borrows from the top bit of a byte exactly when the byte was smaller ("Bit Twiddling Hacks",
-/// haszero and hasless). A byte with its top bit set already is none of the three and is masked out.
+/// Subtracting borrows from the top bit of a byte exactly when the byte was smaller ("Bit Twiddling Hacks", hasless).
+/// Flipping bit 1 swaps `"` (22) with a space (20) and leaves what is below a space there, so one subtraction of 21
+/// finds both. A byte with its top bit set already is none of the three and is masked out.
+#[inline]
 fn special_bytes(word: u64) -> u64 {
     const fn every(byte: u8) -> u64 {
         u64::from_ne_bytes([byte; 8])
     }
-    let quote = (word ^ every(b'"')).wrapping_sub(every(1));
-    let backslash = (word ^ every(b'\\')).wrapping_sub(every(1));
-    let control = word.wrapping_sub(every(b' '));
-    (quote | backslash | control) & !word & every(0x80)
+    let quote_or_control = (word ^ every(0x02)).wrapping_sub(every(0x21));
+    let backslash = (word ^ every(b'\\')).wrapping_sub(every(0x01));
+    (quote_or_control | backslash) & !word & every(0x80)
 }
 
 #[cfg(test)]

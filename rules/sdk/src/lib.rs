@@ -24,6 +24,8 @@
 
 mod base64;
 mod escape;
+#[cfg(target_arch = "wasm32")]
+mod heap;
 mod json;
 mod request;
 mod sample;

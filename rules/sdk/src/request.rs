@@ -34,24 +34,15 @@ impl<'a> Request<'a> {
         let mut cursor = Cursor::new(json);
         let (mut method, mut uri, mut version, mut source_ip) = (None, None, None, None);
         let (mut headers, mut body) = (None, None);
-        cursor.object(|cursor, name| {
-            if name.is("method") {
-                once("method", &mut method, cursor.string()?)
-            } else if name.is("uri") {
-                once("uri", &mut uri, cursor.string()?)
-            } else if name.is("version") {
-                once("version", &mut version, cursor.string()?)
-            } else if name.is("source_ip") {
-                once("source_ip", &mut source_ip, cursor.string()?)
-            } else if name.is("headers") {
-                once("headers", &mut headers, read_headers(cursor)?)
-            } else if name.is("body") {
-                once("body", &mut body, Body::Text(cursor.string()?))
-            } else if name.is("body_base64") {
-                once("body", &mut body, Body::Bytes(read_base64(cursor)?))
-            } else {
-                cursor.skip()
-            }
+        cursor.object(|cursor, name| match &*name.bytes() {
+            b"method" => once("method", &mut method, cursor.string()?),
+            b"uri" => once("uri", &mut uri, cursor.string()?),
+            b"version" => once("version", &mut version, cursor.string()?),
+            b"source_ip" => once("source_ip", &mut source_ip, cursor.string()?),
+            b"headers" => once("headers", &mut headers, read_headers(cursor)?),
+            b"body" => once("body", &mut body, Body::Text(cursor.string()?)),
+            b"body_base64" => once("body", &mut body, Body::Bytes(read_base64(cursor)?)),
+            _ => cursor.skip(),
         })?;
         cursor.end()?;
         Ok(Self {
@@ -142,7 +133,7 @@ fn read_headers<'a>(cursor: &mut Cursor<'a>) -> Result<Vec<(Text<'a>, Text<'a>)>
 }
 
 fn read_base64(cursor: &mut Cursor<'_>) -> Result<Vec<u8>, Malformed> {
-    base64::decode(cursor.string()?.decoded().as_bytes()).ok_or(Malformed::Base64)
+    base64::decode(&cursor.string()?.bytes()).ok_or(Malformed::Base64)
 }
 
 #[cfg(test)]

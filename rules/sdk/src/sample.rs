@@ -95,7 +95,7 @@ fn quote(json: &mut String, text: &str) {
                 json.push(character);
             }
             '\0'..'\u{20}' => {
-                write!(json, "\\u{:04x}", u32::from(character)).expect("writing to a String cannot fail")
+                write!(json, "\\u{:04x}", u32::from(character)).expect("writing to a String cannot fail");
             }
             _ => json.push(character),
         }
