@@ -100,17 +100,11 @@ fn path(path: &[u8]) -> Result<(), Refusal> {
     if doubtful {
         escapes(path)?;
     }
-    let segments = path.strip_prefix(b"/").unwrap_or(path);
-    let mut left = segments.len();
-    for segment in segments.split(|&byte| byte == b'/') {
-        left = left.saturating_sub(segment.len() + 1);
-        // The last segment may be empty: `/` and `/dir/`.
-        if segment.is_empty() && (left > 0 || segments.starts_with(b"/")) {
-            return Err(Refusal::EmptySegment);
-        }
-        if doubtful && is_dots(segment) {
-            return Err(Refusal::DotSegment);
-        }
+    if memchr::memmem::find(path, b"//").is_some() {
+        return Err(Refusal::EmptySegment);
+    }
+    if doubtful && path.split(|&byte| byte == b'/').any(is_dots) {
+        return Err(Refusal::DotSegment);
     }
     Ok(())
 }
@@ -163,7 +157,6 @@ mod tests {
             "/a;v=1/b",
             "/%E2%82%AC",
             "/a?b=//../%zz",
-            "/a?{\"}".trim_end_matches("{\"}"),
             "/x?a[]=1|2^3`{}\\",
             "/%252e%252e/",
             "/@user/~x!$&'()*+,=:",

@@ -1,0 +1,151 @@
+//! A client that sends exactly the bytes it is told to.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use super::world::PATIENCE;
+
+/// One connection.
+pub(crate) struct Client {
+    stream: TcpStream,
+    received: Vec<u8>,
+}
+
+/// An answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    /// The value of a header, if it was sent once.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let mut values = self.headers.iter().filter(|(n, _)| n == name);
+        let value = values.next().map(|(_, value)| value.as_str());
+        assert!(values.next().is_none(), "{name} was sent twice");
+        value
+    }
+}
+
+impl Client {
+    pub(crate) fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self { stream, received: Vec::new() }
+    }
+
+    /// Sends bytes. A peer that has already closed is no error: its answer tells.
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
+        if let Err(error) = self.stream.write_all(bytes.as_ref()) {
+            assert!(matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset), "{error}");
+        }
+        self
+    }
+
+    /// A GET of this path, and its answer.
+    pub(crate) fn get(&mut self, path: &str) -> Answer {
+        self.send(format!("GET {path} HTTP/1.1\r\nHost: shop.example\r\n\r\n")).answer()
+    }
+
+    /// Reads one answer to anything but HEAD.
+    pub(crate) fn answer(&mut self) -> Answer {
+        let mut answer = self.head();
+        let chunked = answer.header("transfer-encoding") == Some("chunked");
+        let length = answer.header("content-length").map(|length| length.parse().unwrap());
+        let body = match (chunked, length) {
+            (true, None) => self.chunks(),
+            (false, Some(length)) => self.take(length),
+            (false, None) if matches!(answer.status, 100..=199 | 204 | 304) => Vec::new(),
+            (false, None) => self.rest(),
+            (true, Some(_)) => panic!("both lengths: {answer:?}"),
+        };
+        answer.body = String::from_utf8(body).unwrap();
+        answer
+    }
+
+    /// Reads the head of an answer only.
+    pub(crate) fn head(&mut self) -> Answer {
+        let end = loop {
+            if let Some(at) = self.received.windows(4).position(|w| w == b"\r\n\r\n") {
+                break at + 4;
+            }
+            assert!(self.read() > 0, "closed before the end of a head: {:?}", String::from_utf8_lossy(&self.received));
+        };
+        let head = String::from_utf8(self.take(end)).unwrap();
+        let mut lines = head.trim_end().split("\r\n");
+        let status_line = lines.next().unwrap();
+        assert!(status_line.starts_with("HTTP/1.1 ") || status_line.starts_with("HTTP/1.0 "), "{status_line}");
+        Answer {
+            status: status_line[9..12].parse().unwrap(),
+            headers: lines
+                .map(|line| line.split_once(':').unwrap())
+                .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
+                .collect(),
+            body: String::new(),
+        }
+    }
+
+    /// Reads the next chunk of a chunked body, and not more.
+    pub(crate) fn chunk(&mut self) -> String {
+        let size = usize::from_str_radix(&self.line(), 16).unwrap();
+        let chunk = self.take(size);
+        assert_eq!(self.line(), "");
+        String::from_utf8(chunk).unwrap()
+    }
+
+    /// Everything until the peer closes.
+    pub(crate) fn rest(&mut self) -> Vec<u8> {
+        while self.read() > 0 {}
+        std::mem::take(&mut self.received)
+    }
+
+    /// Nothing more comes, and the peer has closed.
+    pub(crate) fn assert_closed(&mut self) {
+        let rest = self.rest();
+        assert!(rest.is_empty(), "after the last answer: {:?}", String::from_utf8_lossy(&rest));
+    }
+
+    fn chunks(&mut self) -> Vec<u8> {
+        let mut body = Vec::new();
+        loop {
+            let chunk = self.chunk();
+            if chunk.is_empty() {
+                return body;
+            }
+            body.extend(chunk.into_bytes());
+        }
+    }
+
+    fn line(&mut self) -> String {
+        loop {
+            if let Some(at) = self.received.windows(2).position(|w| w == b"\r\n") {
+                let line = self.take(at);
+                self.take(2);
+                return String::from_utf8(line).unwrap();
+            }
+            assert!(self.read() > 0, "closed within a line");
+        }
+    }
+
+    fn take(&mut self, bytes: usize) -> Vec<u8> {
+        while self.received.len() < bytes {
+            assert!(self.read() > 0, "closed after {} of {bytes} bytes", self.received.len());
+        }
+        self.received.drain(..bytes).collect()
+    }
+
+    fn read(&mut self) -> usize {
+        let mut buffer = [0; 16 * 1024];
+        match self.stream.read(&mut buffer) {
+            Ok(read) => {
+                self.received.extend_from_slice(&buffer[..read]);
+                read
+            }
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => 0,
+            Err(error) => panic!("no answer: {error}"),
+        }
+    }
+}
