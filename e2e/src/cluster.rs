@@ -9,6 +9,8 @@ use anyhow::{Context, Result, bail};
 use kube::Client;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 
+use crate::probe::SQLMAP;
+
 /// Both nodes.
 pub const NODES: [&str; 2] = ["node-1", "node-2"];
 /// Where the chart is installed.
@@ -54,18 +56,25 @@ impl Cluster {
         answer
     }
 
-    /// A namespace of the test's own, empty at the start.
+    /// A namespace of the test's own. What earlier tests and the demo left is deleted first: rules of any namespace
+    /// apply to every request.
     pub async fn namespace(&self, name: &str) -> Result<String> {
+        self.kubectl(["delete", "namespace", "-l", "portcullis.dev/e2e", "--wait=true", "--timeout=90s"])?;
+        self.kubectl(["delete", "wasmrule", "-n", "demo", "--all"])?;
+        for node in NODES {
+            until(&format!("no rule on {node}"), Duration::from_secs(60), || async {
+                let answers =
+                    [crate::probe::get(node, "portcullis-probe-any").await?, crate::probe::get(node, SQLMAP).await?];
+                Ok(match answers.iter().find(|a| a.status != 200) {
+                    None => Look::Done(()),
+                    Some(answer) => Look::NotYet(format!("{answer:?}")),
+                })
+            })
+            .await?;
+        }
         let namespace = format!("e2e-{name}");
-        self.kubectl([
-            "delete",
-            "namespace",
-            &namespace,
-            "--ignore-not-found",
-            "--wait=true",
-            "--timeout=60s",
-        ])?;
         self.kubectl(["create", "namespace", &namespace])?;
+        self.kubectl(["label", "namespace", &namespace, "portcullis.dev/e2e=true"])?;
         Ok(namespace)
     }
 }

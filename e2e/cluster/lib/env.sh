@@ -22,6 +22,9 @@ KUBERNETES_IP=10.213.128.1
 DNS_IP=10.213.128.10
 NODES=(node-1 node-2)
 declare -A NODE_IP=([node-1]=10.213.0.11 [node-2]=10.213.0.12)
+# A node's loopback address on the machine: 127.213.0.11:PORT is PORT of node-1,
+# as a client outside the cluster sees it.
+declare -A NODE_LOOPBACK=([node-1]=127.213.0.11 [node-2]=127.213.0.12)
 declare -A NODE_PODS=([node-1]=10.213.65.0/24 [node-2]=10.213.66.0/24)
 
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin # a plain user's sudo may leave these out

@@ -157,7 +157,8 @@ write_node_configuration() {
 		clientConnection: {kubeconfig: /var/lib/kube-proxy/kubeconfig}
 		mode: iptables
 		clusterCIDR: $POD_NET
-		iptables: {localhostNodePorts: false}
+		# Load tests speak to loopback only, each inside its node.
+		iptables: {localhostNodePorts: true}
 		# These are settings of the whole machine, not of a network namespace.
 		conntrack: {maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 0s}
 	YAML
@@ -191,6 +192,28 @@ route_to_nodes() {
 	local node
 	for node in "${NODES[@]}"; do ip route replace "${NODE_PODS[$node]}" via "${NODE_IP[$node]}" dev "$BRIDGE"; done
 	ip route replace "$SERVICE_NET" via "${NODE_IP[node-1]}" dev "$BRIDGE"
+	sysctl -qw "net.ipv4.conf.$BRIDGE.route_localnet=1"
+	local rule
+	while read -ra rule; do
+		iptables -w -t nat -C "${rule[@]}" 2>/dev/null || iptables -w -t nat -A "${rule[@]}"
+	done < <(loopback_rules)
+}
+
+# What brings a node's loopback address to the node. (Inside a node, kube-proxy
+# spreads 127.0.0.1 over the pods of all nodes, whatever externalTrafficPolicy says.)
+loopback_rules() {
+	local node
+	for node in "${NODES[@]}"; do
+		echo "OUTPUT -d ${NODE_LOOPBACK[$node]} -m comment --comment portcullis-e2e -j DNAT --to-destination ${NODE_IP[$node]}"
+	done
+	echo "POSTROUTING -s 127.0.0.0/8 -o $BRIDGE -m comment --comment portcullis-e2e -j MASQUERADE"
+}
+
+remove_loopback_rules() {
+	local rule
+	while read -ra rule; do
+		while iptables -w -t nat -D "${rule[@]}" 2>/dev/null; do :; done
+	done < <(loopback_rules)
 }
 
 start_node() {
