@@ -31,6 +31,7 @@ pub(crate) struct Guest {
     started: Instant,
     cpu_at_start: Duration,
     deadline: Duration,
+    fuel_at_start: u64,
     memory_limit: u64,
     stopped: Option<Stop>,
     pulse: Arc<Pulse>,
@@ -46,10 +47,12 @@ enum Stop {
 }
 
 impl Instance {
-    /// Takes a slot of the pool and runs the module's start.
+    /// Takes a slot of the pool and runs the module's start. Copying the `data_bytes` of the module costs one fuel a
+    /// byte, which no author expects: they are given on top of the budget.
     pub(crate) fn fresh(
         engine: &Inner,
         module: &InstancePre<Guest>,
+        data_bytes: u64,
         limits: &Limits,
         budget: u64,
     ) -> Result<Self, InspectError> {
@@ -61,6 +64,7 @@ impl Instance {
                 started: Instant::now(),
                 cpu_at_start: thread_cpu_time(),
                 deadline: limits.deadline,
+                fuel_at_start: budget.saturating_add(data_bytes),
                 memory_limit: limits.memory_bytes.min(engine.max_memory),
                 stopped: None,
                 pulse,
@@ -69,7 +73,7 @@ impl Instance {
         store.limiter(|guest| guest);
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|guest| Ok(guest_interrupted(guest)));
-        store.set_fuel(budget).map_err(|error| InspectError::Host(format!("{error:#}")))?;
+        store.set_fuel(budget.saturating_add(data_bytes)).map_err(|error| InspectError::Host(format!("{error:#}")))?;
         match module.instantiate(&mut store) {
             Ok(instance) => {
                 let mut fresh = Self { store, instance, budget, slots: engine.slots };
@@ -133,7 +137,7 @@ impl Instance {
         })
     }
 
-    /// Fuel spent so far.
+    /// Fuel spent so far, data apart.
     pub(crate) fn fuel_used(&self) -> u64 {
         self.budget.saturating_sub(self.fuel_left())
     }
@@ -185,10 +189,12 @@ fn failure(store: &Store<Guest>, step: Step, budget: u64, slots: u32, error: &wa
 
 /// Runs at every tick of the engine that finds the guest running.
 fn guest_interrupted(mut store: StoreContextMut<'_, Guest>) -> UpdateDeadline {
+    let fuel_left = store.get_fuel().expect("the engine is configured to count fuel");
     let guest = store.data_mut();
     guest.pulse.beat();
     let cpu = thread_cpu_time().saturating_sub(guest.cpu_at_start);
-    match out_of_time(cpu, guest.started.elapsed(), guest.deadline) {
+    let own = cpu.min(longest_for(guest.fuel_at_start.saturating_sub(fuel_left)));
+    match out_of_time(own, guest.started.elapsed(), guest.deadline) {
         Some(stop) => {
             guest.stopped = Some(stop);
             UpdateDeadline::Interrupt
@@ -197,7 +203,19 @@ fn guest_interrupted(mut store: StoreContextMut<'_, Guest>) -> UpdateDeadline {
     }
 }
 
-/// Only CPU time is the rule's fault.
+/// The longest that a guest takes to use this much fuel.
+///
+/// A thread's CPU clock also runs while the machine serves others on it: interrupts, faults that wait for a lock, a
+/// hypervisor that took the processor away. Measured on a busy machine, an evaluation of 100 us was charged more than
+/// 1 ms once in 10,000. Fuel says what the guest itself did. What costs more time for a unit (a first touch of a page,
+/// `memory.grow`) is bounded by the memory limit.
+fn longest_for(fuel: u64) -> Duration {
+    /// Loads that each wait for the one before to come from main memory: about 100 ns for four units.
+    const SLOWEST_PER_MICROSECOND: u64 = 40;
+    Duration::from_micros(fuel / SLOWEST_PER_MICROSECOND)
+}
+
+/// Only the guest's own CPU time is the rule's fault.
 fn out_of_time(cpu: Duration, wall: Duration, deadline: Duration) -> Option<Stop> {
     if cpu >= deadline {
         Some(Stop::Deadline)
@@ -245,6 +263,13 @@ mod tests {
     fn cpu_time_is_the_rules_fault() {
         assert_eq!(out_of_time(DEADLINE, DEADLINE, DEADLINE), Some(Stop::Deadline));
         assert_eq!(out_of_time(DEADLINE, PATIENCE * 2, DEADLINE), Some(Stop::Deadline));
+    }
+
+    #[test]
+    fn time_in_which_the_guest_did_nothing_is_not_the_rules_fault() {
+        let own = |cpu: Duration, fuel| cpu.min(longest_for(fuel));
+        assert_eq!(out_of_time(own(DEADLINE * 50, 3_000), DEADLINE * 50, DEADLINE), None);
+        assert_eq!(out_of_time(own(DEADLINE, 100_000), DEADLINE, DEADLINE), Some(Stop::Deadline));
     }
 
     #[test]
