@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONNECTION, HeaderValue};
-use http::{Request, Response, request};
+use http::{Request, Response, Version, request};
 use http_body_util::{BodyExt, Either, Full};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::Sleep;
@@ -116,8 +116,10 @@ impl Exchange<'_> {
         Ok(ReadBody::Whole(joined(read)))
     }
 
-    async fn forward(&self, head: request::Parts, body: OutboundBody) -> Response<AnswerBody> {
+    async fn forward(&self, mut head: request::Parts, body: OutboundBody) -> Response<AnswerBody> {
         let upstream = &self.worker.upstream;
+        // Ours, whatever the client's is (RFC 9110 section 6.2).
+        head.version = Version::HTTP_11;
         match upstream.send(head, body).await {
             Ok(response) => {
                 let (mut head, body) = response.into_parts();

@@ -40,6 +40,7 @@ pub(crate) struct ConnectionState {
     refusal: Cell<Option<Refusal>>,
     heads: Cell<u64>,
     answered: Cell<u64>,
+    last_answer: Cell<Option<Instant>>,
     /// Whether all bytes that hyper wrote are with the kernel.
     flushed: Cell<bool>,
 }
@@ -50,6 +51,7 @@ impl ConnectionState {
             refusal: Cell::new(None),
             heads: Cell::new(0),
             answered: Cell::new(0),
+            last_answer: Cell::new(None),
             flushed: Cell::new(true),
         }
     }
@@ -67,6 +69,7 @@ impl ConnectionState {
     /// One of them is done with: its answer was handed to hyper in full, or given up.
     pub(crate) fn answered(&self) {
         self.answered.set(self.answered.get() + 1);
+        self.last_answer.set(Some(Instant::now()));
     }
 
     /// Whether every request that hyper was given is answered, down to the last byte.
@@ -147,35 +150,32 @@ impl GuardedStream {
     /// Nothing can be read: waits for the deadline of this place in the stream.
     fn poll_overdue(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let place = self.scanner.place();
-        if place == Place::Between && !self.state.is_quiet() {
-            // It is our turn. hyper reads only to notice that the client has gone.
-            self.patience.answered();
-            return Poll::Pending;
-        }
-        let now = Instant::now();
-        let (deadline, overdue) = self.patience.deadline(place, now);
-        if now < deadline {
+        loop {
+            let now = Instant::now();
+            // While it is our turn hyper reads only to notice that the client has gone, and nobody
+            // tells us when the answer is out: the timer comes back to see.
+            let (deadline, overdue) = if place == Place::Between && !self.state.is_quiet() {
+                (now + self.patience.idle(), None)
+            } else {
+                let (deadline, overdue) = self.patience.deadline(place, self.state.last_answer.get(), now);
+                (deadline, Some(overdue))
+            };
+            if now >= deadline {
+                match overdue {
+                    Some(Overdue::Idle) => self.eof = true,
+                    Some(Overdue::Request(refusal)) => self.state.refusal.set(Some(refusal)),
+                    None => (),
+                }
+                return Poll::Ready(Ok(()));
+            }
             let timer =
                 self.read_timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline.into())));
-            // A timer that goes off too early is set again then: cheaper than setting it for each request.
+            // One that goes off too early is set again then: cheaper than setting it for each request.
             if timer.is_elapsed() || timer.deadline() > deadline.into() {
                 timer.as_mut().reset(deadline.into());
             }
-            while timer.as_mut().poll(cx).is_ready() {
-                if Instant::now() >= deadline {
-                    break;
-                }
-                timer.as_mut().reset(deadline.into());
-            }
-            if !timer.is_elapsed() {
-                return Poll::Pending;
-            }
+            ready!(timer.as_mut().poll(cx));
         }
-        match overdue {
-            Overdue::Idle => self.eof = true,
-            Overdue::Request(refusal) => self.state.refusal.set(Some(refusal)),
-        }
-        Poll::Ready(Ok(()))
     }
 
     fn poll_written<T>(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {

@@ -72,12 +72,19 @@ impl Client {
             if let Some(at) = self.received.windows(4).position(|w| w == b"\r\n\r\n") {
                 break at + 4;
             }
-            assert!(self.read() > 0, "closed before the end of a head: {:?}", String::from_utf8_lossy(&self.received));
+            assert!(
+                self.read() > 0,
+                "closed before the end of a head: {:?}",
+                String::from_utf8_lossy(&self.received)
+            );
         };
         let head = String::from_utf8(self.take(end)).unwrap();
         let mut lines = head.trim_end().split("\r\n");
         let status_line = lines.next().unwrap();
-        assert!(status_line.starts_with("HTTP/1.1 ") || status_line.starts_with("HTTP/1.0 "), "{status_line}");
+        assert!(
+            status_line.starts_with("HTTP/1.1 ") || status_line.starts_with("HTTP/1.0 "),
+            "{status_line}"
+        );
         Answer {
             status: status_line[9..12].parse().unwrap(),
             headers: lines

@@ -58,8 +58,7 @@ fn requests_under_way_end_and_idle_connections_are_closed() {
 #[test]
 fn a_request_that_never_ends_does_not_keep_the_proxy_forever() {
     let upstream = upstream::raw(|_, mut stream| while read_head(&mut stream).is_some() {});
-    let mut world =
-        World::configured(upstream, |config| config.drain.timeout = Duration::from_millis(100));
+    let mut world = World::configured(upstream, |config| config.drain.timeout = Duration::from_millis(100));
     let mut client = world.client();
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     world.wait_for_metric("portcullis_requests_in_flight 1");

@@ -43,7 +43,11 @@ fn an_absolute_target_of_the_same_host_is_forwarded_as_its_path() {
     let upstream = Echo::start();
     let world = World::before(upstream.address);
     let answer = world.client().send("GET http://A:80/x?y HTTP/1.1\r\nHost: a:80\r\n\r\n").answer();
-    assert!(answer.body.starts_with("GET /x?y HTTP/1.1\n") && answer.body.contains("\nhost: a:80\n"), "{}", answer.body);
+    assert!(
+        answer.body.starts_with("GET /x?y HTTP/1.1\n") && answer.body.contains("\nhost: a:80\n"),
+        "{}",
+        answer.body
+    );
 }
 
 #[test]
@@ -52,7 +56,11 @@ fn bodies_of_both_framings_arrive_and_trailers_do_not() {
     let world = World::before(upstream.address);
     let mut client = world.client();
     let answer = client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc").answer();
-    assert!(answer.body.contains("\ncontent-length: 3\n") && answer.body.ends_with("\n\nabc"), "{}", answer.body);
+    assert!(
+        answer.body.contains("\ncontent-length: 3\n") && answer.body.ends_with("\n\nabc"),
+        "{}",
+        answer.body
+    );
     let answer = client
         .send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTrailer: X\r\n\r\n1\r\na\r\n2\r\nbc\r\n0\r\nX: y\r\n\r\n")
         .answer();
@@ -61,7 +69,8 @@ fn bodies_of_both_framings_arrive_and_trailers_do_not() {
     let answer = client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n").answer();
     assert!(answer.body.contains("\ncontent-length: 0\n"), "{}", answer.body);
     let large = "x".repeat(300_000);
-    let answer = client.send(format!("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 300000\r\n\r\n{large}")).answer();
+    let answer =
+        client.send(format!("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 300000\r\n\r\n{large}")).answer();
     assert!(answer.body.ends_with(&large));
 }
 
@@ -102,8 +111,9 @@ fn http_10_is_served_and_closed_or_kept_as_it_asks() {
 
 #[test]
 fn a_chunked_answer_reaches_an_http_10_client_without_chunks() {
-    let world =
-        World::before(answering(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"));
+    let world = World::before(answering(
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+    ));
     let answer = world.client().send("GET / HTTP/1.0\r\nHost: a\r\n\r\n").answer();
     assert_eq!((answer.header("transfer-encoding"), answer.body.as_str()), (None, "abc"));
 }
@@ -172,7 +182,10 @@ fn a_body_until_the_end_of_the_connection_is_chunked_for_the_client() {
     let mut client = world.client();
     for _ in 0..2 {
         let answer = client.get("/");
-        assert_eq!((answer.header("transfer-encoding"), answer.body.as_str()), (Some("chunked"), "until the end"));
+        assert_eq!(
+            (answer.header("transfer-encoding"), answer.body.as_str()),
+            (Some("chunked"), "until the end")
+        );
     }
 }
 
@@ -222,7 +235,9 @@ fn a_client_that_goes_away_frees_the_upstream() {
 fn an_answer_before_the_end_of_the_request_reaches_the_client() {
     let world = World::before(upstream::raw(|_, mut stream| {
         read_head(&mut stream).unwrap();
-        stream.write_all(b"HTTP/1.1 413 Too Large\r\nContent-Length: 5\r\nConnection: close\r\n\r\nlarge").unwrap();
+        stream
+            .write_all(b"HTTP/1.1 413 Too Large\r\nContent-Length: 5\r\nConnection: close\r\n\r\nlarge")
+            .unwrap();
         // The rest is never read.
     }));
     let mut client = world.client();

@@ -48,7 +48,8 @@ fn allow_log_and_rate_limit_let_a_request_through() {
 fn no_verdict_but_an_enforced_block_ends_the_chain() {
     let mut monitored = always("b-monitor", 1);
     monitored.mode = Mode::Monitor;
-    let (world, upstream) = world(vec![always("a-log", 2), monitored, always("c-allow", 0), always("d-block", 1)]);
+    let (world, upstream) =
+        world(vec![always("a-log", 2), monitored, always("c-allow", 0), always("d-block", 1)]);
     let answer = world.client().get("/");
     assert!(answer.body.starts_with("Blocked by WASM rule: d-block\n"), "{}", answer.body);
     assert_eq!(upstream.requests(), 0);
@@ -114,7 +115,8 @@ fn a_rule_that_fails_follows_its_on_failure_setting() {
     for (cause, make) in failing {
         for (action, status) in [(FailureAction::Block, 403), (FailureAction::Allow, 200)] {
             let mut rule = make();
-            rule.on_failure = OnFailure { error: action, budget: action, unavailable: action, ..OnFailure::default() };
+            rule.on_failure =
+                OnFailure { error: action, budget: action, unavailable: action, ..OnFailure::default() };
             let (world, _upstream) = world(vec![rule]);
             let answer = world.client().get("/");
             assert_eq!(answer.status, status, "{cause}: {}", answer.body);
@@ -137,7 +139,9 @@ fn a_rule_that_fails_in_monitor_does_not_act() {
 fn a_rule_sees_what_is_forwarded() {
     let (world, upstream) = world(vec![blocks_tilde("tilde")]);
     let mut client = world.client();
-    for blocked in ["GET /~ HTTP/1.1\r\nHost: a", "GET /?~ HTTP/1.1\r\nHost: a", "GET / HTTP/1.1\r\nHost: a\r\nX: ~"] {
+    for blocked in
+        ["GET /~ HTTP/1.1\r\nHost: a", "GET /?~ HTTP/1.1\r\nHost: a", "GET / HTTP/1.1\r\nHost: a\r\nX: ~"]
+    {
         assert_eq!(client.send(format!("{blocked}\r\n\r\n")).answer().status, 403, "{blocked}");
     }
     // These are not forwarded, so no rule is bothered with them.
@@ -191,10 +195,14 @@ fn a_body_that_is_too_large_follows_its_setting() {
         let mut rule = reading_bodies(10);
         rule.on_failure.body_too_large = action;
         let (world, _upstream) = world(vec![rule]);
-        for (framing, body) in
-            [("Content-Length: 12", "~12345678901"), ("Transfer-Encoding: chunked", "6\r\n~12345\r\n6\r\n678901\r\n0\r\n\r\n")]
-        {
-            let answer = world.client().send(format!("POST / HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n{body}")).answer();
+        for (framing, body) in [
+            ("Content-Length: 12", "~12345678901"),
+            ("Transfer-Encoding: chunked", "6\r\n~12345\r\n6\r\n678901\r\n0\r\n\r\n"),
+        ] {
+            let answer = world
+                .client()
+                .send(format!("POST / HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n{body}"))
+                .answer();
             assert_eq!(answer.status, status, "{framing}: {}", answer.body);
             assert!(status == 403 || answer.body.ends_with("\n\n~12345678901"), "{}", answer.body);
         }
@@ -211,7 +219,10 @@ fn each_rule_has_its_own_bound_on_bodies() {
     small.on_failure.body_too_large = FailureAction::Allow;
     let (world, _upstream) = world(vec![small, reading_bodies(10)]);
     let mut client = world.client();
-    assert_eq!(client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc").answer().status, 200);
+    assert_eq!(
+        client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc").answer().status,
+        200
+    );
     let answer = client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n~bc").answer();
     assert!(answer.body.starts_with("Blocked by WASM rule: tilde\n"), "{}", answer.body);
 }
@@ -239,7 +250,9 @@ fn rules_of_the_head_come_before_rules_of_the_body() {
 fn a_body_that_does_not_keep_to_the_protocol_is_refused_before_the_rules_see_it() {
     let (world, upstream) = world(vec![reading_bodies(10)]);
     let mut client = world.client();
-    client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n02\r\nbc\r\n0\r\n\r\n");
+    client.send(
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n02\r\nbc\r\n0\r\n\r\n",
+    );
     let answer = client.answer();
     assert_eq!(answer.status, 400);
     assert!(answer.body.contains("chunk size"), "{}", answer.body);

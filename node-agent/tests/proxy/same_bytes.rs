@@ -192,7 +192,8 @@ fn a_request_in_single_bytes_is_judged_as_one_in_a_piece() {
     let upstream = Echo::start();
     let world = World::before(upstream.address);
     let mut client = world.client();
-    for byte in b"POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n0\r\n\r\n" {
+    for byte in b"POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n0\r\n\r\n"
+    {
         client.send([*byte]);
     }
     let answer = client.answer();

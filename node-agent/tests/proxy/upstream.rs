@@ -40,7 +40,10 @@ impl Echo {
                         requests.fetch_add(1, SeqCst);
                         echo(request)
                     });
-                    tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+                    let mut http = hyper::server::conn::http1::Builder::new();
+                    // The hundred that a client may send, and ours.
+                    http.max_headers(110);
+                    tokio::spawn(http.serve_connection(TokioIo::new(stream), service));
                 }
             });
         });

@@ -84,7 +84,10 @@ fn an_upstream_that_is_not_there_is_a_bad_gateway() {
     let mut client = world.client();
     for _ in 0..2 {
         let answer = client.get("/");
-        assert_eq!((answer.status, answer.body.as_str()), (502, "Bad Gateway: the upstream accepted no connection\n"));
+        assert_eq!(
+            (answer.status, answer.body.as_str()),
+            (502, "Bad Gateway: the upstream accepted no connection\n")
+        );
     }
     world.wait_for_metric(r#"portcullis_upstream_errors_total{reason="connect"} 2"#);
 }
@@ -96,7 +99,10 @@ fn an_upstream_that_does_not_answer_is_a_gateway_timeout() {
         |config| config.timeouts.upstream = Duration::from_millis(100),
     );
     let answer = world.client().get("/");
-    assert_eq!((answer.status, answer.body.as_str()), (504, "Gateway Timeout: the upstream did not answer in time\n"));
+    assert_eq!(
+        (answer.status, answer.body.as_str()),
+        (504, "Gateway Timeout: the upstream did not answer in time\n")
+    );
 }
 
 /// An upstream that answers the first request of each connection and closes at the second, when it

@@ -30,18 +30,30 @@ impl Patience {
         Self { timeouts, wait: None, body: (Duration::ZERO, 0) }
     }
 
-    /// There is nothing to read at this place: until when the client is waited for, and what is over then.
-    pub(super) fn deadline(&mut self, place: Place, now: Instant) -> (Instant, Overdue) {
+    /// There is nothing to read at this place: until when the client is waited for, and what is
+    /// over then. Between two requests the wait begins with the last answer.
+    pub(super) fn deadline(
+        &mut self,
+        place: Place,
+        last_answer: Option<Instant>,
+        now: Instant,
+    ) -> (Instant, Overdue) {
         let since = match self.wait {
             Some((at, since)) if at == place => since,
+            _ if place == Place::Between => last_answer.unwrap_or(now),
             _ => now,
         };
         self.wait = Some((place, since));
         match place {
-            Place::Between => (since + self.timeouts.idle, Overdue::Idle),
+            Place::Between => (since.max(last_answer.unwrap_or(since)) + self.timeouts.idle, Overdue::Idle),
             Place::Head => (since + self.timeouts.head, Overdue::Request(Refusal::HeadTimeout)),
             Place::Body => (since + self.timeouts.body, Overdue::Request(Refusal::BodyTimeout)),
         }
+    }
+
+    /// How long a connection may be idle.
+    pub(super) fn idle(&self) -> Duration {
+        self.timeouts.idle
     }
 
     /// `bytes` came, and the next byte belongs to `place`.
@@ -67,11 +79,6 @@ impl Patience {
         }
         self.wait = None;
         Ok(())
-    }
-
-    /// The answer is out and the client's turn begins: idle time counts from here.
-    pub(super) fn answered(&mut self) {
-        self.wait = None;
     }
 
     fn check_rate(&self) -> Result<(), Refusal> {
@@ -103,11 +110,14 @@ mod tests {
     fn a_head_in_drops_has_one_deadline() {
         let start = Instant::now();
         let mut patience = Patience::new(timeouts());
-        let (first, _) = patience.deadline(Place::Head, start);
+        let (first, _) = patience.deadline(Place::Head, None, start);
         for second in 1..9 {
             let now = start + Duration::from_secs(second);
             patience.received(Place::Head, 1, || now).unwrap();
-            assert_eq!(patience.deadline(Place::Head, now), (first, Overdue::Request(Refusal::HeadTimeout)));
+            assert_eq!(
+                patience.deadline(Place::Head, None, now),
+                (first, Overdue::Request(Refusal::HeadTimeout))
+            );
         }
     }
 
@@ -117,11 +127,21 @@ mod tests {
             let start = Instant::now();
             let mut patience = Patience::new(timeouts());
             let result = (0..60).try_for_each(|second| {
-                patience.deadline(Place::Body, start + Duration::from_secs(second));
+                patience.deadline(Place::Body, None, start + Duration::from_secs(second));
                 patience.received(Place::Body, bytes, || start + Duration::from_secs(second + 1))
             });
             assert_eq!(result.is_err(), slow);
         }
+    }
+
+    #[test]
+    fn idle_time_begins_with_the_last_answer() {
+        let start = Instant::now();
+        let mut patience = Patience::new(timeouts());
+        assert_eq!(patience.deadline(Place::Between, None, start), (start + timeouts().idle, Overdue::Idle));
+        let answer = start + Duration::from_secs(50);
+        let much_later = start + Duration::from_secs(55);
+        assert_eq!(patience.deadline(Place::Between, Some(answer), much_later).0, answer + timeouts().idle);
     }
 
     #[test]
@@ -130,6 +150,6 @@ mod tests {
         let mut patience = Patience::new(timeouts());
         patience.received(Place::Body, 1, || start).unwrap();
         let much_later = start + Duration::from_secs(500);
-        assert_eq!(patience.deadline(Place::Body, much_later).0, much_later + timeouts().body);
+        assert_eq!(patience.deadline(Place::Body, None, much_later).0, much_later + timeouts().body);
     }
 }

@@ -128,3 +128,104 @@ impl Scanner {
 fn line_limits(limits: &ProxyLimits) -> LineLimits {
     LineLimits { line: limits.line_bytes, head: limits.head_bytes }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Small limits, so that random input meets them.
+    fn limits() -> ProxyLimits {
+        ProxyLimits { line_bytes: 60, head_bytes: 160, headers: 4, ..ProxyLimits::default() }
+    }
+
+    /// What passed, and the refusal at its end, if any.
+    fn scan(pieces: &[&[u8]]) -> (Vec<u8>, Option<Refusal>) {
+        let mut scanner = Scanner::new(limits());
+        let mut out = Vec::new();
+        for piece in pieces {
+            if let Err(refusal) = scanner.feed(piece, &mut out) {
+                return (out, Some(refusal));
+            }
+        }
+        (out, None)
+    }
+
+    /// Streams that are nearly HTTP: parts of requests, good and bad, in any order.
+    fn nearly_http() -> impl Strategy<Value = Vec<u8>> {
+        let part = prop_oneof![
+            4 => Just(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n".to_vec()),
+            4 => Just(b"POST /a?b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec()),
+            4 => Just(b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n".to_vec()),
+            3 => Just(b"hello".to_vec()),
+            3 => Just(b"5\r\nhello\r\n".to_vec()),
+            3 => Just(b"0\r\n\r\n".to_vec()),
+            2 => Just(b"\r\n".to_vec()),
+            1 => Just(b"\n".to_vec()),
+            1 => Just(b"\r".to_vec()),
+            1 => Just(b"Host: b\r\n".to_vec()),
+            1 => Just(b"Content-Length: 3\r\n".to_vec()),
+            1 => Just(b"X: y\r\n".to_vec()),
+            1 => Just(b"GET /../x HTTP/1.1\r\n".to_vec()),
+            1 => "[ -~]{0,70}".prop_map(String::into_bytes),
+            1 => proptest::collection::vec(any::<u8>(), 0..4),
+        ];
+        proptest::collection::vec(part, 0..8).prop_map(|parts| parts.concat())
+    }
+
+    fn split<'a>(bytes: &'a [u8], at: &[prop::sample::Index]) -> Vec<&'a [u8]> {
+        let mut at: Vec<usize> = at.iter().map(|index| index.index(bytes.len() + 1)).collect();
+        at.extend([0, bytes.len()]);
+        at.sort_unstable();
+        at.windows(2).map(|pair| &bytes[pair[0]..pair[1]]).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn the_verdict_does_not_depend_on_how_the_bytes_are_split(
+            bytes in nearly_http(),
+            at in proptest::collection::vec(any::<prop::sample::Index>(), 0..12),
+        ) {
+            let whole = scan(&[&bytes]);
+            prop_assert_eq!(scan(&split(&bytes, &at)), whole.clone());
+            let singly: Vec<&[u8]> = bytes.chunks(1).collect();
+            prop_assert_eq!(scan(&singly), whole);
+        }
+
+        #[test]
+        fn nothing_that_passes_is_refused_by_a_second_look(bytes in nearly_http()) {
+            let (passed, _) = scan(&[&bytes]);
+            prop_assert_eq!(scan(&[&passed]), (passed.clone(), None));
+        }
+
+        /// The parser under hyper reads every head that passes, with the same end and the same fields.
+        #[test]
+        fn every_head_that_passes_reads_the_same_to_hypers_parser(
+            target in "/[a-z?=%.*-]{0,12}",
+            fields in proptest::collection::vec(("[!#$%&'*+.^_`|~0-9A-Za-z-]{1,8}", "[\t -~\u{e4}]{0,12}"), 0..3),
+        ) {
+            let mut head = format!("GET {target} HTTP/1.1\r\nHost: a\r\n");
+            for (name, value) in &fields {
+                head.push_str(&format!("{name}: {value}\r\n"));
+            }
+            head.push_str("\r\n");
+            let (passed, refusal) = scan(&[head.as_bytes()]);
+            if refusal.is_none() {
+                prop_assert_eq!(&passed, head.as_bytes());
+                let mut headers = [httparse::EMPTY_HEADER; 8];
+                let mut request = httparse::Request::new(&mut headers);
+                let end = request.parse(&passed);
+                prop_assert_eq!(end, Ok(httparse::Status::Complete(passed.len())));
+                prop_assert_eq!(request.path, Some(target.as_str()));
+                prop_assert_eq!(request.headers.len(), fields.len() + 1);
+                for (header, (name, value)) in request.headers[1..].iter().zip(&fields) {
+                    prop_assert_eq!(header.name, name);
+                    prop_assert_eq!(header.value, value.trim_matches([' ', '\t']).as_bytes());
+                }
+            }
+        }
+    }
+}
