@@ -11,6 +11,7 @@ use nkeys::KeyPair;
 use portcullis_bus::permissions::server_authorization;
 use thiserror::Error;
 
+use crate::api_error::said;
 use crate::config::{BootstrapArgs, Nats};
 
 /// Key of the nkey seed in the operator's and the agents' Secret.
@@ -24,7 +25,7 @@ const AUTH: &str = "auth.conf";
 #[derive(Debug, Error)]
 pub enum BootstrapError {
     /// The API server refused, or did not answer.
-    #[error("{what}: {source}")]
+    #[error("{what}: {}", said(source))]
     Api {
         /// What it was asked for.
         what: String,

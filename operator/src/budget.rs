@@ -10,10 +10,12 @@ const EVERY: Duration = Duration::from_millis(100);
 /// After a quiet time this many go through at once.
 const BURST: u32 = 10;
 
-/// Shared by all patches, first come first served.
+/// Shared by all patches. News goes first: `kubectl wait` must not stand behind ten thousand node counts.
 #[derive(Debug)]
 pub(crate) struct Budget {
     next: Mutex<Instant>,
+    /// Held by the one patch without news that waits for its turn.
+    rest: Mutex<()>,
 }
 
 // === impl Budget ===
@@ -21,11 +23,12 @@ pub(crate) struct Budget {
 impl Budget {
     /// A budget with its burst unused.
     pub(crate) fn new() -> Self {
-        Self { next: Mutex::new(Instant::now()) }
+        Self { next: Mutex::new(Instant::now()), rest: Mutex::new(()) }
     }
 
     /// Waits until one more patch is within the budget.
-    pub(crate) async fn spend(&self) {
+    pub(crate) async fn spend(&self, news: bool) {
+        let _turn = if news { None } else { Some(self.rest.lock().await) };
         let mut next = self.next.lock().await;
         let (at, following) = slot(*next, Instant::now());
         *next = following;
@@ -43,7 +46,26 @@ fn slot(next: Instant, now: Instant) -> (Instant, Instant) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+
+    #[tokio::test]
+    async fn news_does_not_stand_behind_the_rest() {
+        let budget = Arc::new(Budget::new());
+        let mut rest = tokio::task::JoinSet::new();
+        for _ in 0..1000 {
+            let budget = budget.clone();
+            rest.spawn(async move { budget.spend(false).await });
+        }
+        tokio::task::yield_now().await;
+        budget.spend(true).await;
+        let mut gone_before = 0;
+        while rest.try_join_next().is_some() {
+            gone_before += 1;
+        }
+        assert!(gone_before < 1000, "news went last");
+    }
 
     #[test]
     fn after_a_burst_patches_go_ten_a_second() {

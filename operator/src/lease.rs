@@ -19,6 +19,8 @@ use kube::{Client, ResourceExt};
 use thiserror::Error;
 use tokio::time::Instant;
 
+use crate::api_error::said;
+
 /// Others wait this long after the last renewal.
 const DURATION: Duration = Duration::from_secs(15);
 /// The holder stops this long after its last renewal: well before others start.
@@ -32,7 +34,7 @@ const ANSWER: Duration = Duration::from_secs(5);
 #[derive(Debug, Error)]
 pub(crate) enum LeaseError {
     /// The API server refused.
-    #[error("lease {name}: {source}")]
+    #[error("lease {name}: {}", said(source))]
     Api {
         /// Name of the Lease.
         name: String,

@@ -8,6 +8,7 @@
 //!
 //! What it may do in the API: operator/RBAC.md.
 
+mod api_error;
 mod backoff;
 mod board;
 pub mod bootstrap;

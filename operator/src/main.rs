@@ -1,5 +1,6 @@
 //! `operator`: see the library.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use portcullis_operator::bootstrap::bootstrap;
@@ -33,7 +34,10 @@ async fn main() -> ExitCode {
 
 fn log_as(format: LogFormat) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     match format {
         LogFormat::Json => log.json().init(),
         LogFormat::Text => log.init(),

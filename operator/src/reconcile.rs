@@ -137,10 +137,12 @@ pub(crate) async fn reconcile(rule: Arc<WasmRule>, ctx: Arc<Context>) -> Result<
             Advance::MustStop(error) => return Err(ReconcileError::MustStop(error)),
         }
     }
-    let now = Instant::now();
-    let fleet = ctx.agents.view(now);
-    if let Some((status, _)) = observe(&rule, fleet.as_ref(), now, &ctx) {
-        update_status::update_status(&rule, &status, &ctx).await?;
+    if let Some(status) = news(&rule, &ctx) {
+        ctx.budget.spend(update_status::is_news(rule.status.as_ref(), &status)).await;
+        // What the agents said in the meantime goes into the same patch.
+        if let Some(status) = news(&rule, &ctx) {
+            update_status::update_status(&rule, &status, &ctx).await?;
+        }
     }
     let due = ctx.rules.get(&key, &uid, generation).and_then(|progress| progress.due_at());
     Ok(due.map_or_else(Action::await_change, |at| {
@@ -217,6 +219,13 @@ async fn advance(rule: &WasmRule, poll: bool, ctx: &Context) -> Advance {
         }
         Err(PublishFailure::MustStop(error)) => Advance::MustStop(error),
     }
+}
+
+/// What the status of a rule should say now, if it does not.
+fn news(rule: &WasmRule, ctx: &Context) -> Option<WasmRuleStatus> {
+    let now = Instant::now();
+    let (status, _) = observe(rule, ctx.agents.view(now).as_ref(), now, ctx)?;
+    (rule.status.as_ref() != Some(&status)).then_some(status)
 }
 
 /// What the status of a rule should say now, and when that changes by the mere passing of time. `None` while

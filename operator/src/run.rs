@@ -17,6 +17,7 @@ use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 
+use crate::api_error::said;
 use crate::backoff;
 use crate::budget::Budget;
 use crate::config::RunArgs;
@@ -41,7 +42,7 @@ const REGISTRY_PERMITS: usize = 8;
 #[derive(Debug, Error)]
 pub enum RunError {
     /// No way to the API server.
-    #[error("the Kubernetes API cannot be used: {0}")]
+    #[error("the Kubernetes API cannot be used: {}", said(.0))]
     Kube(#[from] kube::Error),
     /// The health port is taken.
     #[error("--health-listen: {0}")]
@@ -173,7 +174,10 @@ async fn cluster_id(client: &Client, health: &Health) -> String {
             },
             Err(_) => tracing::warn!("no answer from the API server for {} s", ANSWER.as_secs()),
             Ok(Err(error)) => {
-                tracing::warn!(%error, "the API server could not be asked for namespace kube-system");
+                tracing::warn!(
+                    error = said(&error),
+                    "the API server could not be asked for namespace kube-system"
+                );
             }
         }
         failures += 1;

@@ -9,6 +9,7 @@ use kube::api::Api;
 use portcullis_crds::{RuleKey, WasmRule};
 use thiserror::Error;
 
+use crate::api_error::said;
 use crate::board::Orphan;
 use crate::publisher::WriteError;
 use crate::reconcile::Context;
@@ -17,7 +18,7 @@ use crate::reconcile::Context;
 #[derive(Debug, Error)]
 pub(crate) enum SweepError {
     /// The API server could not be asked whether an object is really gone.
-    #[error("the API server could not be asked about {key}: {source}")]
+    #[error("the API server could not be asked about {key}: {}", said(source))]
     Api {
         /// Which rule.
         key: RuleKey,

@@ -13,6 +13,7 @@ use thiserror::Error;
 
 use super::accept::Accepted;
 use super::{Context, Halt, Retry, registry_reason};
+use crate::api_error::said;
 
 /// Type and key of a pull secret (kubernetes.io/docs/concepts/configuration/secret).
 const SECRET_TYPE: &str = "kubernetes.io/dockerconfigjson";
@@ -71,7 +72,7 @@ pub(crate) enum SecretError {
         found: String,
     },
     /// The API server did not give it.
-    #[error("Secret {name} could not be read: {source}")]
+    #[error("Secret {name} could not be read: {}", said(source))]
     Api {
         /// Which.
         name: String,

@@ -6,10 +6,12 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::{Api, Patch, PatchParams};
 use kube::runtime::events::{Event, EventType, Recorder};
 use kube::{Resource, ResourceExt};
+use portcullis_crds::condition::ConditionType;
 use portcullis_crds::{WasmRule, WasmRuleStatus};
 use thiserror::Error;
 
 use super::Context;
+use crate::api_error::said;
 use crate::events::{Note, transitions};
 
 /// Why a status was not written.
@@ -25,20 +27,25 @@ pub(crate) enum UpdateError {
     #[error("the lease of this operator is no longer valid")]
     LeaseOver,
     /// The API server refused, or did not answer.
-    #[error("the status could not be written: {0}")]
+    #[error("the status could not be written: {}", said(.0))]
     Api(#[source] kube::Error),
 }
 
-/// Patches the status and tells about what has changed.
+/// Whether a status tells more than numbers: then it goes before those that do not.
+pub(crate) fn is_news(before: Option<&WasmRuleStatus>, after: &WasmRuleStatus) -> bool {
+    let told = |status: &WasmRuleStatus| {
+        let ready = status.conditions.iter().find(|c| c.type_ == ConditionType::Ready.as_str());
+        (status.observed_generation, ready.map(|c| (c.status.clone(), c.reason.clone())))
+    };
+    before.map(told) != Some(told(after))
+}
+
+/// Patches the status, for which there was room in the budget, and tells about what has changed.
 pub(crate) async fn update_status(
     rule: &Arc<WasmRule>,
     status: &WasmRuleStatus,
     ctx: &Context,
 ) -> Result<(), UpdateError> {
-    if rule.status.as_ref() == Some(status) {
-        return Ok(());
-    }
-    ctx.budget.spend().await;
     if !ctx.validity.holds() {
         return Err(UpdateError::LeaseOver);
     }
@@ -86,7 +93,7 @@ async fn tell(ctx: &Context, about: &ObjectReference, note: Note) {
     // first one's text. There is one event a transition, so there is nothing to count.
     let recorder = Recorder::new(ctx.client.clone(), ctx.reporter.clone());
     if let Err(error) = recorder.publish(&event, about).await {
-        tracing::warn!(%error, reason = event.reason, "an Event could not be written");
+        tracing::warn!(error = said(&error), reason = event.reason, "an Event could not be written");
     }
 }
 
