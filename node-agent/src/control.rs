@@ -82,7 +82,8 @@ impl Control {
     ) -> Result<Self, ControlError> {
         let request_metrics = RequestMetrics::register(&mut registry);
         let rules = RuleSetHandle::new(request_metrics.clone());
-        let engine = Engine::new(&EngineConfig { workers: input.workers, ..EngineConfig::default() })?;
+        // One more than the proxy has: modules are tried out on a thread of their own.
+        let engine = Engine::new(&EngineConfig { workers: input.workers + 1, ..EngineConfig::default() })?;
         let state_dir = input.keep.map(|(dir, _)| dir);
         let modules = Modules::new(engine, state_dir, input.bus, metrics.clone())
             .map_err(|e| ControlError::Modules(state_dir.unwrap_or(Path::new("")).display().to_string(), e))?;

@@ -13,6 +13,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
@@ -122,9 +123,12 @@ pub fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>>
     answer(status, "text/plain; charset=utf-8", text.into())
 }
 
-/// A JSON answer.
-pub fn json(status: StatusCode, value: &serde_json::Value) -> Response<Full<Bytes>> {
-    answer(status, "application/json", value.to_string().into())
+/// A JSON answer, with the fields in the order of the type.
+pub fn json(status: StatusCode, value: &impl Serialize) -> Response<Full<Bytes>> {
+    match serde_json::to_vec(value) {
+        Ok(body) => answer(status, "application/json", body.into()),
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+    }
 }
 
 /// An answer of this type.

@@ -6,7 +6,9 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyDataStream, Full};
 use hyper::body::Incoming;
-use serde_json::{Value, json};
+use portcullis_crds::revision::{ModuleDigest, Revision};
+use portcullis_crds::wasm_rule::Mode;
+use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
 use super::access::Access;
@@ -79,12 +81,14 @@ impl Admin {
             Err(ending) => ending,
             Ok(Err(error @ LocalError::Exists(_))) => failure(StatusCode::CONFLICT, &error.to_string()),
             Ok(Err(error @ LocalError::Missing(_))) => failure(StatusCode::NOT_FOUND, &error.to_string()),
-            Ok(Ok(())) if replace => json_answer(
-                StatusCode::OK,
-                &json!({"success": true, "message": "Module reloaded", "downtime_ms": 0}),
-            ),
+            Ok(Ok(())) if replace => {
+                // Requests under way end with the set that they began with: there is no downtime.
+                let done = Outcome { success: true, message: "Module reloaded", downtime_ms: Some(0) };
+                json_answer(StatusCode::OK, &done)
+            }
             Ok(Ok(())) => {
-                json_answer(StatusCode::OK, &json!({"success": true, "message": "Module loaded successfully"}))
+                let done = Outcome { success: true, message: "Module loaded successfully", downtime_ms: None };
+                json_answer(StatusCode::OK, &done)
             }
         }
     }
@@ -94,8 +98,7 @@ impl Admin {
         match self.ask(Command::List { reply }, list).await {
             Err(ending) => ending,
             Ok(modules) => {
-                let modules: Vec<Value> = modules.iter().map(shown).collect();
-                json_answer(StatusCode::OK, &json!({ "modules": modules }))
+                json_answer(StatusCode::OK, &List { modules: modules.iter().map(Shown::of).collect() })
             }
         }
     }
@@ -107,19 +110,48 @@ impl Admin {
     }
 }
 
-fn shown(module: &ModuleInfo) -> Value {
-    json!({
-        "name": module.key.name,
-        "size": module.size,
-        "loaded_at": module.loaded_at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-        "namespace": module.key.namespace,
-        "revision": module.revision,
-        "digest": module.digest,
-        "mode": module.mode,
-        "local": module.local,
-    })
+fn failure(status: StatusCode, message: &str) -> Answer {
+    json_answer(status, &Outcome { success: false, message, downtime_ms: None })
 }
 
-fn failure(status: StatusCode, message: &str) -> Answer {
-    json_answer(status, &json!({"success": false, "message": message}))
+/// As the SecBeat documentation has it.
+#[derive(Serialize)]
+struct Outcome<'a> {
+    success: bool,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    downtime_ms: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct List<'a> {
+    modules: Vec<Shown<'a>>,
+}
+
+/// The first three fields as the SecBeat documentation has them.
+#[derive(Serialize)]
+struct Shown<'a> {
+    name: &'a str,
+    size: u64,
+    loaded_at: String,
+    namespace: Option<&'a str>,
+    revision: &'a Revision,
+    digest: &'a ModuleDigest,
+    mode: Mode,
+    local: bool,
+}
+
+impl<'a> Shown<'a> {
+    fn of(module: &'a ModuleInfo) -> Self {
+        Self {
+            name: &module.key.name,
+            size: module.size,
+            loaded_at: module.loaded_at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+            namespace: module.key.namespace.as_deref(),
+            revision: &module.revision,
+            digest: &module.digest,
+            mode: module.mode,
+            local: module.local,
+        }
+    }
 }

@@ -107,6 +107,8 @@ pub struct Enforcer {
     active: Vec<(RuleKey, String, Revision, bool)>,
     submitted: Option<ReportState>,
     kept: Option<LastKnownGood>,
+    /// What is on disk may be older than what is active or desired.
+    to_keep: bool,
     restored: bool,
 }
 
@@ -124,6 +126,7 @@ impl Enforcer {
             active: Vec::new(),
             submitted: None,
             kept: None,
+            to_keep: false,
             restored: false,
         }
     }
@@ -160,6 +163,7 @@ impl Enforcer {
                 self.commit().await;
             }
             if !self.slots.is_changed() {
+                self.keep().await;
                 self.settle(None);
             }
             tokio::select! {
@@ -185,6 +189,8 @@ impl Enforcer {
     fn take_view(&mut self) {
         let view = self.wiring.views.borrow_and_update().clone();
         let resynced = view.resyncs > self.view.resyncs;
+        self.to_keep |= (&view.stream, view.fence, view.rule_sequence, view.complete)
+            != (&self.view.stream, self.view.fence, self.view.rule_sequence, self.view.complete);
         self.view = view;
         if resynced {
             // The bus can be read: what was missing may be there, and what a person loaded goes.
@@ -243,6 +249,7 @@ impl Enforcer {
 
     async fn commit(&mut self) {
         self.local_changed = false;
+        self.to_keep = true;
         self.slots.commit(jiff::Timestamp::now());
         let old = self.swap();
         self.keep().await;
@@ -287,9 +294,11 @@ impl Enforcer {
     /// Writes the set to disk, so that it comes back without the bus.
     async fn keep(&mut self) {
         let Some(Keep { dir, cluster }) = self.wiring.keep.clone() else { return };
-        if self.view.stream.is_none() {
+        // A set of which nobody knows whether it is complete is no ground to start from.
+        if !self.to_keep || (!self.view.complete && self.kept.is_none()) {
             return;
         }
+        self.to_keep = false;
         let running = |key: &RuleKey| self.slots.running(key).map(|r| &*r.version);
         let kept = LastKnownGood::of(&cluster, &self.view, running);
         let unchanged = |before: &LastKnownGood| {
@@ -312,6 +321,7 @@ impl Enforcer {
         if let Err(error) = written {
             tracing::error!(%error, "the rules run, but are not kept on disk");
             self.kept = None;
+            self.to_keep = true;
         }
     }
 

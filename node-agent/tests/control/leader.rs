@@ -1,0 +1,171 @@
+//! The operator's side of the bus, as far as an agent sees it.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
+use portcullis_bus::testing::{CLUSTER, NatsServer};
+use portcullis_bus::{Bus, StreamId, Term};
+use portcullis_crds::bus::{
+    Checkpoint, Desired, DesiredLimits, DesiredRule, Envelope, ModuleRef, Report, SCHEMA, SetHash, Tombstone,
+};
+use portcullis_crds::revision::{ModuleDigest, Revision};
+use portcullis_crds::rule_key::RuleKey;
+use portcullis_crds::wasm_rule::{Block, Limits, Mode, OnFailure, Responses};
+
+use crate::eventually;
+
+/// A module that blocks everything. `version` makes it another module.
+pub(crate) fn blocking(version: &str) -> Bytes {
+    module(version, "i32.const 1")
+}
+
+/// A module with this body of `inspect_request`.
+pub(crate) fn module(version: &str, body: &str) -> Bytes {
+    let text = format!(
+        r#"(module (memory (export "memory") 1) (data (i32.const 0) "{version}")
+             (func (export "inspect_request") (param i32 i32) (result i32) {body}))"#
+    );
+    wat::parse_str(text).unwrap().into()
+}
+
+pub(crate) fn key(name: &str) -> RuleKey {
+    RuleKey::namespaced("shop", name)
+}
+
+pub(crate) struct Leader {
+    pub(crate) bus: Bus,
+    stream: StreamId,
+    term: Term,
+    rules: BTreeMap<RuleKey, Envelope<Desired>>,
+    last: u64,
+    reports: Pin<Box<dyn Stream<Item = Report> + Send>>,
+}
+
+impl Leader {
+    /// Takes over the bus of this server.
+    pub(crate) async fn start(nats: &NatsServer) -> Self {
+        let bus = nats.operator().await;
+        let stream = bus.ensure_streams().await.unwrap();
+        let term = bus.take_term("test").await.unwrap();
+        let reports = bus.reports().await.unwrap().map(|report| report.unwrap());
+        Self { bus, stream, term, rules: BTreeMap::new(), last: 0, reports: Box::pin(reports) }
+    }
+
+    /// After the server came back without anything: makes the streams, and publishes all rules that are given.
+    pub(crate) async fn start_over(&mut self, names: &[&str]) {
+        self.stream = eventually("new streams", || async {
+            self.bus.ensure_streams().await.map_err(|e| e.to_string())
+        })
+        .await;
+        self.term =
+            eventually("a term", || async { self.bus.take_term("test").await.map_err(|e| e.to_string()) }).await;
+        self.rules.retain(|key, _| names.contains(&key.name.as_str()));
+        for mut envelope in self.rules.clone().into_values() {
+            envelope.epoch = self.term.epoch;
+            self.last = self.bus.publish_rule(&self.term, &envelope).await.unwrap();
+        }
+        self.checkpoint().await;
+    }
+
+    /// Publishes a rule whose answer to a blocked request is `text`, and its module.
+    pub(crate) async fn publish(&mut self, name: &str, generation: i64, text: &str, wasm: &Bytes) -> u64 {
+        self.bus.publish_module(&ModuleDigest::of(wasm), wasm).await.unwrap();
+        self.publish_rule(name, generation, text, wasm).await
+    }
+
+    /// Publishes the rule without its module.
+    pub(crate) async fn publish_rule(&mut self, name: &str, generation: i64, text: &str, wasm: &Bytes) -> u64 {
+        let rule = DesiredRule {
+            key: key(name),
+            module: ModuleRef {
+                digest: ModuleDigest::of(wasm),
+                size: wasm.len() as u64,
+                reference: format!("registry.example/rules/{name}:{generation}"),
+                manifest_digest: String::new(),
+            },
+            abi: 1,
+            mode: Mode::Enforce,
+            priority: 100,
+            // The deadline is not what these tests are about, and the machine is shared.
+            limits: DesiredLimits { deadline_micros: 1_000_000, ..DesiredLimits::from(&Limits::default()) },
+            on_failure: OnFailure::default(),
+            block: Block {
+                responses: Some(Responses { text: Some(text.to_owned()), ..Responses::default() }),
+                ..Block::default()
+            },
+        };
+        let envelope = self.envelope(generation, Revision::of(&rule), Desired::Rule(rule));
+        self.last = self.bus.publish_rule(&self.term, &envelope).await.unwrap();
+        self.rules.insert(key(name), envelope);
+        self.last
+    }
+
+    pub(crate) async fn delete(&mut self, name: &str) {
+        let before = self.rules.remove(&key(name)).unwrap();
+        let tombstone = Desired::Tombstone(Tombstone { key: key(name) });
+        let envelope = self.envelope(before.generation, before.revision, tombstone);
+        self.last = self.bus.publish_rule(&self.term, &envelope).await.unwrap();
+    }
+
+    pub(crate) async fn checkpoint(&self) {
+        let set = self.set();
+        let checkpoint = Checkpoint {
+            schema: SCHEMA,
+            cluster: CLUSTER.into(),
+            stream: self.stream.to_string(),
+            epoch: self.term.epoch,
+            sequence: self.last,
+            count: self.rules.len() as u64,
+            set,
+        };
+        self.bus.publish_checkpoint(&self.term, &checkpoint).await.unwrap();
+    }
+
+    /// Hash of what is published.
+    pub(crate) fn set(&self) -> SetHash {
+        SetHash::of(self.rules.iter().map(|(key, e)| (key, e.uid.as_str(), &e.revision)))
+    }
+
+    /// Waits for a report like this.
+    pub(crate) async fn reported(&mut self, what: &str, is_it: impl Fn(&Report) -> bool) -> Report {
+        let mut last = None;
+        let wait = async {
+            loop {
+                let report = self.reports.next().await.expect("the subscription lasts");
+                if is_it(&report) {
+                    return report;
+                }
+                last = Some(report);
+            }
+        };
+        let found = tokio::time::timeout(std::time::Duration::from_secs(90), wait).await;
+        found.unwrap_or_else(|_| panic!("expected a report with {what}, the last one was {last:?}"))
+    }
+
+    /// Waits until the agent says that it runs everything that is published.
+    pub(crate) async fn is_settled(&mut self) -> Report {
+        let (set, last) = (self.set(), self.last);
+        self.reported("everything active", |r| r.sequence >= last && r.active == set && r.exceptions.is_empty())
+            .await
+    }
+
+    fn envelope(&self, generation: i64, revision: Revision, payload: Desired) -> Envelope<Desired> {
+        let key = match &payload {
+            Desired::Rule(rule) => &rule.key,
+            Desired::Tombstone(tombstone) => &tombstone.key,
+        };
+        Envelope {
+            schema: SCHEMA,
+            cluster: CLUSTER.into(),
+            uid: format!("uid of {key}"),
+            generation,
+            revision,
+            epoch: self.term.epoch,
+            requires: vec!["abi/1".into()],
+            expires: None,
+            payload,
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Rules that stay, whatever goes down.
+
+use portcullis_bus::testing::NatsServer;
+
+use crate::agent::Agent;
+use crate::leader::{Leader, blocking, module};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_killed_and_restarted_without_the_bus_serves_what_it_served() {
+    let mut nats = NatsServer::start().await;
+    let mut leader = Leader::start(&nats).await;
+    let mut agent = Agent::start(&nats).await;
+    leader.publish("bad-bot", 1, "v1", &blocking("1")).await;
+    leader.checkpoint().await;
+    leader.is_settled().await;
+    agent.is_ready().await;
+    // Desired, but cannot run: what runs is what must come back.
+    let last = leader.publish("bad-bot", 2, "v2", &module("2", "unreachable")).await;
+    leader.reported("the failure", |r| r.sequence >= last && !r.exceptions.is_empty()).await;
+
+    nats.stop();
+    agent.kill();
+    agent.resume();
+    agent.is_ready().await;
+    assert_eq!(agent.get().await.unwrap().body, "v1");
+
+    nats.resume().await;
+    leader.publish("bad-bot", 3, "v3", &blocking("3")).await;
+    leader.is_settled().await;
+    assert_eq!(agent.get().await.unwrap().body, "v3");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_of_the_bus_is_no_outage_and_what_was_missed_is_made_up_for() {
+    let mut nats = NatsServer::start().await;
+    let mut leader = Leader::start(&nats).await;
+    let agent = Agent::start(&nats).await;
+    leader.publish("bad-bot", 1, "v1", &blocking("1")).await;
+    leader.publish("gone", 1, "gone", &module("gone", "i32.const 0")).await;
+    leader.checkpoint().await;
+    leader.is_settled().await;
+    agent.is_ready().await;
+    nats.stop();
+    crate::eventually("the end of the connection in the metrics", || async {
+        let metrics = agent.side("/metrics").await?.body;
+        if metrics.contains("portcullis_agent_bus_connected 0") { Ok(()) } else { Err(metrics) }
+    })
+    .await;
+    assert_eq!(agent.get().await.unwrap().body, "v1");
+    agent.is_ready().await;
+    nats.resume().await;
+    // Perhaps before the agent is back.
+    leader.publish("bad-bot", 2, "v2", &blocking("2")).await;
+    leader.delete("gone").await;
+    leader.is_settled().await;
+    assert_eq!(agent.get().await.unwrap().body, "v2");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wiped_stream_changes_nothing_until_the_leader_has_published_everything_again() {
+    let mut nats = NatsServer::start().await;
+    let mut leader = Leader::start(&nats).await;
+    let agent = Agent::start(&nats).await;
+    leader.publish("bad-bot", 1, "v1", &blocking("1")).await;
+    leader.publish("deleted-meanwhile", 1, "x", &module("x", "i32.const 0")).await;
+    leader.checkpoint().await;
+    let before = leader.is_settled().await;
+    nats.stop();
+    nats.wipe();
+    nats.resume().await;
+    // The modules are gone from the bus as well; the agent has them.
+    leader.start_over(&["bad-bot"]).await;
+    let after = leader.is_settled().await;
+    assert_ne!(after.stream, before.stream);
+    assert_eq!(agent.get().await.unwrap().body, "v1");
+    assert!(!agent.log().contains("rules swapped in\",\"sequence\":0"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rule_deleted_while_the_agent_was_away_goes_when_it_is_back() {
+    let nats = NatsServer::start().await;
+    let mut leader = Leader::start(&nats).await;
+    let mut agent = Agent::start(&nats).await;
+    leader.publish("bad-bot", 1, "v1", &blocking("1")).await;
+    leader.checkpoint().await;
+    leader.is_settled().await;
+    agent.is_ready().await;
+    agent.kill();
+    leader.delete("bad-bot").await;
+    agent.resume();
+    leader.is_settled().await;
+    assert_eq!(agent.get().await.unwrap().body, "upstream");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_folder_that_was_damaged_is_no_reason_not_to_start() {
+    let nats = NatsServer::start().await;
+    let mut leader = Leader::start(&nats).await;
+    let mut agent = Agent::start(&nats).await;
+    leader.publish("bad-bot", 1, "v1", &blocking("1")).await;
+    leader.checkpoint().await;
+    leader.is_settled().await;
+    agent.is_ready().await;
+    agent.kill();
+    std::fs::write(agent.state_dir().join("last-known-good"), "rubbish").unwrap();
+    for module in std::fs::read_dir(agent.state_dir().join("modules")).unwrap() {
+        std::fs::write(module.unwrap().path(), "rubbish").unwrap();
+    }
+    agent.resume();
+    leader.is_settled().await;
+    assert_eq!(agent.get().await.unwrap().body, "v1");
+    assert!(agent.log().contains("starting without the last known good rules"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_ends_readiness_and_then_the_process_without_an_error() {
+    let nats = NatsServer::start().await;
+    let leader = Leader::start(&nats).await;
+    leader.checkpoint().await;
+    let mut agent = Agent::start_with(&nats, &[]).await;
+    agent.is_ready().await;
+    let status = agent.terminate().await;
+    assert!(status.success(), "{status}");
+    assert!(agent.log().contains("drained"));
+}

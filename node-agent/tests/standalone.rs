@@ -1,0 +1,152 @@
+//! Stand-alone mode: rules from a folder, taken up as they change.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use portcullis_node_agent::proxy::ProxyConfig;
+use portcullis_node_agent::standalone::{ServeConfig, ServeError, Started, serve};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+struct Serving {
+    started: Started,
+    shutdown: oneshot::Sender<()>,
+    served: JoinHandle<Result<(), ServeError>>,
+}
+
+async fn start(rules: &Path) -> Serving {
+    let (shutdown, end) = oneshot::channel::<()>();
+    let (started, running) = oneshot::channel();
+    let upstream = upstream().await;
+    let mut proxy = ProxyConfig::new("127.0.0.1:0".parse().unwrap(), format!("http://{upstream}").parse().unwrap());
+    proxy.workers = 1;
+    proxy.drain.delay = Duration::ZERO;
+    let config = ServeConfig {
+        proxy,
+        rules_dir: rules.to_owned(),
+        health_listen: Some("127.0.0.1:0".parse().unwrap()),
+        admin: None,
+    };
+    let served = tokio::spawn(async move {
+        let ended = async { drop(end.await) };
+        serve(config, ended, |addresses| drop(started.send(addresses))).await
+    });
+    match running.await {
+        Ok(started) => Serving { started, shutdown, served },
+        Err(_) => panic!("serving did not start: {:?}", served.await),
+    }
+}
+
+async fn upstream() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut chunk = [0; 4096];
+                while let Ok(1..) = stream.read(&mut chunk).await {
+                    if stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nupstream").await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+async fn get(address: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+async fn eventually(address: SocketAddr, expected: &str) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let answer = get(address, "/").await;
+        if answer.starts_with(expected) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "expected {expected}, found {answer}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn module(verdict: u8) -> Vec<u8> {
+    let text = format!(
+        r#"(module (memory (export "memory") 1)
+             (func (export "inspect_request") (param i32 i32) (result i32) i32.const {verdict}))"#
+    );
+    wat::parse_str(text).unwrap()
+}
+
+fn rule(more: &str) -> String {
+    format!(
+        "apiVersion: portcullis.dev/v1alpha1\nkind: WasmRule\nmetadata: {{name: bad-bot}}\nspec:\n  \
+         source: {{file: rule.wasm}}\n  limits: {{deadline: 10ms}}\n{more}"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rules_are_taken_up_as_the_folder_changes_and_a_broken_file_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, content: &[u8]| std::fs::write(dir.path().join(name), content).unwrap();
+    write("rule.wasm", &module(1));
+    write("rule.yaml", rule("").as_bytes());
+    let serving = start(dir.path()).await;
+    let proxy = serving.started.proxy;
+    assert!(get(proxy, "/").await.contains("Blocked by WASM rule: bad-bot"));
+    assert!(get(serving.started.health.unwrap(), "/readyz").await.starts_with("HTTP/1.1 200"));
+
+    write("rule.wasm", &module(0));
+    eventually(proxy, "HTTP/1.1 200").await;
+    write("rule.wasm", &module(1));
+    eventually(proxy, "HTTP/1.1 403").await;
+    // A file that breaks and a module that breaks, beside a rule that shows that both were seen.
+    write("rule.yaml", b"spec: [");
+    write("second.wasm", &module(1));
+    write("second.yaml", rule("  priority: 1\n  block: {status: 451}\n").replace("rule.wasm", "second.wasm").replace("bad-bot", "second").as_bytes());
+    eventually(proxy, "HTTP/1.1 451").await;
+    write("second.wasm", b"not wasm, and longer");
+    std::fs::remove_file(dir.path().join("rule.yaml")).unwrap();
+    write("third.wasm", &module(1));
+    write("third.yaml", rule("  priority: 0\n  block: {status: 410}\n").replace("rule.wasm", "third.wasm").replace("bad-bot", "third").as_bytes());
+    eventually(proxy, "HTTP/1.1 410").await;
+    std::fs::remove_file(dir.path().join("third.yaml")).unwrap();
+    // `second` goes on with the module that it had.
+    eventually(proxy, "HTTP/1.1 451").await;
+    std::fs::remove_file(dir.path().join("second.yaml")).unwrap();
+    eventually(proxy, "HTTP/1.1 200").await;
+
+    serving.shutdown.send(()).unwrap();
+    serving.served.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rule_that_cannot_run_at_the_start_is_a_reason_not_to_start() {
+    for (wasm, yaml, reason) in [
+        (b"not wasm".to_vec(), rule(""), "expected a WebAssembly module"),
+        (module(7), rule(""), "returned 7"),
+        (module(1), rule("  sauce: 1\n"), "unknown field spec.sauce"),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("rule.wasm"), wasm).unwrap();
+        std::fs::write(dir.path().join("rule.yaml"), yaml).unwrap();
+        let config = ServeConfig {
+            proxy: ProxyConfig::new("127.0.0.1:0".parse().unwrap(), "http://127.0.0.1:1".parse().unwrap()),
+            rules_dir: dir.path().to_owned(),
+            health_listen: None,
+            admin: None,
+        };
+        let error = serve(config, std::future::pending(), |_| panic!("it must not start")).await.unwrap_err();
+        assert!(error.to_string().contains(reason), "{error}");
+        assert!(error.to_string().contains("rule."), "{error}");
+    }
+}
