@@ -245,3 +245,13 @@ fn an_answer_before_the_end_of_the_request_reaches_the_client() {
     let answer = client.answer();
     assert_eq!((answer.status, answer.body.as_str()), (413, "large"));
 }
+
+#[test]
+fn an_upstream_is_found_by_its_name() {
+    let upstream = Echo::start();
+    let port = upstream.address.port();
+    let world = World::configured(upstream.address, |config| {
+        config.upstream = format!("http://localhost:{port}").parse().unwrap();
+    });
+    assert_eq!(world.client().get("/").status, 200);
+}

@@ -4,7 +4,7 @@
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
@@ -12,6 +12,9 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use super::connection::UpstreamConnection;
 use super::pool::Pool;
 use crate::metrics::{RequestMetrics, UpstreamFailure};
+
+/// For how long the rest of a request is still sent after the answer to it is complete.
+const REST_OF_REQUEST: Duration = Duration::from_secs(2);
 
 /// The body of a request.
 #[derive(Debug)]
@@ -106,9 +109,17 @@ impl ResponseBody {
     }
 
     fn release(&mut self) {
-        if let Some((connection, pool)) = self.connection.take() {
+        let Some((mut connection, pool)) = self.connection.take() else { return };
+        if connection.is_ready() {
             pool.keep(connection, Instant::now());
+            return;
         }
+        // The upstream answered before it had the whole request. It may still want the rest.
+        tokio::task::spawn_local(async move {
+            if let Ok(Ok(())) = tokio::time::timeout(REST_OF_REQUEST, connection.ready()).await {
+                pool.keep(connection, Instant::now());
+            }
+        });
     }
 }
 

@@ -7,16 +7,18 @@ use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1};
 use tokio::net::TcpStream;
+use tokio::task::AbortHandle;
 
 use super::body::OutboundBody;
 use super::response_guard::{GuardedUpstream, Wire};
 
-/// A connection, and what its guard has seen.
+/// A connection, and what its guard has seen. Dropping it closes it, whatever is under way on it.
 #[derive(Debug)]
 pub(super) struct UpstreamConnection {
     sender: http1::SendRequest<OutboundBody>,
     wire: Rc<Wire>,
     opened: Instant,
+    task: AbortHandle,
 }
 
 impl UpstreamConnection {
@@ -25,13 +27,13 @@ impl UpstreamConnection {
         let wire = Rc::new(Wire::new());
         let (sender, connection) =
             http1::Builder::new().handshake(GuardedUpstream::new(stream, Rc::clone(&wire))).await?;
-        tokio::task::spawn_local(async move {
+        let task = tokio::task::spawn_local(async move {
             // Whoever has a request on it learns of the error there.
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection to the upstream ended");
             }
         });
-        Ok(Self { sender, wire, opened: Instant::now() })
+        Ok(Self { sender, wire, opened: Instant::now(), task: task.abort_handle() })
     }
 
     /// Sends a request; the error holds it if no byte of it was written.
@@ -53,6 +55,11 @@ impl UpstreamConnection {
         self.opened
     }
 
+    /// Waits until it is through with the last request; an error if that closed it.
+    pub(super) async fn ready(&mut self) -> hyper::Result<()> {
+        self.sender.ready().await
+    }
+
     /// Whether it waits for a request.
     pub(super) fn is_ready(&self) -> bool {
         self.sender.is_ready() && self.wire.bad().is_none()
@@ -61,5 +68,11 @@ impl UpstreamConnection {
     /// Whether it is over.
     pub(super) fn is_closed(&self) -> bool {
         self.sender.is_closed() || self.wire.bad().is_some()
+    }
+}
+
+impl Drop for UpstreamConnection {
+    fn drop(&mut self) {
+        self.task.abort();
     }
 }

@@ -114,11 +114,22 @@ impl GuardedUpstream {
         Poll::Ready(Ok(()))
     }
 
+    /// An upstream that closes before it has read the whole request may have answered first, and
+    /// its answer waits to be read. So a failed write only means that nothing more is sent; the
+    /// read side tells how the exchange ends.
     fn written<T>(&self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if result.is_ready() {
-            self.wire.moved.set(Instant::now());
+        match result {
+            Poll::Ready(Err(error))
+                if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) =>
+            {
+                Poll::Pending
+            }
+            Poll::Ready(result) => {
+                self.wire.moved.set(Instant::now());
+                Poll::Ready(result)
+            }
+            Poll::Pending => Poll::Pending,
         }
-        result
     }
 }
 
