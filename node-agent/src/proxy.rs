@@ -57,6 +57,8 @@ pub struct Proxy {
     local_addr: SocketAddr,
     workers: Vec<std::net::TcpListener>,
     shared: Shared,
+    /// Writes the events that are left when all workers have ended.
+    events: JoinHandle<()>,
 }
 
 impl Proxy {
@@ -81,8 +83,9 @@ impl Proxy {
         for _ in 1..config.workers.max(1) {
             workers.push(listen(local_addr)?);
         }
-        let events = EventLog::start(metrics.clone()).map_err(ProxyError::Thread)?;
-        Ok(Self { local_addr, workers, shared: Shared { config, rules, metrics, drain, events } })
+        let (log, events) = EventLog::start(metrics.clone()).map_err(ProxyError::Thread)?;
+        let shared = Shared { config, rules, metrics, drain, events: log };
+        Ok(Self { local_addr, workers, shared, events })
     }
 
     /// Where the proxy listens, with the port that was free if none was asked for.
@@ -105,7 +108,7 @@ impl Proxy {
             })?;
             threads.push(thread);
         }
-        Ok(Running { local_addr: self.local_addr, threads })
+        Ok(Running { local_addr: self.local_addr, threads, events: self.events })
     }
 }
 
@@ -114,6 +117,7 @@ impl Proxy {
 pub struct Running {
     local_addr: SocketAddr,
     threads: Vec<JoinHandle<()>>,
+    events: JoinHandle<()>,
 }
 
 impl Running {
@@ -127,8 +131,9 @@ impl Running {
         self.threads.iter().all(|thread| !thread.is_finished())
     }
 
-    /// Waits, blocking, until every worker has drained. Returns how many died instead.
+    /// Waits, blocking, until every worker has drained and every event is logged. Returns how many
+    /// of the threads died instead.
     pub fn join(self) -> usize {
-        self.threads.into_iter().map(JoinHandle::join).filter(Result::is_err).count()
+        self.threads.into_iter().chain([self.events]).map(JoinHandle::join).filter(Result::is_err).count()
     }
 }

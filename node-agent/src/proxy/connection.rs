@@ -22,7 +22,7 @@ use super::worker::Worker;
 /// thrown away: closing with unread bytes resets the connection, and the client may lose the answer.
 const LINGER_BYTES: u64 = 64 * 1024;
 const LINGER: Duration = Duration::from_secs(2);
-/// While the proxy ends, a connection that was just accepted has this long to send its request.
+/// While the proxy ends, a connection on which a request is likely has this long to bring it.
 const GRACE: Duration = Duration::from_secs(1);
 /// Bytes that hyper buffers of one connection: a whole head fits, and bodies flow in pieces of this size.
 const BUFFER: usize = 64 * 1024;
@@ -71,18 +71,20 @@ async fn drive(
     let mut http = pin!(http1::Builder::new().max_buf_size(BUFFER).serve_connection(guarded, service));
     let mut closing = pin!(async {
         worker.closing().await;
-        // A request may be on its way on a connection that is as new as that.
-        if state.heads() == 0 {
+        if state.expects_request() {
             tokio::time::sleep(GRACE).await;
         }
     });
     let mut told = false;
     poll_fn(|cx| {
-        if !told && closing.as_mut().poll(cx).is_ready() {
+        // First, so that a request that is already here is seen before its connection is closed.
+        let mut polled = http.as_mut().poll(cx);
+        if polled.is_pending() && !told && closing.as_mut().poll(cx).is_ready() {
             told = true;
             http.as_mut().graceful_shutdown();
+            polled = http.as_mut().poll(cx);
         }
-        match http.as_mut().poll(cx) {
+        match polled {
             Poll::Ready(Ok(())) => Poll::Ready(None),
             Poll::Ready(Err(error)) => {
                 tracing::debug!(client = %peer, %error, "a client connection broke off");

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use portcullis_crds::RuleKey;
@@ -103,14 +104,14 @@ pub(crate) struct EventLog {
 
 impl EventLog {
     /// Starts the thread that writes the log; it ends when the last clone is gone.
-    pub(crate) fn start(metrics: RequestMetrics) -> std::io::Result<Self> {
+    pub(crate) fn start(metrics: RequestMetrics) -> std::io::Result<(Self, JoinHandle<()>)> {
         let (queue, events) = sync_channel::<Event>(QUEUE);
-        std::thread::Builder::new().name("events".into()).spawn(move || {
+        let thread = std::thread::Builder::new().name("events".into()).spawn(move || {
             for event in events {
                 write(&event);
             }
         })?;
-        Ok(Self { queue, metrics })
+        Ok((Self { queue, metrics }, thread))
     }
 
     /// Hands an event over, without waiting.

@@ -129,7 +129,9 @@ impl Exchange<'_> {
             Err(error) if error.is_request_body() => own(self.body_failed(&error)),
             Err(error) => {
                 self.worker.shared.metrics.upstream_failed(error.failure());
-                tracing::warn!(error = &error as &dyn std::error::Error, "the upstream gave no answer");
+                if self.worker.may_warn() {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "the upstream gave no answer");
+                }
                 own(answer::upstream_failed(&error))
             }
         }

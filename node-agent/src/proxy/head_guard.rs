@@ -39,6 +39,8 @@ pub(crate) type Scratch = Rc<RefCell<Box<[u8]>>>;
 pub(crate) struct ConnectionState {
     refusal: Cell<Option<Refusal>>,
     heads: Cell<u64>,
+    /// Whether a head has begun that is not at its end yet.
+    within_head: Cell<bool>,
     answered: Cell<u64>,
     last_answer: Cell<Option<Instant>>,
     /// Whether all bytes that hyper wrote are with the kernel.
@@ -50,6 +52,7 @@ impl ConnectionState {
         Self {
             refusal: Cell::new(None),
             heads: Cell::new(0),
+            within_head: Cell::new(false),
             answered: Cell::new(0),
             last_answer: Cell::new(None),
             flushed: Cell::new(true),
@@ -61,9 +64,10 @@ impl ConnectionState {
         self.refusal.get()
     }
 
-    /// Requests that hyper was given.
-    pub(crate) fn heads(&self) -> u64 {
-        self.heads.get()
+    /// Whether a request is likely on its way that hyper does not know of: the first of the
+    /// connection, or one that has begun.
+    pub(crate) fn expects_request(&self) -> bool {
+        self.heads.get() == 0 || self.within_head.get()
     }
 
     /// One of them is done with: its answer was handed to hyper in full, or given up.
@@ -139,6 +143,7 @@ impl GuardedStream {
         }
         let result = self.scanner.feed(bytes, &mut self.passed);
         self.state.heads.set(self.scanner.heads());
+        self.state.within_head.set(self.scanner.place() == Place::Head);
         let result =
             result.and_then(|()| self.patience.received(self.scanner.place(), bytes.len(), Instant::now));
         if let Err(refusal) = result {

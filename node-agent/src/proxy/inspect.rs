@@ -65,7 +65,7 @@ impl<'a> Inspection<'a> {
         let set = self.set;
         set.head_phase().try_for_each(|(rule, tally)| {
             let outcome = self.evaluate(rule, tally, &mut view);
-            self.act(rule, outcome)
+            self.act(rule, &outcome)
         })
     }
 
@@ -86,7 +86,7 @@ impl<'a> Inspection<'a> {
                 tally.failed(FailureCause::BodyTooLarge);
                 Outcome::Failed(FailureCause::BodyTooLarge, None)
             };
-            self.act(rule, outcome)
+            self.act(rule, &outcome)
         })
     }
 
@@ -127,8 +127,8 @@ impl<'a> Inspection<'a> {
         }
     }
 
-    fn act(&mut self, rule: &'a ActiveRule, outcome: Outcome) -> ControlFlow<Stop<'a>> {
-        let decision = decide(rule.mode, &outcome, &rule.on_failure);
+    fn act(&mut self, rule: &'a ActiveRule, outcome: &Outcome) -> ControlFlow<Stop<'a>> {
+        let decision = decide(rule.mode, outcome, &rule.on_failure);
         let (verdict, action) = match decision {
             Decision::GoOn => return ControlFlow::Continue(()),
             Decision::Note(action) => {
@@ -142,7 +142,9 @@ impl<'a> Inspection<'a> {
             Decision::Block => (RequestVerdict::Block, Action::Blocked),
             Decision::Overloaded => {
                 self.strongest = RequestVerdict::Overload;
-                tracing::warn!(rule = %rule.key, details = outcome.details(), "could not run a rule: answered with 503");
+                if self.worker.may_warn() {
+                    tracing::warn!(rule = %rule.key, details = outcome.details(), "could not run a rule: answered with 503");
+                }
                 return ControlFlow::Break(Stop::Overloaded);
             }
         };

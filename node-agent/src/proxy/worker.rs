@@ -28,6 +28,8 @@ use crate::ruleset::RuleSetHandle;
 const SCRATCH: usize = 32 * 1024;
 /// How long is waited after an `accept` that failed for want of files or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How often a failure that may come with every request is logged.
+const WARN_EVERY: Duration = Duration::from_secs(1);
 /// How often unused connections to the upstream are looked through.
 const HOUSEKEEPING: Duration = Duration::from_secs(2);
 
@@ -51,6 +53,7 @@ pub(super) struct Worker {
     pub(super) view: RefCell<Vec<u8>>,
     pub(super) requests: Cell<usize>,
     connections: Cell<usize>,
+    warned: Cell<Option<Instant>>,
     stage: Cell<Stage>,
     /// Told when `stage` becomes [`Stage::Closing`].
     closing: Notify,
@@ -105,6 +108,7 @@ impl Worker {
             view: RefCell::default(),
             requests: Cell::new(0),
             connections: Cell::new(0),
+            warned: Cell::new(None),
             stage: Cell::new(Stage::Serving),
             closing: Notify::new(),
             quiet: Notify::new(),
@@ -115,6 +119,16 @@ impl Worker {
     /// How far the end has come.
     pub(super) fn stage(&self) -> Stage {
         self.stage.get()
+    }
+
+    /// Whether a failure that may come with every request is logged this time: once a second, since
+    /// writing a log line may block. The metrics count all of them.
+    pub(super) fn may_warn(&self) -> bool {
+        let due = self.warned.get().is_none_or(|at| at.elapsed() >= WARN_EVERY);
+        if due {
+            self.warned.set(Some(Instant::now()));
+        }
+        due
     }
 
     /// Waits for [`Stage::Closing`].

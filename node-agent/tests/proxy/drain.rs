@@ -108,3 +108,23 @@ fn no_request_is_lost_when_one_proxy_takes_over_from_another() {
         client.join().unwrap();
     }
 }
+
+#[test]
+fn a_request_that_has_begun_when_the_connections_close_is_still_served() {
+    let upstream = Echo::start();
+    let mut world = World::before(upstream.address);
+    let mut client = world.client();
+    assert_eq!(client.get("/").status, 200);
+    // The first answers of the pair make sure that the first half of the next request was read.
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /second HTTP/1.1\r\n");
+    assert_eq!(client.answer().status, 200);
+    world.drain.start();
+    wait_until("the drain to reach new connections", || {
+        let mut other = world.client();
+        other.get("/").header("connection") == Some("close")
+    });
+    let answer = client.send("Host: a\r\n\r\n").answer();
+    assert!(answer.body.starts_with("GET /second "), "{}", answer.body);
+    client.assert_closed();
+    assert_eq!(world.running.take().unwrap().join(), 0);
+}

@@ -255,3 +255,22 @@ fn an_upstream_is_found_by_its_name() {
     });
     assert_eq!(world.client().get("/").status, 200);
 }
+
+#[test]
+fn a_client_that_says_close_is_closed_and_one_that_asks_for_an_upgrade_is_not() {
+    let upstream = Echo::start();
+    let world = World::before(upstream.address);
+    let mut client = world.client();
+    let upgrade = "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n";
+    for _ in 0..2 {
+        let answer = client.send(upgrade).answer();
+        assert_eq!((answer.status, answer.header("upgrade")), (200, None));
+        assert!(
+            !answer.body.contains("upgrade") && !answer.body.contains("http2-settings"),
+            "{}",
+            answer.body
+        );
+    }
+    assert_eq!(client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").answer().status, 200);
+    client.assert_closed();
+}

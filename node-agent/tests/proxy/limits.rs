@@ -127,3 +127,20 @@ fn too_many_connections_are_told_to_come_again() {
     assert_eq!(world.client().get("/").status, 200);
     world.wait_for_metric(r#"portcullis_shed_total{reason="connections"} 1"#);
 }
+
+#[test]
+fn a_client_that_takes_no_bytes_frees_the_upstream() {
+    let freed = Arc::<AtomicBool>::default();
+    let told = Arc::clone(&freed);
+    let upstream = upstream::raw(move |_, mut stream| {
+        read_head(&mut stream).unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+        while stream.write_all(&[b'x'; 64 * 1024]).is_ok() {}
+        told.store(true, SeqCst);
+    });
+    let world = World::configured(upstream, |config| config.timeouts.write = SHORT);
+    let mut client = world.client();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    wait_until("the upstream to be freed", || freed.load(SeqCst));
+    world.wait_for_metric("portcullis_connections 0");
+}

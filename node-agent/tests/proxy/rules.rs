@@ -305,3 +305,13 @@ fn series_of_a_rule_that_is_gone_are_gone() {
     world.enforce(vec![]);
     assert!(!world.metrics().contains(r#"rule="r""#));
 }
+
+#[test]
+fn the_answer_to_a_blocked_upload_arrives_although_nobody_reads_the_upload() {
+    let (world, upstream) = world(vec![always("head", 1)]);
+    let mut client = world.client();
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3000000\r\n\r\n").send("x".repeat(3_000_000));
+    assert_eq!(client.answer().status, 403);
+    client.assert_closed();
+    assert_eq!(upstream.requests(), 0);
+}
