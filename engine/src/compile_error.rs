@@ -22,18 +22,24 @@ impl fmt::Display for Import {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CompileError {
     /// The bytes are something else.
-    #[error("expected a WebAssembly module (it starts with \\0asm), found {found}; push the .wasm file that the build wrote")]
+    #[error(
+        "expected a WebAssembly module (it starts with \\0asm), found {found}; push the .wasm file that the build wrote"
+    )]
     NotWasm {
         /// What the bytes look like.
         found: String,
     },
 
     /// A component instead of a core module.
-    #[error("expected a core WebAssembly module, found a component; build for wasm32-unknown-unknown and leave out `wasm-tools component new` and cargo-component")]
+    #[error(
+        "expected a core WebAssembly module, found a component; build for wasm32-unknown-unknown and leave out `wasm-tools component new` and cargo-component"
+    )]
     Component,
 
     /// The file is larger than the engine takes.
-    #[error("a module has at most {limit} bytes, found {size}; build with --release and strip it, for example with `wasm-opt -Oz --strip-debug`")]
+    #[error(
+        "a module has at most {limit} bytes, found {size}; build with --release and strip it, for example with `wasm-opt -Oz --strip-debug`"
+    )]
     TooLarge {
         /// Bytes of the module.
         size: usize,
@@ -62,7 +68,9 @@ pub enum CompileError {
     },
 
     /// An export of the right name and the wrong type.
-    #[error("the export `{export}` is expected to be {expected}, found {found}; change it to what the module ABI asks for")]
+    #[error(
+        "the export `{export}` is expected to be {expected}, found {found}; change it to what the module ABI asks for"
+    )]
     WrongType {
         /// The export.
         export: String,
@@ -73,7 +81,9 @@ pub enum CompileError {
     },
 
     /// The module declares a memory that no rule may have.
-    #[error("a rule's memory starts with at most {limit} bytes, found {declared}; link with a smaller stack (-zstack-size=65536) or less static data")]
+    #[error(
+        "a rule's memory starts with at most {limit} bytes, found {declared}; link with a smaller stack (-zstack-size=65536) or less static data"
+    )]
     MemoryTooLarge {
         /// Bytes that the module declares as its minimum.
         declared: u64,
@@ -99,11 +109,13 @@ pub enum CompileError {
     },
 
     /// One function is beyond a bound that keeps compiling and interrupting it cheap.
-    #[error("function #{function} has {found} {unit}, at most {limit} allowed; split it, or build with optimisation (--release)")]
+    #[error(
+        "function #{function} has {found} {unit}, at most {limit} allowed; split it, or build with --release"
+    )]
     FunctionTooLarge {
         /// Index of the function in the module.
         function: u32,
-        /// What is counted: bytes, locals, ...
+        /// What is counted: bytes, locals, nested blocks, variables times blocks.
         unit: &'static str,
         /// How many there are.
         found: u64,
@@ -112,7 +124,9 @@ pub enum CompileError {
     },
 
     /// The module is malformed, or uses what rules may not use.
-    #[error("the module is not valid: {message} (at byte {offset}); build it again, and without Wasm features beyond version 2.0")]
+    #[error(
+        "the module is not valid: {message} (at byte {offset}); build it again, and without Wasm features beyond version 2.0"
+    )]
     Invalid {
         /// What the validator says.
         message: String,
@@ -155,4 +169,10 @@ pub(crate) fn printable(name: &str) -> String {
         text.push_str("...");
     }
     text
+}
+
+/// What the validator says.
+#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
+pub(crate) fn invalid(error: wasmparser::BinaryReaderError) -> CompileError {
+    CompileError::Invalid { message: error.message().into(), offset: error.offset() }
 }

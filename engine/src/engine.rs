@@ -41,13 +41,17 @@ impl Default for EngineConfig {
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     /// No worker, or more than there is address space for.
-    #[error("an engine has between 1 and 4096 workers, found {0}; set one for each thread that inspects requests")]
+    #[error(
+        "an engine has between 1 and 4096 workers, found {0}; set one for each thread that inspects requests"
+    )]
     Workers(usize),
     /// The memory ceiling is no memory size.
     #[error("the largest memory of a rule is between 64 KiB and 1 GiB, found {0} bytes")]
     MaxMemory(u64),
     /// The sandbox could not be set up on this machine.
-    #[error("the sandbox cannot be set up on this machine: {0}; check the limits on address space and mappings")]
+    #[error(
+        "the sandbox cannot be set up on this machine: {0}; check the limits on address space and mappings"
+    )]
     Sandbox(String),
     /// The thread that keeps deadlines could not be started.
     #[error("the thread that keeps deadlines cannot be started: {0}")]

@@ -56,10 +56,17 @@ impl fmt::Display for Overload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoSlot { slots } => {
-                write!(f, "all {slots} instances are in use; inspect on no more threads than the engine has workers")
+                write!(
+                    f,
+                    "all {slots} instances are in use; inspect on no more threads than the engine has workers"
+                )
             }
             Self::NoProcessor { waited } => {
-                write!(f, "the evaluation was not given the processor for {} ms; add CPU or nodes", waited.as_millis())
+                write!(
+                    f,
+                    "the evaluation was not given the processor for {} ms; add CPU or nodes",
+                    waited.as_millis()
+                )
             }
         }
     }
@@ -69,7 +76,9 @@ impl fmt::Display for Overload {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InspectError {
     /// The module did something that Wasm forbids.
-    #[error("the rule trapped in {step}: {trap}; reproduce it with this request and fix the module (a Rust panic is an `unreachable` trap)")]
+    #[error(
+        "the rule trapped in {step}: {trap}; reproduce it with this request and fix the module (a Rust panic is an `unreachable` trap)"
+    )]
     Trap {
         /// Where.
         step: Step,
@@ -78,7 +87,9 @@ pub enum InspectError {
     },
 
     /// The fuel is used up.
-    #[error("the rule used up its {budget} fuel in {step}; make it cheaper, or raise limits.fuel or limits.fuelPerByte")]
+    #[error(
+        "the rule used up its {budget} fuel in {step}; make it cheaper, or raise limits.fuel or limits.fuelPerByte"
+    )]
     OutOfFuel {
         /// Where.
         step: Step,
@@ -96,7 +107,9 @@ pub enum InspectError {
     },
 
     /// The module wants more memory than it may have.
-    #[error("the rule wants {wanted} bytes of memory in {step}, its limit is {limit}; link it with a smaller stack (-zstack-size=65536), or raise limits.memory")]
+    #[error(
+        "the rule wants {wanted} bytes of memory in {step}, its limit is {limit}; link it with a smaller stack (-zstack-size=65536), or raise limits.memory"
+    )]
     MemoryLimit {
         /// Where.
         step: Step,
@@ -107,11 +120,15 @@ pub enum InspectError {
     },
 
     /// The result is no verdict.
-    #[error("`inspect_request` returned {0}, expected 0 (Allow), 1 (Block), 2 (Log) or 3 (RateLimit); fix what the module returns")]
+    #[error(
+        "`inspect_request` returned {0}, expected 0 (Allow), 1 (Block), 2 (Log) or 3 (RateLimit); fix what the module returns"
+    )]
     InvalidVerdict(i32),
 
     /// `alloc` returned a place that is not in the memory.
-    #[error("`alloc` returned {address:#x} for {length} bytes, which is not inside the memory of {memory} bytes; fix the allocator that the module exports")]
+    #[error(
+        "`alloc` returned {address:#x} for {length} bytes, which is not inside the memory of {memory} bytes; fix the allocator that the module exports"
+    )]
     BadBuffer {
         /// What `alloc` returned.
         address: u32,
@@ -122,7 +139,9 @@ pub enum InspectError {
     },
 
     /// There is no room in the module's memory for the request.
-    #[error("a request of {bytes} bytes does not fit into the memory that is left of {limit} bytes; raise limits.memory, or lower limits.bodyBytes")]
+    #[error(
+        "a request of {bytes} bytes does not fit into the memory that is left of {limit} bytes; raise limits.memory, or lower limits.bodyBytes"
+    )]
     RequestDoesNotFit {
         /// Bytes of the request as handed over.
         bytes: u64,

@@ -27,9 +27,11 @@
 //! ```
 
 pub mod abi1;
+mod clock;
 mod compile_error;
 mod cost;
 mod engine;
+mod function_cost;
 mod inspect_error;
 mod instance;
 mod limits;

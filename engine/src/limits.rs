@@ -14,7 +14,7 @@ pub struct Limits {
     pub fuel_per_byte: u64,
     /// Linear memory in bytes, what the module declares included.
     pub memory_bytes: u64,
-    /// CPU time. Enforced at the engine's next tick, so an evaluation may take half a millisecond more.
+    /// CPU time. Looked at every half millisecond, twice at least, so an evaluation may take that much more.
     pub deadline: Duration,
 }
 
@@ -29,12 +29,7 @@ impl Limits {
 impl Default for Limits {
     /// The defaults of a WasmRule.
     fn default() -> Self {
-        Self {
-            fuel: 100_000,
-            fuel_per_byte: 100,
-            memory_bytes: 4 << 20,
-            deadline: Duration::from_millis(1),
-        }
+        Self { fuel: 100_000, fuel_per_byte: 100, memory_bytes: 4 << 20, deadline: Duration::from_millis(1) }
     }
 }
 

@@ -59,8 +59,9 @@ impl Module {
     /// # Errors
     /// There is no verdict; [`InspectError::cause`] says whose fault that is.
     pub fn inspect(&self, request: &[u8], limits: &Limits) -> Result<Inspection, InspectError> {
-        let Compiled { pre, exports, engine, .. } = &*self.0;
-        let mut instance = Instance::fresh(engine, pre, limits, limits.budget(request.len() as u64))?;
+        let Compiled { pre, exports, info, engine } = &*self.0;
+        let budget = limits.budget(request.len() as u64);
+        let mut instance = Instance::fresh(engine, pre, info.data_bytes, limits, budget)?;
         let verdict = exports.inspect(&mut instance, request)?;
         Ok(Inspection { verdict, fuel_used: instance.fuel_used() })
     }

@@ -3,12 +3,13 @@
 
 use wasmparser::types::{EntityType, TypesRef};
 use wasmparser::{
-    BinaryReaderError, Encoding, FuncValidatorAllocations, Parser, Payload, ValType, ValidPayload, Validator,
+    DataKind, Encoding, FuncValidatorAllocations, Parser, Payload, ValType, ValidPayload, Validator,
 };
 
-use crate::compile_error::{CompileError, Import};
+use crate::compile_error::{CompileError, Import, invalid};
 use crate::cost::Costs;
 use crate::engine::PAGE;
+use crate::function_cost;
 use crate::settings::{FEATURES, TABLE_ELEMENTS};
 
 /// What a module declares.
@@ -22,6 +23,8 @@ pub struct ModuleInfo {
     pub exports: Vec<String>,
     /// Linear memory in bytes that each instance starts with.
     pub memory_bytes: u64,
+    /// Bytes of static data, which each instance copies into its memory. Not charged to the rule's fuel.
+    pub data_bytes: u64,
     /// Functions in the module.
     pub functions: u32,
 }
@@ -40,9 +43,9 @@ pub(crate) fn check(wasm: &[u8], max_bytes: usize, max_memory: u64) -> Result<Mo
         seen.look_at(&payload, max_memory)?;
         match validator.payload(&payload).map_err(invalid)? {
             ValidPayload::Func(function, body) => {
-                let mut function = function.into_validator(allocations);
-                function.validate(&body).map_err(invalid)?;
-                allocations = function.into_allocations();
+                let (flow, reusable) = function_cost::check(function, &body, allocations)?;
+                allocations = reusable;
+                seen.costs.function(body.range().len() as u64, flow)?;
             }
             ValidPayload::End(types) => check_exports(&types.as_ref(), &seen.exports)?,
             ValidPayload::Ok | ValidPayload::Parser(_) => {}
@@ -52,6 +55,7 @@ pub(crate) fn check(wasm: &[u8], max_bytes: usize, max_memory: u64) -> Result<Mo
         abi: 1,
         size: wasm.len(),
         memory_bytes: seen.memory_bytes,
+        data_bytes: seen.costs.data_bytes(),
         functions: seen.costs.functions(),
         exports: seen.exports,
     })
@@ -84,7 +88,7 @@ impl Seen {
                 }
             }
             Payload::MemorySection(section) => {
-                self.costs.memories(section.count())?;
+                Costs::memories(section.count())?;
                 for memory in section.clone() {
                     let memory = memory.map_err(invalid)?;
                     if memory.memory64 {
@@ -98,21 +102,32 @@ impl Seen {
                 }
             }
             Payload::TableSection(section) => {
-                self.costs.tables(section.count())?;
+                Costs::tables(section.count())?;
                 for table in section.clone() {
-                    self.costs.table(table.map_err(invalid)?.ty.initial, u64::from(TABLE_ELEMENTS))?;
+                    Costs::table(table.map_err(invalid)?.ty.initial, TABLE_ELEMENTS)?;
                 }
             }
             Payload::ExportSection(section) => {
+                Costs::exports(section.count())?;
                 for export in section.clone() {
                     self.exports.push(export.map_err(invalid)?.name.into());
                 }
             }
-            Payload::TypeSection(section) => self.costs.types(section.count())?,
-            Payload::GlobalSection(section) => self.costs.globals(section.count())?,
-            Payload::ElementSection(section) => self.costs.elements(&section.range())?,
-            Payload::DataSection(section) => self.costs.data(&section.range())?,
-            Payload::CodeSectionEntry(body) => self.costs.function(body)?,
+            Payload::TypeSection(section) => Costs::types(section.count())?,
+            Payload::GlobalSection(section) => Costs::globals(section.count(), &section.range())?,
+            Payload::ElementSection(section) => Costs::elements(&section.range())?,
+            Payload::DataSection(section) => {
+                let (mut all, mut active) = (0, 0);
+                for segment in section.clone() {
+                    let segment = segment.map_err(invalid)?;
+                    let bytes = segment.data.len() as u64;
+                    all += bytes;
+                    if matches!(segment.kind, DataKind::Active { .. }) {
+                        active += bytes;
+                    }
+                }
+                self.costs.data(&section.range(), all, active)?;
+            }
             _ => {}
         }
         Ok(())
@@ -181,16 +196,40 @@ fn import_hint(imports: &[Import]) -> &'static str {
 
 const I32: ValType = ValType::I32;
 
-/// The functions of version 1: name, type, whether it must be there.
-const FUNCTIONS: [(&str, &[ValType], &[ValType], &str, bool); 3] = [
-    ("inspect_request", &[I32, I32], &[I32], "a function (i32, i32) -> i32", true),
-    ("alloc", &[I32], &[I32], "a function (i32) -> i32", false),
-    ("configure", &[I32, I32], &[I32], "a function (i32, i32) -> i32", false),
+/// A function that the ABI knows.
+struct Function {
+    name: &'static str,
+    params: &'static [ValType],
+    /// In words, for messages.
+    expected: &'static str,
+    required: bool,
+}
+
+/// The functions of version 1. All of them return one i32.
+const FUNCTIONS: [Function; 3] = [
+    Function {
+        name: "inspect_request",
+        params: &[I32, I32],
+        expected: "a function (i32, i32) -> i32",
+        required: true,
+    },
+    Function { name: "alloc", params: &[I32], expected: "a function (i32) -> i32", required: false },
+    Function {
+        name: "configure",
+        params: &[I32, I32],
+        expected: "a function (i32, i32) -> i32",
+        required: false,
+    },
 ];
 
 fn check_exports(types: &TypesRef<'_>, found: &[String]) -> Result<(), CompileError> {
     let export = |name: &str| {
-        types.core_exports().into_iter().flatten().find(|(export, _)| *export == name).map(|(_, entity)| entity)
+        types
+            .core_exports()
+            .into_iter()
+            .flatten()
+            .find(|(export, _)| *export == name)
+            .map(|(_, entity)| entity)
     };
     let missing = |name, hint| CompileError::MissingExport { name, found: found.to_vec(), hint };
     match export("memory") {
@@ -202,18 +241,21 @@ fn check_exports(types: &TypesRef<'_>, found: &[String]) -> Result<(), CompileEr
                 found: describe(types, &other),
             });
         }
-        None => return Err(missing("memory", "export the module's memory under that name (Rust: crate-type cdylib)")),
+        None => {
+            return Err(missing(
+                "memory",
+                "export the module's memory under that name (Rust: crate-type cdylib)",
+            ));
+        }
     }
-    for (name, params, results, expected, required) in FUNCTIONS {
+    for Function { name, params, expected, required } in FUNCTIONS {
         match export(name) {
             Some(EntityType::Func(id))
-                if types[id].unwrap_func().params() == params && types[id].unwrap_func().results() == results => {}
+                if types[id].unwrap_func().params() == params
+                    && types[id].unwrap_func().results() == [I32] => {}
             Some(other) => {
-                return Err(CompileError::WrongType {
-                    export: name.into(),
-                    expected,
-                    found: describe(types, &other),
-                });
+                let found = describe(types, &other);
+                return Err(CompileError::WrongType { export: name.into(), expected, found });
             }
             None if required => {
                 return Err(missing(
@@ -244,8 +286,4 @@ fn describe(types: &TypesRef<'_>, entity: &EntityType) -> String {
         EntityType::Global(_) => "a global".into(),
         EntityType::Tag(_) => "a tag".into(),
     }
-}
-
-fn invalid(error: BinaryReaderError) -> CompileError {
-    CompileError::Invalid { message: error.message().into(), offset: error.offset() }
 }

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::Duration;
 
-/// Half the default deadline: an evaluation overruns its deadline by at most this, and a tick costs a wake-up.
-const PERIOD: Duration = Duration::from_micros(500);
+/// Half the default deadline: an evaluation overruns its deadline by little, and a tick costs a wake-up.
+pub(crate) const PERIOD: Duration = Duration::from_micros(500);
 
 /// Ticks without an evaluation after which the ticker sleeps until the next one, so that an idle agent costs nothing.
 const IDLE_TICKS: u32 = 200;

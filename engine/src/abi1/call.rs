@@ -32,8 +32,10 @@ impl Exports {
 
     /// Writes the request into the instance and asks for the verdict.
     pub(crate) fn inspect(&self, instance: &mut Instance, request: &[u8]) -> Result<Verdict, InspectError> {
-        let does_not_fit =
-            || InspectError::RequestDoesNotFit { bytes: request.len() as u64, limit: instance.memory_limit() };
+        let does_not_fit = || InspectError::RequestDoesNotFit {
+            bytes: request.len() as u64,
+            limit: instance.memory_limit(),
+        };
         let length = i32::try_from(request.len()).map_err(|_| does_not_fit())?;
         let address = match &self.alloc {
             Some(alloc) => self.allocate(instance, alloc, length)?,
@@ -70,8 +72,10 @@ impl Exports {
     /// Adds pages behind everything that the module may have laid out, and takes those.
     fn append(&self, instance: &mut Instance, length: u64) -> Result<u32, InspectError> {
         let end = instance.memory_size(&self.memory)?;
-        instance.grow(&self.memory, length.div_ceil(PAGE))?.then_some(end).and_then(|end| u32::try_from(end).ok()).ok_or(
-            InspectError::RequestDoesNotFit { bytes: length, limit: instance.memory_limit() },
-        )
+        instance
+            .grow(&self.memory, length.div_ceil(PAGE))?
+            .then_some(end)
+            .and_then(|end| u32::try_from(end).ok())
+            .ok_or(InspectError::RequestDoesNotFit { bytes: length, limit: instance.memory_limit() })
     }
 }

@@ -276,7 +276,11 @@ mod tests {
     }
 
     fn bytes() -> impl Strategy<Value = Vec<u8>> {
-        prop_oneof![any::<Vec<u8>>(), any::<String>().prop_map(String::into_bytes), "[\"\\\\\u{0}-\u{20}]*".prop_map(String::into_bytes)]
+        prop_oneof![
+            any::<Vec<u8>>(),
+            any::<String>().prop_map(String::into_bytes),
+            "[\"\\\\\u{0}-\u{20}]*".prop_map(String::into_bytes)
+        ]
     }
 
     proptest! {

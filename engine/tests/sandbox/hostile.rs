@@ -113,8 +113,7 @@ fn growing_memory_past_the_limit_is_told_from_a_trap() {
     let limit = patient().memory_bytes;
     let at_once = rule(&engine, "(drop (memory.grow (i32.const 100))) i32.const 0");
     // A page for the request is in front of it.
-    let expected =
-        InspectError::MemoryLimit { step: Step::Inspect, wanted: (1 + 1 + 100) << 16, limit };
+    let expected = InspectError::MemoryLimit { step: Step::Inspect, wanted: (1 + 1 + 100) << 16, limit };
     let error = failure(&engine, &at_once, &patient());
     assert_eq!(error, expected);
     assert_eq!(error.cause(), Cause::Budget);
@@ -221,7 +220,8 @@ fn a_verdict_on_the_last_drop_of_fuel_is_none() {
 fn a_function_that_returns_with_a_debt_is_out_of_fuel() {
     let engine = engine();
     // Straight code: nothing looks at the fuel before it returns.
-    let module = rule(&engine, &format!("{} i32.const 1", "(i32.store (i32.const 0) (i32.const 1))".repeat(500)));
+    let module =
+        rule(&engine, &format!("{} i32.const 1", "(i32.store (i32.const 0) (i32.const 1))".repeat(500)));
     let error = module.inspect(b"{}", &Limits { fuel: 100, ..patient() }).unwrap_err();
     assert_eq!(error, InspectError::OutOfFuel { step: Step::Inspect, budget: 100 });
 }
@@ -234,6 +234,38 @@ fn bulk_operations_are_charged_by_the_byte() {
     assert!(matches!(module.inspect(b"{}", &limits), Err(InspectError::OutOfFuel { .. })));
     let used = module.inspect(b"{}", &patient()).unwrap().fuel_used;
     assert!(used > 65_536, "{used}");
+}
+
+#[test]
+fn static_data_is_copied_for_free() {
+    let engine = engine();
+    let module = compile(
+        &engine,
+        &format!(
+            r#"(module (memory (export "memory") 2) (data (i32.const 0) "{}") (data (i32.const 70000) "{}")
+                 (func (export "inspect_request") (param i32 i32) (result i32)
+                   (i32.eq (i32.load8_u (i32.const 30000)) (i32.const 120))))"#,
+            "x".repeat(50_000),
+            "y".repeat(1_000),
+        ),
+    )
+    .unwrap();
+    assert_eq!(module.info().data_bytes, 51_000);
+    let inspection = module.inspect(b"{}", &Limits { fuel: 1_000, ..patient() }).unwrap();
+    assert_eq!(inspection.verdict as i32, 1);
+    assert!(inspection.fuel_used < 100, "{inspection:?}");
+}
+
+#[test]
+fn bulk_operations_in_a_row_do_not_outrun_fuel_and_deadline() {
+    let engine = engine();
+    // Straight code: no loop turns, no function begins.
+    let fill = "(memory.fill (i32.const 0) (i32.const 1) (i32.mul (memory.size) (i32.const 65536)))";
+    let module =
+        rule(&engine, &format!("(drop (memory.grow (i32.const 62))) {} i32.const 0", fill.repeat(4_000)));
+    assert!(matches!(module.inspect(b"{}", &patient()), Err(InspectError::OutOfFuel { .. })));
+    let limits = Limits { fuel: u64::MAX, ..Limits::default() };
+    assert!(matches!(module.inspect(b"{}", &limits), Err(InspectError::DeadlineExceeded { .. })));
 }
 
 #[test]

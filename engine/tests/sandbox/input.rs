@@ -56,7 +56,11 @@ fn every_byte_of_the_request_arrives() {
     let allocated = braces(&engine, "8", &alloc("i32.const 16"));
     for module in [appended, allocated] {
         for bytes in [2, 1_024, 65_535, 65_536, 65_537, 400_000] {
-            assert_eq!(module.inspect(&request(bytes), &patient()).unwrap().verdict, Verdict::Block, "{bytes}");
+            assert_eq!(
+                module.inspect(&request(bytes), &patient()).unwrap().verdict,
+                Verdict::Block,
+                "{bytes}"
+            );
         }
     }
 }
@@ -89,9 +93,13 @@ fn alloc_may_grow_the_memory_and_use_the_last_byte() {
 fn a_buffer_outside_the_memory_is_refused() {
     let engine = engine();
     // Outside; straddling the end; wrapping around 2^32; the sign bit.
-    for (result, address) in
-        [("65536", 65_536), ("65530", 65_530), ("-1", u32::MAX), ("-10", u32::MAX - 9), ("-2147483648", 1 << 31)]
-    {
+    for (result, address) in [
+        ("65536", 65_536),
+        ("65530", 65_530),
+        ("-1", u32::MAX),
+        ("-10", u32::MAX - 9),
+        ("-2147483648", 1 << 31),
+    ] {
         let module = braces(&engine, "1", &alloc(&format!("i32.const {result}")));
         let error = module.inspect(&request(20), &patient()).unwrap_err();
         assert_eq!(error, InspectError::BadBuffer { address, length: 20, memory: 65_536 });

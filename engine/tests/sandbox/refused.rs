@@ -80,7 +80,8 @@ fn a_module_with_one_byte_changed_never_harms_the_engine() {
 
 #[test]
 fn a_missing_export_is_named_with_what_there_is() {
-    let error = refusal(r#"(module (memory (export "memory") 1) (func (export "inspect")) (func (export "run")))"#);
+    let error =
+        refusal(r#"(module (memory (export "memory") 1) (func (export "inspect")) (func (export "run")))"#);
     let CompileError::MissingExport { name, ref found, .. } = error else { panic!("{error:?}") };
     assert_eq!(name, "inspect_request");
     assert_eq!(found, &["memory", "inspect", "run"]);
@@ -138,8 +139,9 @@ fn imports_are_listed_with_the_target_to_use() {
         ("gojs", "runtime.wasmExit", "TinyGo"),
         ("env", "log", "inspect_request"),
     ] {
-        let error =
-            refusal(&format!(r#"(module (import "{module}" "{name}" (func)) (memory (export "memory") 1) {INSPECT})"#));
+        let error = refusal(&format!(
+            r#"(module (import "{module}" "{name}" (func)) (memory (export "memory") 1) {INSPECT})"#
+        ));
         let message = error.to_string();
         assert!(matches!(error, CompileError::UnsupportedImports { .. }), "{error:?}");
         assert!(message.contains(&format!("{module}.{name}")) && message.contains(hint), "{message}");
@@ -172,7 +174,10 @@ fn a_64_bit_memory_is_refused() {
 fn what_the_pool_cannot_hold_is_refused() {
     for (wat, what) in [
         (format!(r#"(module (memory (export "memory") 1) (memory 1) {INSPECT})"#), "memories"),
-        (format!(r#"(module (memory (export "memory") 1) (table 1 funcref) (table 1 funcref) {INSPECT})"#), "tables"),
+        (
+            format!(r#"(module (memory (export "memory") 1) (table 1 funcref) (table 1 funcref) {INSPECT})"#),
+            "tables",
+        ),
         (
             format!(r#"(module (memory (export "memory") 1) (table 10001 funcref) {INSPECT})"#),
             "elements of the table",
@@ -200,9 +205,7 @@ fn what_the_pool_cannot_hold_is_refused() {
 #[test]
 fn a_huge_function_is_refused_before_the_compiler_sees_it() {
     let body = "(drop (i32.const 0))".repeat(25_000);
-    let error = refusal(&format!(
-        r#"(module (memory (export "memory") 1) {INSPECT} (func {body}))"#
-    ));
+    let error = refusal(&format!(r#"(module (memory (export "memory") 1) {INSPECT} (func {body}))"#));
     let CompileError::FunctionTooLarge { function: 1, unit: "bytes", found, limit: 65_536 } = error else {
         panic!("{error:?}")
     };
@@ -212,7 +215,8 @@ fn a_huge_function_is_refused_before_the_compiler_sees_it() {
 #[test]
 fn forty_thousand_locals_are_refused_before_the_compiler_sees_them() {
     let locals = "i64 ".repeat(40_000);
-    let error = refusal(&format!(r#"(module (memory (export "memory") 1) {INSPECT} (func (local {locals})))"#));
+    let error =
+        refusal(&format!(r#"(module (memory (export "memory") 1) {INSPECT} (func (local {locals})))"#));
     assert_eq!(
         error,
         CompileError::FunctionTooLarge { function: 1, unit: "locals", found: 40_000, limit: 2_000 }
@@ -220,8 +224,54 @@ fn forty_thousand_locals_are_refused_before_the_compiler_sees_them() {
 }
 
 #[test]
+fn nested_loops_that_would_take_the_compiler_minutes_are_refused() {
+    let depth = 200;
+    let wat = format!(
+        r#"(module (memory (export "memory") 1) {INSPECT} (func (local {}) {} {} {}))"#,
+        "i64 ".repeat(200),
+        "(loop ".repeat(depth),
+        (0..200)
+            .map(|n| format!("(local.set {n} (i64.const 1)) (br_if {n} (i32.const 1))"))
+            .collect::<String>(),
+        ")".repeat(depth),
+    );
+    assert!(matches!(refusal(&wat), CompileError::FunctionTooLarge { unit: "variables times blocks", .. }));
+    let wat = format!(
+        r#"(module (memory (export "memory") 1) {INSPECT} (func {} {}))"#,
+        "(block ".repeat(2_001),
+        ")".repeat(2_001),
+    );
+    assert!(matches!(refusal(&wat), CompileError::FunctionTooLarge { unit: "nested blocks", .. }));
+}
+
+#[test]
+fn many_functions_that_are_each_allowed_are_too_much_together() {
+    let function = format!("(func (local {}) {})", "i64 ".repeat(100), "(block)".repeat(1_000));
+    let wat = format!(r#"(module (memory (export "memory") 1) {INSPECT} {})"#, function.repeat(30));
+    assert!(matches!(refusal(&wat), CompileError::TooComplex { what: "variables times blocks", .. }));
+    let code = format!("(func {})", "(drop (i32.const 0))".repeat(15_000));
+    let wat = format!(r#"(module (memory (export "memory") 1) {INSPECT} {})"#, code.repeat(50));
+    assert!(matches!(refusal(&wat), CompileError::TooComplex { what: "bytes of code", .. }));
+}
+
+#[test]
+fn initialisers_are_bounded_too() {
+    let sum = format!("(i32.const 0) {}", "(i32.add (i32.const 1))".repeat(50_000));
+    for (section, what) in [
+        (format!("(global i32 {sum})"), "bytes of global initialisers"),
+        (format!("(table 1 funcref) (elem (offset {sum}) func)"), "bytes of element segments"),
+        (format!("(data (offset {sum}) \"x\")"), "bytes of data segments' heads"),
+    ] {
+        let error = refusal(&format!(r#"(module (memory (export "memory") 1) {section} {INSPECT})"#));
+        assert!(matches!(error, CompileError::TooComplex { what: found, .. } if found == what), "{error:?}");
+    }
+}
+
+#[test]
 fn a_module_beyond_the_engines_size_is_refused_unread() {
-    let engine = Engine::new(&EngineConfig { workers: 1, max_module_bytes: 1_000, ..EngineConfig::default() }).unwrap();
+    let engine =
+        Engine::new(&EngineConfig { workers: 1, max_module_bytes: 1_000, ..EngineConfig::default() })
+            .unwrap();
     let mut module = b"\0asm\x01\0\0\0".to_vec();
     module.resize(1_001, 0xff);
     assert_eq!(engine.compile(&module).unwrap_err(), CompileError::TooLarge { size: 1_001, limit: 1_000 });
@@ -230,7 +280,8 @@ fn a_module_beyond_the_engines_size_is_refused_unread() {
 #[test]
 fn what_a_module_declares_is_told() {
     let engine = engine();
-    let module = compile(&engine, &format!(r#"(module (memory (export "memory") 17) (func) {INSPECT})"#)).unwrap();
+    let module =
+        compile(&engine, &format!(r#"(module (memory (export "memory") 17) (func) {INSPECT})"#)).unwrap();
     let info = module.info();
     assert_eq!((info.abi, info.memory_bytes, info.functions), (1, 17 << 16, 2));
     assert_eq!(info.exports, ["memory", "inspect_request"]);

@@ -34,7 +34,10 @@ fn the_bits_of_a_nan_are_the_same_everywhere() {
 fn everything_else_is_refused() {
     let engine = engine();
     for (what, wat) in [
-        ("relaxed SIMD", "(func (param v128 v128) (result v128) (i8x16.relaxed_swizzle (local.get 0) (local.get 1)))"),
+        (
+            "relaxed SIMD",
+            "(func (param v128 v128) (result v128) (i8x16.relaxed_swizzle (local.get 0) (local.get 1)))",
+        ),
         ("threads", "(func (drop (i32.atomic.load (i32.const 0))))"),
         ("tail calls", "(func $f (return_call $f))"),
         ("exceptions", "(tag (param i32))"),
