@@ -36,6 +36,8 @@ const SWEEP_EVERY: Duration = Duration::from_secs(600);
 const SWEEP_AGAIN: Duration = Duration::from_secs(30);
 /// Changes that come together are answered together.
 const TOGETHER: Duration = Duration::from_millis(200);
+/// Between two looks whether the bus has every rule again.
+const WITHHELD: Duration = Duration::from_secs(1);
 /// Longest time in which nobody looks at the nodes.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 
@@ -335,18 +337,33 @@ impl Leader {
 
     /// Tells the agents what the whole set is: every 30 seconds, and after each burst of changes.
     async fn checkpoints(&self) -> Result<Infallible, LeadError> {
+        // Before the first list of the objects is complete, nothing can be said of the whole set.
+        if self.rules.wait_until_ready().await.is_err() {
+            return Err(LeadError::Ended("watch of WasmRules"));
+        }
         let mut every = tokio::time::interval(Duration::from_secs(HEARTBEAT_SECONDS));
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut withheld = false;
         loop {
-            let written = tokio::select! {
-                _ = every.tick() => match self.ctx.publisher.confirm_stream().await {
-                    Ok(()) => self.ctx.publisher.checkpoint().await,
-                    Err(error) => Err(error),
-                },
+            let ready = tokio::select! {
+                _ = every.tick() => self.ctx.publisher.confirm_stream().await,
                 () = self.ctx.publisher.changed() => {
                     tokio::time::sleep(TOGETHER).await;
-                    self.ctx.publisher.checkpoint().await
+                    Ok(())
                 }
+                () = tokio::time::sleep(WITHHELD), if withheld => Ok(()),
+            };
+            let missing = self.published_before_and_missing();
+            if let Some(rule) = missing.first().filter(|_| !withheld) {
+                tracing::warn!(%rule, missing = missing.len(), "no checkpoint until the bus has every rule again");
+            }
+            withheld = !missing.is_empty();
+            if withheld {
+                continue;
+            }
+            let written = match ready {
+                Ok(()) => self.ctx.publisher.checkpoint().await,
+                Err(error) => Err(error),
             };
             match written {
                 Ok(_) => {
@@ -363,6 +380,17 @@ impl Leader {
                 }
             }
         }
+    }
+
+    /// Rules that nodes may be enforcing, by their status, and that the bus does not have: its stream was wiped and
+    /// they are not written again yet. A checkpoint without them would have every agent drop them.
+    fn published_before_and_missing(&self) -> Vec<RuleKey> {
+        let objects = self.rules.state();
+        let published = objects
+            .iter()
+            .filter(|rule| rule.status.as_ref().is_some_and(|status| status.candidate_revision.is_some()))
+            .map(|rule| RuleKey { namespace: rule.namespace(), name: rule.name_any() });
+        self.ctx.publisher.view(|board| published.filter(|key| board.get(key).is_none()).collect()).unwrap_or_default()
     }
 
     /// Finds the rules whose status no longer says what the agents say.

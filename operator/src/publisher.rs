@@ -137,6 +137,8 @@ impl Publisher {
         tracing::info!(epoch = term.epoch, stream = %stream, sequence = board.last_sequence(), "bus taken over");
         *self.board() = Some(board);
         self.stale.store(false, Ordering::Release);
+        // Agents that start with the bus wait for the first checkpoint.
+        self.changed.notify_one();
         Ok(bus)
     }
 
