@@ -39,7 +39,12 @@ False, the later ones are Unknown and carry its reason, so that the Reason colum
 ",
     );
     for reason in Reason::ALL {
-        page.push_str(&format!("| `{}` | {} | {} |\n", reason.as_str(), reason.meaning(), reason.what_to_do()));
+        page.push_str(&format!(
+            "| `{}` | {} | {} |\n",
+            reason.as_str(),
+            reason.meaning(),
+            reason.what_to_do()
+        ));
     }
     page
 }

@@ -61,6 +61,7 @@ pub struct ResolvedModule {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signer: Option<String>,
     /// ABI version of the module.
+    #[schemars(extend("format" = "int32"))]
     pub abi: u32,
     /// Size of the module in bytes.
     pub size: i64,

@@ -1,7 +1,7 @@
 //! `WasmRule`: a tenant's rule.
 
 // The derive macro repeats each struct inside a private function, where `pub` reaches nobody.
-#![allow(unreachable_pub)]
+#![allow(unreachable_pub, clippy::duplicated_attributes)]
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{CustomResourceDefinition, JSON};
 use kube::{CustomResource, CustomResourceExt, KubeSchema};
@@ -164,12 +164,12 @@ pub enum Mode {
 pub struct Limits {
     /// Fuel of one evaluation: about one unit a Wasm instruction.
     #[serde(default = "default_fuel")]
-    #[schemars(range(min = 1_000, max = 1_000_000))]
+    #[schemars(range(min = 1_000, max = 1_000_000), extend("format" = "int32"))]
     pub fuel: u32,
 
     /// Fuel added for each byte handed over beyond the first KiB.
     #[serde(default = "default_fuel_per_byte")]
-    #[schemars(range(min = 0, max = 1_000))]
+    #[schemars(range(min = 0, max = 1_000), extend("format" = "int32"))]
     pub fuel_per_byte: u32,
 
     /// Linear memory of one instance.
@@ -246,7 +246,7 @@ pub enum FailureAction {
 pub struct Block {
     /// HTTP status, 400 to 599.
     #[serde(default = "default_block_status")]
-    #[schemars(range(min = 400, max = 599))]
+    #[schemars(range(min = 400, max = 599), extend("format" = "int32"))]
     pub status: u16,
     /// Bodies by what the client accepts. Without one: `Blocked by WASM rule: NAME`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -63,8 +63,10 @@ impl Cluster {
         self.kubectl(["delete", "wasmrule", "-n", "demo", "--all"])?;
         for node in NODES {
             until(&format!("no rule on {node}"), Duration::from_secs(60), || async {
-                let answers =
-                    [crate::probe::get(node, "portcullis-probe-any").await?, crate::probe::get(node, SQLMAP).await?];
+                let answers = [
+                    crate::probe::get(node, "portcullis-probe-any").await?,
+                    crate::probe::get(node, SQLMAP).await?,
+                ];
                 Ok(match answers.iter().find(|a| a.status != 200) {
                     None => Look::Done(()),
                     Some(answer) => Look::NotYet(format!("{answer:?}")),

@@ -206,7 +206,7 @@ async fn a_module_that_cannot_work_is_refused_by_name() -> Result<()> {
     let cases = [
         (push_broken("broken-not-wasm")?, "NotWasm"),
         (push_broken("broken-no-inspect-request")?, "AbiMismatch"),
-        (push_broken("broken-memory-over-limit")?, "ModuleInvalid"),
+        (push_broken("broken-memory-over-limit")?, "ProbeFailed"),
         (push_broken("broken-start-loop")?, "ProbeFailed"),
         (push_broken("broken-wasi-imports")?, "AbiMismatch"),
         (push_raw(&vec![0; 30 * 1024 * 1024], "e2e/large:1")?, "TooLarge"),

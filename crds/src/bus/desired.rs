@@ -9,6 +9,7 @@ use crate::wasm_rule::{Block, Limits, Mode, OnFailure};
 /// What is wanted for one rule.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind")]
+#[allow(clippy::large_enum_variant)] // read once, taken apart at once; tombstones are the rare case
 pub enum Desired {
     /// Run it.
     Rule(DesiredRule),

@@ -53,7 +53,7 @@ has_image() { [ -n "$(node_ctr "$1" images ls -q "name==$2" 2>/dev/null)" ]; }
 # for each build of the programs.
 OWN_IMAGES=(pause coredns echo busybox)
 
-own_images() { echo "$CACHE/images/$(cut -c1-16 "$BIN/.stamp")"; }
+own_images() { echo "$CACHE/images/$(cut -c1-16 "$BIN/.stamps/coredns")"; }
 
 import_own_images() {
 	local program name file dir
