@@ -91,6 +91,7 @@ async fn drive(
                 Poll::Ready(None)
             }
             Poll::Pending => match state.refusal() {
+                Some(_) if state.is_quiet() && state.refused_in_body() => Poll::Ready(None),
                 Some(refusal) if state.is_quiet() => Poll::Ready(Some(refusal)),
                 _ => Poll::Pending,
             },

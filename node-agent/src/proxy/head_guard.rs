@@ -41,6 +41,7 @@ pub(crate) struct ConnectionState {
     heads: Cell<u64>,
     /// Whether a head has begun that is not at its end yet.
     within_head: Cell<bool>,
+    within_body: Cell<bool>,
     answered: Cell<u64>,
     last_answer: Cell<Option<Instant>>,
     /// Whether all bytes that hyper wrote are with the kernel.
@@ -53,6 +54,7 @@ impl ConnectionState {
             refusal: Cell::new(None),
             heads: Cell::new(0),
             within_head: Cell::new(false),
+            within_body: Cell::new(false),
             answered: Cell::new(0),
             last_answer: Cell::new(None),
             flushed: Cell::new(true),
@@ -62,6 +64,11 @@ impl ConnectionState {
     /// Why the connection's present request is refused, if it is.
     pub(crate) fn refusal(&self) -> Option<Refusal> {
         self.refusal.get()
+    }
+
+    /// Whether hyper has the head of the refused request: then its answer is on the usual way.
+    pub(crate) fn refused_in_body(&self) -> bool {
+        self.refusal.get().is_some() && self.within_body.get()
     }
 
     /// Whether a request is likely on its way that hyper does not know of: the first of the
@@ -144,6 +151,7 @@ impl GuardedStream {
         let result = self.scanner.feed(bytes, &mut self.passed);
         self.state.heads.set(self.scanner.heads());
         self.state.within_head.set(self.scanner.place() == Place::Head);
+        self.state.within_body.set(self.scanner.place() == Place::Body);
         let result =
             result.and_then(|()| self.patience.received(self.scanner.place(), bytes.len(), Instant::now));
         if let Err(refusal) = result {
@@ -224,9 +232,10 @@ impl Read for GuardedStream {
             if let Some(refusal) = this.state.refusal() {
                 // Within a body its reader is told. Else nobody in hyper is concerned: whoever
                 // drives the connection looks at the state and answers.
-                return match this.scanner.place() {
-                    Place::Body => Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, refusal))),
-                    Place::Between | Place::Head => Poll::Pending,
+                return if this.state.refused_in_body() {
+                    Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, refusal)))
+                } else {
+                    Poll::Pending
                 };
             }
             if this.eof {

@@ -115,6 +115,13 @@ impl Client {
         assert!(rest.is_empty(), "after the last answer: {:?}", String::from_utf8_lossy(&rest));
     }
 
+    /// Closes our side for writing, if the peer has not closed the connection.
+    pub(crate) fn finish_writing(&mut self) {
+        if let Err(error) = self.stream.shutdown(std::net::Shutdown::Write) {
+            assert_eq!(error.kind(), ErrorKind::NotConnected);
+        }
+    }
+
     fn chunks(&mut self) -> Vec<u8> {
         let mut body = Vec::new();
         loop {

@@ -4,6 +4,7 @@ mod client;
 mod drain;
 mod forwarding;
 mod limits;
+mod properties;
 mod rules;
 mod same_bytes;
 mod upstream;
