@@ -1,5 +1,7 @@
 //! What rules do to requests.
 
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+
 use portcullis_crds::RuleKey;
 use portcullis_crds::wasm_rule::{Block, FailureAction, Mode, OnFailure, Responses};
 use portcullis_node_agent::ruleset::{ActiveRule, Loaded};
@@ -296,6 +298,40 @@ fn a_swap_takes_effect_at_the_next_request_and_drops_the_old_set_on_the_control_
         assert_eq!(client.get("/").status, expected, "round {round}");
     }
     super::world::wait_until("the old sets to be dropped", || world.rules.collect() == 0);
+}
+
+#[test]
+fn a_hundred_swaps_under_load_lose_nothing_and_never_go_back() {
+    let upstream = Echo::start();
+    let world = World::configured(upstream.address, |config| config.workers = 2);
+    world.enforce(vec![always("v0", 1)]);
+    // The version that is active for sure: it was stored before.
+    let (active, done) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let answers: usize = std::thread::scope(|scope| {
+        let load = || {
+            let (mut client, mut answers) = (world.client(), 0);
+            while !done.load(SeqCst) {
+                let at_least = active.load(SeqCst);
+                let body = client.get("/").body;
+                let version = body.strip_prefix("Blocked by WASM rule: v").unwrap().lines().next().unwrap();
+                assert!(
+                    version.parse::<usize>().unwrap() >= at_least,
+                    "v{version} after v{at_least} was stored"
+                );
+                answers += 1;
+            }
+            answers
+        };
+        let clients: Vec<_> = (0..4).map(|_| scope.spawn(load)).collect();
+        for version in 1..=100 {
+            world.enforce(vec![always(&format!("v{version}"), 1)]);
+            active.store(version, SeqCst);
+        }
+        done.store(true, SeqCst);
+        clients.into_iter().map(|client| client.join().unwrap()).sum()
+    });
+    assert!(answers > 100, "there was no load: {answers}");
+    assert_eq!(upstream.requests(), 0);
 }
 
 #[test]
