@@ -115,6 +115,8 @@ label! {
         Connections = "connections",
         /// Too many requests.
         Requests = "requests",
+        /// Too many bytes of bodies that rules read.
+        Buffers = "body_buffers",
     }
 }
 

@@ -114,6 +114,9 @@ pub struct ProxyLimits {
     pub connections: usize,
     /// Requests of one worker under way at once; more are answered with 503.
     pub requests: usize,
+    /// Bytes of request bodies that one worker buffers for rules at once; a request that needs more is
+    /// answered with 503.
+    pub buffered_bytes: usize,
     /// Connections to the upstream that one worker keeps open unused.
     pub idle_upstream: usize,
 }
@@ -126,6 +129,7 @@ impl Default for ProxyLimits {
             headers: 100,
             connections: 10_000,
             requests: 2_000,
+            buffered_bytes: 64 * 1024 * 1024,
             idle_upstream: 256,
         }
     }

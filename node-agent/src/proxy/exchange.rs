@@ -1,6 +1,7 @@
 //! One request and its answer, phase by phase: admit, prepare, inspect the head, read the body if a
 //! rule wants it, inspect the body, forward, answer.
 
+use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::ControlFlow;
 use std::pin::Pin;
@@ -22,6 +23,7 @@ use super::outbound::{prepare_request, prepare_response};
 use super::upstream::{OutboundBody, ResponseBody};
 use super::worker::{Stage, Worker};
 use crate::metrics::Shed;
+use crate::ruleset::ActiveSet;
 
 /// What a client gets: the upstream's body, or one of our own.
 type AnswerBody = Either<ResponseBody, Full<Bytes>>;
@@ -37,8 +39,12 @@ pub(super) fn serve(
     let under_way = UnderWay::new(&worker, &connection);
     async move {
         let deadline = Instant::now() + worker.shared.config.timeouts.total;
-        let exchange =
-            Exchange { worker: &worker, connection: &connection, client: peer.ip().to_canonical() };
+        let exchange = Exchange {
+            worker: &worker,
+            connection: &connection,
+            client: peer.ip().to_canonical(),
+            reserved: Cell::new(0),
+        };
         let mut response = match tokio::time::timeout_at(deadline.into(), exchange.run(request)).await {
             Ok(response) => response,
             Err(_) => own(answer::took_too_long()),
@@ -54,6 +60,14 @@ struct Exchange<'a> {
     worker: &'a Worker,
     connection: &'a ConnectionState,
     client: IpAddr,
+    /// Bytes that this exchange holds of what the worker may buffer.
+    reserved: Cell<usize>,
+}
+
+impl Drop for Exchange<'_> {
+    fn drop(&mut self) {
+        self.worker.buffered.set(self.worker.buffered.get() - self.reserved.get());
+    }
 }
 
 impl Exchange<'_> {
@@ -79,41 +93,59 @@ impl Exchange<'_> {
     ) -> Result<OutboundBody, Box<Response<Bytes>>> {
         let rules = self.worker.shared.rules.load();
         let mut inspection = Inspection::new(self.worker, &rules, head, self.client);
-        let result = match inspection.head_phase() {
-            ControlFlow::Break(stop) => Err(stopped(&stop, head)),
-            ControlFlow::Continue(()) => match rules.largest_body() {
-                None => Ok(OutboundBody::streaming(body)),
-                Some(most) => match self.read(body, most).await {
-                    Err(answer) => Err(answer),
-                    Ok(read) => match inspection.body_phase(read.inspected()) {
-                        ControlFlow::Break(stop) => Err(stopped(&stop, head)),
-                        ControlFlow::Continue(()) => Ok(read.outbound()),
-                    },
-                },
-            },
-        };
+        let result = self.run_rules(&rules, &mut inspection, head, body).await;
         self.worker.shared.metrics.request(inspection.strongest());
         result.map_err(Box::new)
     }
 
+    async fn run_rules<'r>(
+        &self,
+        rules: &'r ActiveSet,
+        inspection: &mut Inspection<'r>,
+        head: &request::Parts,
+        body: Incoming,
+    ) -> Result<OutboundBody, Response<Bytes>> {
+        if let ControlFlow::Break(stop) = inspection.head_phase() {
+            return Err(stopped(&stop, head));
+        }
+        let Some(most) = rules.largest_body() else { return Ok(OutboundBody::streaming(body)) };
+        let read = self.read(body, most).await?;
+        if let ControlFlow::Break(stop) = inspection.body_phase(read.inspected()) {
+            return Err(stopped(&stop, head));
+        }
+        Ok(read.outbound())
+    }
+
     /// Reads a body of up to `most` bytes. Of a larger one as little as it takes to know that.
     async fn read(&self, mut body: Incoming, most: u64) -> Result<ReadBody, Response<Bytes>> {
-        let mut read = Vec::new();
-        let mut length = 0;
         if body.size_hint().lower() > most {
             return Ok(ReadBody::Larger { start: None, rest: body });
         }
+        let mut read = Joined::default();
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|error| self.body_failed(&error))?;
-            if let Ok(data) = frame.into_data() {
-                length += data.len() as u64;
-                read.push(data);
-                if length > most {
-                    return Ok(ReadBody::Larger { start: Some(joined(read)), rest: body });
-                }
+            let Ok(data) = frame.into_data() else { continue };
+            if !self.reserve(data.len()) {
+                self.worker.shared.metrics.shed(Shed::Buffers);
+                return Err(answer::overloaded());
+            }
+            read.push(data);
+            if read.len() as u64 > most {
+                return Ok(ReadBody::Larger { start: Some(read.into_bytes()), rest: body });
             }
         }
-        Ok(ReadBody::Whole(joined(read)))
+        Ok(ReadBody::Whole(read.into_bytes()))
+    }
+
+    /// Takes `bytes` of what the worker may buffer, until this exchange is over. False if it has no more.
+    fn reserve(&self, bytes: usize) -> bool {
+        let buffered = self.worker.buffered.get() + bytes;
+        let fits = buffered <= self.worker.shared.config.limits.buffered_bytes;
+        if fits {
+            self.worker.buffered.set(buffered);
+            self.reserved.set(self.reserved.get() + bytes);
+        }
+        fits
     }
 
     async fn forward(&self, mut head: request::Parts, body: OutboundBody) -> Response<AnswerBody> {
@@ -186,15 +218,33 @@ impl ReadBody {
     }
 }
 
-fn joined(mut frames: Vec<Bytes>) -> Bytes {
-    if frames.len() <= 1 {
-        return frames.pop().unwrap_or_default();
+/// A body from its frames, copied only if there are several: a body of one-byte chunks must not
+/// cost a multiple of its size.
+#[derive(Default)]
+struct Joined {
+    first: Bytes,
+    all: BytesMut,
+}
+
+impl Joined {
+    fn push(&mut self, frame: Bytes) {
+        if self.len() == 0 {
+            self.first = frame;
+            return;
+        }
+        if self.all.is_empty() {
+            self.all.extend_from_slice(&self.first);
+        }
+        self.all.extend_from_slice(&frame);
     }
-    let mut bytes = BytesMut::with_capacity(frames.iter().map(Bytes::len).sum());
-    for frame in frames {
-        bytes.extend_from_slice(&frame);
+
+    fn len(&self) -> usize {
+        self.first.len().max(self.all.len())
     }
-    bytes.freeze()
+
+    fn into_bytes(self) -> Bytes {
+        if self.all.is_empty() { self.first } else { self.all.freeze() }
+    }
 }
 
 /// A request under way, from its head to the last byte of its answer, or to whoever gave up first.

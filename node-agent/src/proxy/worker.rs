@@ -52,6 +52,8 @@ pub(super) struct Worker {
     /// The request view is encoded here: one buffer, since rules run without waiting.
     pub(super) view: RefCell<Vec<u8>>,
     pub(super) requests: Cell<usize>,
+    /// Bytes of request bodies that are buffered for rules.
+    pub(super) buffered: Cell<usize>,
     connections: Cell<usize>,
     warned: Cell<Option<Instant>>,
     stage: Cell<Stage>,
@@ -107,6 +109,7 @@ impl Worker {
             scratch: Rc::new(RefCell::new(vec![0; SCRATCH].into())),
             view: RefCell::default(),
             requests: Cell::new(0),
+            buffered: Cell::new(0),
             connections: Cell::new(0),
             warned: Cell::new(None),
             stage: Cell::new(Stage::Serving),

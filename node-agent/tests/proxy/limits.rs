@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
 use super::upstream::{self, Echo, read_head};
-use super::world::{World, wait_until};
+use super::world::{World, blocks_tilde, wait_until};
 
 const SHORT: Duration = Duration::from_millis(150);
 
@@ -126,6 +126,24 @@ fn too_many_connections_are_told_to_come_again() {
     world.wait_for_metric("portcullis_connections 0");
     assert_eq!(world.client().get("/").status, 200);
     world.wait_for_metric(r#"portcullis_shed_total{reason="connections"} 1"#);
+}
+
+#[test]
+fn more_bodies_than_may_be_buffered_are_told_to_come_again() {
+    let upstream = Echo::start();
+    let world = World::configured(upstream.address, |config| config.limits.buffered_bytes = 10);
+    let mut reader = blocks_tilde("reader");
+    reader.body_bytes = Some(100);
+    world.enforce(vec![reader]);
+    let post =
+        |body: &str| format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let mut client = world.client();
+    for _ in 0..3 {
+        assert_eq!(client.send(post("0123456789")).answer().status, 200);
+    }
+    assert_eq!(client.send(post("0123456789a")).answer().status, 503);
+    world.wait_for_metric(r#"portcullis_shed_total{reason="body_buffers"} 1"#);
+    assert_eq!(world.client().send(post("0123456789")).answer().status, 200);
 }
 
 #[test]
