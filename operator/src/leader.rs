@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use futures::channel::mpsc;
 use futures::future::{BoxFuture, FutureExt, select_all};
+use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::ResourceExt;
 use kube::api::Api;
-use kube::runtime::controller::{Config as ControllerConfig, ReconcileRequest};
+use kube::runtime::controller::{Config as ControllerConfig, Error, ReconcileRequest};
 use kube::runtime::reflector::{ObjectRef, Store, store};
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, applier};
-use kube::{Client, ResourceExt};
 use portcullis_bus::{Bus, ReportError};
 use portcullis_crds::bus::{HEARTBEAT_SECONDS, Report};
 use portcullis_crds::{RuleKey, WasmRule};
@@ -24,10 +24,10 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::backoff;
 use crate::board::Orphan;
-use crate::fleet::Agents;
 use crate::health::Health;
 use crate::publisher::{TakeOverError, WriteError};
-use crate::reconcile::{Context, after_error, observe, reconcile};
+use crate::reconcile::update_status::UpdateError;
+use crate::reconcile::{Context, ReconcileError, after_error, observe, reconcile};
 use crate::sweep::{bury, sweep};
 
 /// Between two comparisons of the bus with the API server.
@@ -82,69 +82,10 @@ struct Leader {
     compare: Notify,
 }
 
-/// Which agents there are: the pods of this release, and all nodes.
-pub(crate) struct Watched {
-    pub(crate) agents: Agents,
-    changes: BoxFuture<'static, ()>,
-    touched: Arc<Notify>,
-}
-
-impl Watched {
-    /// Watches begin when [`lead`] runs.
-    pub(crate) fn new(client: &Client, namespace: &str, release: &str) -> Self {
-        let labels = format!("app.kubernetes.io/component=node-agent,app.kubernetes.io/instance={release}");
-        let (pods, pod_writer) = store();
-        let (nodes, node_writer) = store();
-        let touched = Arc::new(Notify::new());
-        let pod_watch = watcher::watcher(
-            Api::<Pod>::namespaced(client.clone(), namespace),
-            watcher::Config::default().labels(&labels),
-        )
-        .default_backoff()
-        .reflect(pod_writer);
-        let node_watch = watcher::watcher(Api::<Node>::all(client.clone()), watcher::Config::default())
-            .default_backoff()
-            .modify(|node| {
-                // A large cluster has many images on each node; what is read is the name and the conditions.
-                node.metadata.managed_fields = None;
-                node.spec = None;
-                if let Some(status) = &mut node.status {
-                    status.images = None;
-                    status.volumes_in_use = None;
-                }
-            })
-            .reflect(node_writer);
-        let tell = touched.clone();
-        let changes = async move {
-            let pods = pod_watch.map(|event| event.map(|_| ()).map_err(|e| ("pods", e)));
-            let nodes = node_watch.map(|event| event.map(|_| ()).map_err(|e| ("nodes", e)));
-            let mut events = Box::pin(futures::stream::select(pods, nodes));
-            while let Some(event) = events.next().await {
-                if let Err((what, error)) = event {
-                    tracing::warn!(%error, what, "watch");
-                }
-                tell.notify_one();
-            }
-        };
-        Self { agents: Agents::new(pods, nodes), changes: changes.boxed(), touched }
-    }
-
-    /// Splits off the future that keeps the stores up to date.
-    pub(crate) fn split(self) -> (Agents, AgentChanges) {
-        (self.agents, AgentChanges { changes: self.changes, touched: self.touched })
-    }
-}
-
-/// Keeps the stores of [`Watched`] up to date.
-pub(crate) struct AgentChanges {
-    changes: BoxFuture<'static, ()>,
-    touched: Arc<Notify>,
-}
-
 /// Leads until it may no longer, or until `stop` says so; then what is being written is finished first.
 pub(crate) async fn lead(
     ctx: Arc<Context>,
-    changes: AgentChanges,
+    mut changes: BoxStream<'static, ()>,
     health: Health,
     stop: watch::Receiver<bool>,
 ) -> Result<(), LeadError> {
@@ -156,11 +97,12 @@ pub(crate) async fn lead(
     let leader = Leader { ctx, health, rules, look_at, gone, compare: Notify::new() };
     let duties: Vec<BoxFuture<'_, Result<Infallible, LeadError>>> = vec![
         async {
-            changes.changes.await;
+            while changes.next().await.is_some() {
+                leader.ctx.agents.touched();
+            }
             Err(LeadError::Ended("watch of pods and nodes"))
         }
         .boxed(),
-        leader.follow_agents(&changes.touched).boxed(),
         leader.keep_bus().boxed(),
         leader.checkpoints().boxed(),
         leader.look_at_nodes().boxed(),
@@ -209,8 +151,12 @@ impl Leader {
         while let Some(result) = reconciled.next().await {
             match result {
                 Ok((rule, _)) => tracing::debug!(%rule, "reconciled"),
-                // Deleted in between.
-                Err(kube::runtime::controller::Error::ObjectNotFound(_)) => {}
+                // Deleted, or written by somebody else, in between: its new state comes by the watch.
+                Err(Error::ObjectNotFound(_)) => {}
+                Err(Error::ReconcilerFailed(
+                    ReconcileError::Update(UpdateError::Conflict | UpdateError::Gone),
+                    _,
+                )) => {}
                 Err(error) => tracing::warn!(%error, "reconcile"),
             }
         }
@@ -240,14 +186,6 @@ impl Leader {
                 tracing::warn!(%error, "watch of WasmRules");
                 None
             }
-        }
-    }
-
-    /// Tells when a pod or node changed.
-    async fn follow_agents(&self, touched: &Notify) -> Result<Infallible, LeadError> {
-        loop {
-            touched.notified().await;
-            self.ctx.agents.touched();
         }
     }
 
@@ -390,7 +328,10 @@ impl Leader {
             .iter()
             .filter(|rule| rule.status.as_ref().is_some_and(|status| status.candidate_revision.is_some()))
             .map(|rule| RuleKey { namespace: rule.namespace(), name: rule.name_any() });
-        self.ctx.publisher.view(|board| published.filter(|key| board.get(key).is_none()).collect()).unwrap_or_default()
+        self.ctx
+            .publisher
+            .view(|board| published.filter(|key| board.get(key).is_none()).collect())
+            .unwrap_or_default()
     }
 
     /// Finds the rules whose status no longer says what the agents say.

@@ -3,7 +3,7 @@
 //! - [`run`](run::run): health port, election, and while leading everything below; `leader` lists the duties.
 //! - `reconcile`: one rule, one file a step; `progress` says what is left to do for it.
 //! - `board` (what is on the bus) and `publisher` (the one writer of it), `sweep` (what has no object any more).
-//! - `fleet`: which agents should run the rules, and what they said.
+//! - `fleet` (kept by `watch_agents`): which agents should run the rules, and what they said.
 //! - [`bootstrap`](bootstrap::bootstrap): the keys of the bus, made once by the chart's hook Job.
 //!
 //! What it may do in the API: operator/RBAC.md.
@@ -27,3 +27,4 @@ mod publisher;
 mod reconcile;
 pub mod run;
 mod sweep;
+mod watch_agents;

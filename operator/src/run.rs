@@ -22,7 +22,7 @@ use crate::backoff;
 use crate::budget::Budget;
 use crate::config::RunArgs;
 use crate::health::{Health, Role, bind, serve};
-use crate::leader::{LeadError, Watched, lead};
+use crate::leader::{LeadError, lead};
 use crate::lease::{Candidate, Lost};
 use crate::metrics::Metrics;
 use crate::module_cache::ModuleCache;
@@ -30,6 +30,7 @@ use crate::progress::Rules;
 use crate::publisher::Publisher;
 use crate::reconcile::validate::Validator;
 use crate::reconcile::{Context, Settings};
+use crate::watch_agents::watch_agents;
 
 /// What is under way when the process is told to stop may take this long.
 const DRAIN: Duration = Duration::from_secs(15);
@@ -104,8 +105,7 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     health.set(Role::Leader { api: false, bus: false });
     metrics.leader.set(1);
 
-    let watched = Watched::new(&client, &args.namespace, &args.release);
-    let (agents, changes) = watched.split();
+    let (agents, changes) = watch_agents(&client, &args.namespace, &args.release);
     let ctx = Arc::new(Context {
         registry: Registry::new(RegistryConfig {
             plain_http: args.plain_http_registries.clone(),

@@ -1,10 +1,12 @@
 //! Fourth step: the nodes' own sandbox compiles the module and runs it on a harmless request within the
 //! rule's limits. What fails here would fail on every node.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use portcullis_crds::ModuleDigest;
 use portcullis_crds::bus::{DesiredLimits, DesiredRule};
 use portcullis_crds::condition::{ConditionType, Reason};
 use portcullis_crds::status::ResolvedModule;
@@ -42,11 +44,15 @@ pub(crate) struct Validated {
     pub(crate) resolved: ResolvedModule,
 }
 
+/// Modules that passed lately, by digest and limits.
+const PASSED_MAX: usize = 1024;
+
 /// The sandbox, for one module at a time: compiling takes a core and much memory.
-#[derive(Clone)]
 pub(crate) struct Validator {
     engine: Arc<Engine>,
-    turn: Arc<Semaphore>,
+    turn: Semaphore,
+    /// Many rules are made of one module, which is compiled once for all of them. Oldest first.
+    passed: Mutex<VecDeque<(ModuleDigest, DesiredLimits)>>,
 }
 
 // === impl Validator ===
@@ -54,17 +60,32 @@ pub(crate) struct Validator {
 impl Validator {
     /// A validator with the nodes' own engine.
     pub(crate) fn new(engine: Engine) -> Self {
-        Self { engine: Arc::new(engine), turn: Arc::new(Semaphore::new(1)) }
+        Self { engine: Arc::new(engine), turn: Semaphore::new(1), passed: Mutex::default() }
     }
 
-    async fn check(&self, wasm: Bytes, limits: DesiredLimits) -> Result<(), ValidateError> {
+    async fn check(
+        &self,
+        digest: &ModuleDigest,
+        wasm: Bytes,
+        limits: DesiredLimits,
+    ) -> Result<(), ValidateError> {
         let _turn = self.turn.acquire().await.expect("the semaphore is never closed");
+        let what = (digest.clone(), limits);
+        if self.passed.lock().unwrap_or_else(PoisonError::into_inner).contains(&what) {
+            return Ok(());
+        }
         let engine = self.engine.clone();
         tokio::task::spawn_blocking(move || {
             let module = engine.compile(&wasm)?;
-            Ok(module.probe(&engine_limits(&limits))?)
+            Ok::<_, ValidateError>(module.probe(&engine_limits(&limits))?)
         })
-        .await?
+        .await??;
+        let mut passed = self.passed.lock().unwrap_or_else(PoisonError::into_inner);
+        passed.push_back(what);
+        if passed.len() > PASSED_MAX {
+            passed.pop_front();
+        }
+        Ok(())
     }
 }
 
@@ -84,7 +105,7 @@ impl From<ValidateError> for Halt {
 pub(crate) async fn validate(verified: Verified, validator: &Validator) -> Result<Validated, ValidateError> {
     let Verified { accepted, module, wasm, mut resolved } = verified;
     let rule = accepted.desired(module, ABI);
-    validator.check(wasm.clone(), rule.limits).await?;
+    validator.check(&rule.module.digest, wasm.clone(), rule.limits).await?;
     resolved.abi = ABI;
     Ok(Validated { uid: accepted.uid, generation: accepted.generation, rule, wasm, resolved })
 }

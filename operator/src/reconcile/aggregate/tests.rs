@@ -1,0 +1,210 @@
+//! What agents may say, and what becomes of it.
+
+use std::sync::Arc;
+
+use portcullis_crds::bus::SetHash;
+
+use super::*;
+use crate::fleet::tests::report;
+
+struct World {
+    key: RuleKey,
+    revision: Revision,
+    set: SetHash,
+    now: Instant,
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            key: RuleKey::namespaced("shop", "bots"),
+            revision: Revision::from("r2".to_owned()),
+            set: SetHash::of(std::iter::empty()),
+            now: Instant::now(),
+        }
+    }
+
+    fn report(&self) -> Report {
+        report("a", "s1", 20, &self.set)
+    }
+
+    fn exception(&self, state: ExceptionState) -> Report {
+        let exception = Exception {
+            key: self.key.clone(),
+            wanted: self.revision.clone(),
+            active: None,
+            state,
+            message: "why".into(),
+        };
+        Report { exceptions: vec![exception], ..self.report() }
+    }
+
+    fn agent(&self, report: Option<Report>) -> Agent {
+        Agent { report: report.map(Arc::new), heard: self.now }
+    }
+
+    fn judge(&self, nodes: Vec<Vec<Agent>>, before: &Before) -> Rollout {
+        let target = Target {
+            key: &self.key,
+            revision: &self.revision,
+            sequence: 10,
+            stream: "s1",
+            head: 12,
+            set: &self.set,
+        };
+        let fleet = nodes.into_iter().enumerate().map(|(i, agents)| (format!("n{i}"), agents)).collect();
+        aggregate(&target, &fleet, before, self.now)
+    }
+
+    /// One healthy node beside one whose only agent said this.
+    fn beside(&self, report: Option<Report>) -> Rollout {
+        self.judge(vec![vec![self.agent(Some(self.report()))], vec![self.agent(report)]], &Before::default())
+    }
+
+    fn was_ready(&self, waiting_for: Duration) -> Before {
+        let since = self.now.checked_sub(waiting_for).unwrap();
+        Before { ready: true, waiting: [("n1".to_owned(), since)].into() }
+    }
+}
+
+#[test]
+fn ready_only_when_every_desired_node_reported_this_revision() {
+    let world = World::new();
+    let rollout = world.beside(Some(world.report()));
+    assert_eq!(rollout.verdict, Verdict::Active { in_grace: 0 });
+    assert_eq!(rollout.counts, Counts { desired: 2, updated: 2, ready: 2, failed: 0 });
+    assert_eq!(NodeCounts::from(rollout.counts).summary, "2/2");
+}
+
+#[test]
+fn without_nodes_nothing_is_ready() {
+    assert_eq!(World::new().judge(vec![], &Before::default()).verdict, Verdict::NoNodes);
+}
+
+#[test]
+fn a_node_that_does_not_know_the_revision_is_progressing() {
+    let world = World::new();
+    let cases = [
+        ("no report", None),
+        ("behind", Some(Report { sequence: 9, ..world.report() })),
+        ("another stream", Some(Report { stream: "s0".into(), ..world.report() })),
+    ];
+    for (case, report) in cases {
+        let rollout = world.beside(report);
+        assert_eq!(rollout.verdict, Verdict::Progressing, "{case}");
+        assert_eq!((rollout.counts.ready, rollout.counts.updated), (1, 1), "{case}");
+    }
+}
+
+#[test]
+fn an_agent_that_read_another_set_at_the_same_sequence_is_not_ready() {
+    let world = World::new();
+    let other = {
+        let key = RuleKey::namespaced("x", "y");
+        SetHash::of([(&key, "u", &world.revision)].into_iter())
+    };
+    let at_head = Report { desired: other.clone(), ..world.report() };
+    assert_eq!(world.beside(Some(at_head)).verdict, Verdict::Progressing);
+    let before_head = Report { desired: other, sequence: 11, ..world.report() };
+    assert_eq!(world.beside(Some(before_head)).verdict, Verdict::Active { in_grace: 0 });
+}
+
+#[test]
+fn a_truncated_report_says_nothing_of_rules_that_it_does_not_list() {
+    let world = World::new();
+    let rollout = world.beside(Some(Report { more: 1, ..world.report() }));
+    assert_eq!((rollout.verdict, rollout.counts.ready), (Verdict::Progressing, 1));
+}
+
+#[test]
+fn an_exception_about_an_older_revision_is_no_failure_of_this_one() {
+    let world = World::new();
+    let mut report = world.exception(ExceptionState::CompileFailed);
+    report.exceptions[0].wanted = Revision::from("r1".to_owned());
+    let rollout = world.beside(Some(report));
+    assert_eq!((rollout.verdict, rollout.counts.failed), (Verdict::Progressing, 0));
+}
+
+#[test]
+fn a_node_that_cannot_run_it_fails_the_rule_and_says_why() {
+    let world = World::new();
+    for (state, reason, stuck) in [
+        (ExceptionState::CompileFailed, "CompileFailed", true),
+        (ExceptionState::ProbeFailed, "ProbeFailed", true),
+        (ExceptionState::Unsupported, "Unsupported", true),
+        (ExceptionState::DigestMismatch, "DigestMismatch", true),
+        (ExceptionState::ModuleUnavailable, "ModuleUnavailable", false),
+    ] {
+        let rollout = world.beside(Some(world.exception(state)));
+        assert_eq!(rollout.verdict, Verdict::Failed { stuck }, "{reason}");
+        let failing = FailingNode { node: "n1".into(), reason: reason.into(), message: "why".into() };
+        assert_eq!(rollout.failing, [failing]);
+        assert_eq!(rollout.counts, Counts { desired: 2, updated: 2, ready: 1, failed: 1 });
+    }
+}
+
+#[test]
+fn a_failure_has_no_grace() {
+    let world = World::new();
+    let nodes = vec![
+        vec![world.agent(Some(world.report()))],
+        vec![world.agent(Some(world.exception(ExceptionState::ProbeFailed)))],
+    ];
+    let rollout = world.judge(nodes, &world.was_ready(Duration::ZERO));
+    assert_eq!(rollout.verdict, Verdict::Failed { stuck: true });
+}
+
+#[test]
+fn at_most_five_failing_nodes_are_listed() {
+    let world = World::new();
+    let failed = || vec![world.agent(Some(world.exception(ExceptionState::CompileFailed)))];
+    let rollout = world.judge((0..8).map(|_| failed()).collect(), &Before::default());
+    assert_eq!((rollout.failing.len(), rollout.counts.failed), (FAILING_MAX, 8));
+}
+
+#[test]
+fn a_node_is_ready_when_all_its_agents_are() {
+    let world = World::new();
+    let both = vec![world.agent(Some(world.report())), world.agent(None)];
+    let rollout = world.judge(vec![both], &Before::default());
+    assert_eq!((rollout.verdict, rollout.counts.ready), (Verdict::Progressing, 0));
+}
+
+#[test]
+fn a_joining_node_leaves_a_ready_rule_ready_for_a_minute() {
+    let world = World::new();
+    let nodes = || vec![vec![world.agent(Some(world.report()))], vec![world.agent(None)]];
+    let first_seen = world.judge(nodes(), &Before { ready: true, waiting: Waiting::new() });
+    assert_eq!(first_seen.verdict, Verdict::Active { in_grace: 1 });
+    assert_eq!(first_seen.waiting["n1"], world.now);
+    assert_eq!(first_seen.look_again, Some(world.now + GRACE));
+    assert_eq!((first_seen.counts.ready, first_seen.counts.desired), (1, 2));
+    let over = world.judge(nodes(), &world.was_ready(GRACE));
+    assert_eq!(over.verdict, Verdict::Progressing);
+}
+
+#[test]
+fn a_rule_that_was_not_ready_gets_no_grace() {
+    let world = World::new();
+    assert_eq!(world.beside(None).verdict, Verdict::Progressing);
+}
+
+#[test]
+fn an_agent_silent_for_three_heartbeats_makes_the_rule_unknown() {
+    let world = World::new();
+    let silent = Agent {
+        heard: world.now.checked_sub(SILENCE + Duration::from_secs(1)).unwrap(),
+        ..world.agent(Some(world.report()))
+    };
+    let nodes = vec![vec![world.agent(Some(world.report()))], vec![silent]];
+    let rollout = world.judge(nodes, &world.was_ready(Duration::ZERO));
+    assert_eq!(rollout.verdict, Verdict::Silent { nodes: vec!["n1".into()] });
+    assert_eq!(rollout.counts.ready, 1);
+}
+
+#[test]
+fn an_agent_heard_lately_is_looked_at_again_when_it_would_be_silent() {
+    let world = World::new();
+    let rollout = world.judge(vec![vec![world.agent(Some(world.report()))]], &Before::default());
+    assert_eq!(rollout.look_again, Some(world.now + SILENCE));
+}
