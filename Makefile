@@ -42,8 +42,9 @@ setup: ## Install what a fresh machine lacks (Debian packages; needs root)
 	@e2e/setup
 
 .PHONY: rules
-rules: ## Build the guest modules into rules/dist
+rules: ## Build the guest modules into rules/dist, and the one of examples/standalone
 	@rules/build.sh
+	@cp -p rules/dist/bad-bot-blocker-1.0.0.wasm examples/standalone/bad-bot-blocker.wasm
 
 .PHONY: build
 build: ## Build all binaries (development profile)
