@@ -158,7 +158,8 @@ impl Args {
             }
             (_, _, socket) => socket.map(AdminListen::Socket),
         };
-        writable(&self.state_dir).map_err(|source| ConfigError::StateDir { path: self.state_dir.clone(), source })?;
+        writable(&self.state_dir)
+            .map_err(|source| ConfigError::StateDir { path: self.state_dir.clone(), source })?;
         let mut proxy = ProxyConfig::new(self.listen, self.upstream);
         if let Some(workers) = self.workers {
             proxy.workers = workers.into();
@@ -190,8 +191,11 @@ pub fn request_bound(proxy: &ProxyConfig) -> Duration {
 
 /// The content of a file, without white space around it.
 fn word(flag: &'static str, path: &Path, what: &'static str) -> Result<String, ConfigError> {
-    let text = fs::read_to_string(path)
-        .map_err(|source| ConfigError::File { flag, path: path.to_owned(), source })?;
+    let text = fs::read_to_string(path).map_err(|source| ConfigError::File {
+        flag,
+        path: path.to_owned(),
+        source,
+    })?;
     match text.trim() {
         "" => Err(ConfigError::Empty { flag, path: path.to_owned(), what }),
         word => Ok(word.to_owned()),
@@ -244,10 +248,13 @@ mod tests {
         let token = dir.path().join("token");
         fs::write(&token, "t\n").unwrap();
         let token = token.display().to_string();
-        assert!(check(dir.path(), &["--admin-listen=127.0.0.1:9090"]).unwrap_err().contains("--admin-token-file"));
+        assert!(
+            check(dir.path(), &["--admin-listen=127.0.0.1:9090"]).unwrap_err().contains("--admin-token-file")
+        );
         let open = check(dir.path(), &["--admin-listen=0.0.0.0:9090", "--admin-token-file", &token]);
         assert!(open.unwrap_err().contains("loopback"));
-        let config = check(dir.path(), &["--admin-listen=127.0.0.1:9090", "--admin-token-file", &token]).unwrap();
+        let config =
+            check(dir.path(), &["--admin-listen=127.0.0.1:9090", "--admin-token-file", &token]).unwrap();
         let address = "127.0.0.1:9090".parse().unwrap();
         assert_eq!(config.admin, Some(AdminListen::Tcp { address, token: "t".into() }));
     }

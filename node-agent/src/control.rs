@@ -85,8 +85,9 @@ impl Control {
         // One more than the proxy has: modules are tried out on a thread of their own.
         let engine = Engine::new(&EngineConfig { workers: input.workers + 1, ..EngineConfig::default() })?;
         let state_dir = input.keep.map(|(dir, _)| dir);
-        let modules = Modules::new(engine, state_dir, input.bus, metrics.clone())
-            .map_err(|e| ControlError::Modules(state_dir.unwrap_or(Path::new("")).display().to_string(), e))?;
+        let modules = Modules::new(engine, state_dir, input.bus, metrics.clone()).map_err(|e| {
+            ControlError::Modules(state_dir.unwrap_or(Path::new("")).display().to_string(), e)
+        })?;
         let modules = Arc::new(modules);
         let (commands, command_receiver) = mpsc::channel(16);
         let (submissions, submission_receiver) = mpsc::unbounded_channel();

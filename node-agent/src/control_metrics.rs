@@ -57,7 +57,11 @@ impl ControlMetrics {
             kept: Gauge::default(),
         };
         let registry = registry.sub_registry_with_prefix("portcullis_agent");
-        registry.register("ruleset_sequence", "Sequence of the desired state that is active", metrics.sequence.clone());
+        registry.register(
+            "ruleset_sequence",
+            "Sequence of the desired state that is active",
+            metrics.sequence.clone(),
+        );
         registry.register(
             "ruleset_swapped_timestamp",
             "When the active set was swapped in, Unix time",

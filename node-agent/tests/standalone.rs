@@ -21,7 +21,8 @@ async fn start(rules: &Path) -> Serving {
     let (shutdown, end) = oneshot::channel::<()>();
     let (started, running) = oneshot::channel();
     let upstream = upstream().await;
-    let mut proxy = ProxyConfig::new("127.0.0.1:0".parse().unwrap(), format!("http://{upstream}").parse().unwrap());
+    let mut proxy =
+        ProxyConfig::new("127.0.0.1:0".parse().unwrap(), format!("http://{upstream}").parse().unwrap());
     proxy.workers = 1;
     proxy.drain.delay = Duration::ZERO;
     let config = ServeConfig {
@@ -32,7 +33,7 @@ async fn start(rules: &Path) -> Serving {
     };
     let served = tokio::spawn(async move {
         let ended = async { drop(end.await) };
-        serve(config, ended, |addresses| drop(started.send(addresses))).await
+        serve(config, ended, |addresses| started.send(addresses).expect("the test waits")).await
     });
     match running.await {
         Ok(started) => Serving { started, shutdown, served },
@@ -48,7 +49,11 @@ async fn upstream() -> SocketAddr {
             tokio::spawn(async move {
                 let mut chunk = [0; 4096];
                 while let Ok(1..) = stream.read(&mut chunk).await {
-                    if stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nupstream").await.is_err() {
+                    if stream
+                        .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nupstream")
+                        .await
+                        .is_err()
+                    {
                         return;
                     }
                 }
@@ -112,12 +117,24 @@ async fn rules_are_taken_up_as_the_folder_changes_and_a_broken_file_changes_noth
     // A file that breaks and a module that breaks, beside a rule that shows that both were seen.
     write("rule.yaml", b"spec: [");
     write("second.wasm", &module(1));
-    write("second.yaml", rule("  priority: 1\n  block: {status: 451}\n").replace("rule.wasm", "second.wasm").replace("bad-bot", "second").as_bytes());
+    write(
+        "second.yaml",
+        rule("  priority: 1\n  block: {status: 451}\n")
+            .replace("rule.wasm", "second.wasm")
+            .replace("bad-bot", "second")
+            .as_bytes(),
+    );
     eventually(proxy, "HTTP/1.1 451").await;
     write("second.wasm", b"not wasm, and longer");
     std::fs::remove_file(dir.path().join("rule.yaml")).unwrap();
     write("third.wasm", &module(1));
-    write("third.yaml", rule("  priority: 0\n  block: {status: 410}\n").replace("rule.wasm", "third.wasm").replace("bad-bot", "third").as_bytes());
+    write(
+        "third.yaml",
+        rule("  priority: 0\n  block: {status: 410}\n")
+            .replace("rule.wasm", "third.wasm")
+            .replace("bad-bot", "third")
+            .as_bytes(),
+    );
     eventually(proxy, "HTTP/1.1 410").await;
     std::fs::remove_file(dir.path().join("third.yaml")).unwrap();
     // `second` goes on with the module that it had.

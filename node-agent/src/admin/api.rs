@@ -56,7 +56,10 @@ impl Admin {
             (_, "/api/v1/wasm/load" | "/api/v1/wasm/reload" | "/api/v1/wasm/modules") => {
                 failure(StatusCode::METHOD_NOT_ALLOWED, "POST a module to load or reload, GET the modules")
             }
-            _ => failure(StatusCode::NOT_FOUND, "/api/v1/wasm/load, /api/v1/wasm/reload or /api/v1/wasm/modules"),
+            _ => failure(
+                StatusCode::NOT_FOUND,
+                "/api/v1/wasm/load, /api/v1/wasm/reload or /api/v1/wasm/modules",
+            ),
         }
     }
 
@@ -67,8 +70,8 @@ impl Admin {
             Err(error) => return failure(StatusCode::BAD_REQUEST, &error.to_string()),
         };
         let size = file.len() as u64;
-        let rule = local_rule(&name, self.modules.give(file), size);
-        let module = match self.modules.prepare(&rule).await {
+        let rule = local_rule(&name, ModuleDigest::of(&file), size);
+        let module = match self.modules.prepare_bytes(&rule, file).await {
             Ok(module) => module,
             Err(error) if error.is_retryable() => {
                 return failure(StatusCode::SERVICE_UNAVAILABLE, &error.to_string());
@@ -87,7 +90,8 @@ impl Admin {
                 json_answer(StatusCode::OK, &done)
             }
             Ok(Ok(())) => {
-                let done = Outcome { success: true, message: "Module loaded successfully", downtime_ms: None };
+                let done =
+                    Outcome { success: true, message: "Module loaded successfully", downtime_ms: None };
                 json_answer(StatusCode::OK, &done)
             }
         }

@@ -43,8 +43,8 @@ where
     E: Into<Box<dyn std::error::Error + Send + Sync>> + 'static,
 {
     let content_type = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("nothing");
-    let boundary = multer::parse_boundary(content_type)
-        .map_err(|_| UploadError::NotAForm(content_type.to_owned()))?;
+    let boundary =
+        multer::parse_boundary(content_type).map_err(|_| UploadError::NotAForm(content_type.to_owned()))?;
     let sizes = SizeLimit::new()
         .whole_stream(MODULE_MAX + 64 * 1024)
         .for_field("name", NAME_MAX)

@@ -69,7 +69,9 @@ pub enum LoadError {
         found: String,
     },
     /// Written for another cluster.
-    #[error("expected {path} to be of cluster {expected}, found that of {found}; it is replaced when the bus can be read")]
+    #[error(
+        "expected {path} to be of cluster {expected}, found that of {found}; it is replaced when the bus can be read"
+    )]
     OtherCluster {
         /// The file.
         path: PathBuf,
@@ -107,7 +109,8 @@ impl LastKnownGood {
 
     /// What was desired.
     pub fn desired(&self) -> Desired {
-        let rules = self.rules.iter().map(|kept| (kept.desired.rule.key.clone(), kept.desired.clone().into()));
+        let rules =
+            self.rules.iter().map(|kept| (kept.desired.rule.key.clone(), kept.desired.clone().into()));
         Desired {
             stream: self.stream.clone().map(Into::into),
             fence: self.fence,

@@ -112,7 +112,9 @@ impl fmt::Display for ResyncReason {
             Self::Gap { expected, found } => write!(f, "expected sequence {expected}, found {found}"),
             Self::StreamReplaced => f.write_str("the stream was replaced"),
             Self::CheckpointDiffers => f.write_str("the checkpoint describes another set"),
-            Self::Behind { held, read } => write!(f, "the read ended at sequence {read}, before {held} which is held"),
+            Self::Behind { held, read } => {
+                write!(f, "the read ended at sequence {read}, before {held} which is held")
+            }
         }
     }
 }
@@ -299,12 +301,20 @@ impl State {
                     None => {
                         self.refused.remove(key);
                         self.held.rules.insert(key.clone(), version.clone());
-                        let is_same = |h: Arc<Version>| h.is_same_revision(version) && h.generation == version.generation;
-                        return if held.is_some_and(is_same) { None } else { Some(Decision::TakeUp(key.clone())) };
+                        let is_same = |h: Arc<Version>| {
+                            h.is_same_revision(version) && h.generation == version.generation
+                        };
+                        return if held.is_some_and(is_same) {
+                            None
+                        } else {
+                            Some(Decision::TakeUp(key.clone()))
+                        };
                     }
                 }
             }
-            Content::Unreadable { uid, wanted, message } => (Refusal::Unreadable(message.clone()), uid, wanted),
+            Content::Unreadable { uid, wanted, message } => {
+                (Refusal::Unreadable(message.clone()), uid, wanted)
+            }
         };
         let message = refusal.to_string();
         let refused = Refused { uid: uid.clone(), wanted: wanted.clone(), message };
@@ -357,5 +367,8 @@ fn heard_again(copy: &StreamCopy, message: &Message) -> Option<ResyncReason> {
 }
 
 #[cfg(test)]
-#[path = "state_tests.rs"]
+mod convergence;
+#[cfg(test)]
+mod stream;
+#[cfg(test)]
 mod tests;

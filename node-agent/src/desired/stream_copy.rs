@@ -112,17 +112,26 @@ impl StreamCopy {
         match &message.subject {
             DesiredSubject::Epoch => match serde_json::from_slice::<EpochRecord>(&message.payload) {
                 Ok(record) if record.cluster == cluster => self.fenced(record.epoch, message, Noted::Nothing),
-                Ok(record) => refused(message, format!("expected the epoch of cluster {cluster}, found that of {}", record.cluster)),
+                Ok(record) => refused(
+                    message,
+                    format!("expected the epoch of cluster {cluster}, found that of {}", record.cluster),
+                ),
                 Err(e) => refused(message, format!("expected an epoch record, found something else: {e}")),
             },
             DesiredSubject::Checkpoint => match serde_json::from_slice::<Checkpoint>(&message.payload) {
                 Ok(checkpoint) if checkpoint.cluster != cluster => refused(
                     message,
-                    format!("expected a checkpoint of cluster {cluster}, found one of {}", checkpoint.cluster),
+                    format!(
+                        "expected a checkpoint of cluster {cluster}, found one of {}",
+                        checkpoint.cluster
+                    ),
                 ),
                 Ok(checkpoint) if checkpoint.schema != SCHEMA => refused(
                     message,
-                    format!("expected a checkpoint in schema {SCHEMA}, found {}: upgrade this agent", checkpoint.schema),
+                    format!(
+                        "expected a checkpoint in schema {SCHEMA}, found {}: upgrade this agent",
+                        checkpoint.schema
+                    ),
                 ),
                 Ok(checkpoint) => self.fenced(checkpoint.epoch, message, Noted::Checkpoint(checkpoint)),
                 Err(e) => refused(message, format!("expected a checkpoint, found something else: {e}")),
@@ -160,7 +169,9 @@ impl StreamCopy {
         }
         match self.set() {
             None => Comparison::Unreadable,
-            Some((count, hash)) if count == checkpoint.count && hash == checkpoint.set => Comparison::Complete,
+            Some((count, hash)) if count == checkpoint.count && hash == checkpoint.set => {
+                Comparison::Complete
+            }
             Some(_) => Comparison::Differs,
         }
     }
@@ -191,7 +202,10 @@ impl StreamCopy {
     }
 
     fn stale(&self, epoch: u64) -> String {
-        format!("expected epoch {} or later, found {epoch}: written by an operator that no longer leads", self.fence.epoch)
+        format!(
+            "expected epoch {} or later, found {epoch}: written by an operator that no longer leads",
+            self.fence.epoch
+        )
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{FutureExt, StreamExt};
-use portcullis_bus::{Bus, BusError, ConnectOptions, Message, Snapshot, StreamId};
+use portcullis_bus::{Bus, BusError, ConnectOptions, Connection, Message, Snapshot, StreamId};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -79,7 +79,8 @@ impl Sync {
             at: Some(Instant::now() + jitter(RECONNECT_JITTER)),
             backoff: Backoff::new(Duration::from_secs(1), Duration::from_secs(8)),
         };
-        let mut generation = connection.borrow_and_update().generation;
+        let Connection { up, mut generation } = *connection.borrow_and_update();
+        self.metrics.bus_connected.set(i64::from(up));
         // Heard before what precedes it.
         let mut ahead: Vec<Message> = Vec::new();
         loop {
@@ -125,9 +126,9 @@ impl Sync {
 
     fn hear(&mut self, message: Message, ahead: &mut Vec<Message>, due: &mut Due) {
         let decisions = self.state.apply(&message, jiff::Timestamp::now());
-        let early = decisions.iter().any(|d| {
-            matches!(d, Decision::Resync(ResyncReason::Gap { .. } | ResyncReason::NothingRead))
-        });
+        let early = decisions
+            .iter()
+            .any(|d| matches!(d, Decision::Resync(ResyncReason::Gap { .. } | ResyncReason::NothingRead)));
         if early && ahead.len() < AHEAD_MAX {
             ahead.push(message);
         }

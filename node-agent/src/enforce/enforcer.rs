@@ -263,7 +263,9 @@ impl Enforcer {
         let rules = self.active_rules();
         let active = rules
             .iter()
-            .map(|r| (r.key.clone(), r.uid.clone(), r.revision.clone(), matches!(r.module, Loaded::Module(_))))
+            .map(|r| {
+                (r.key.clone(), r.uid.clone(), r.revision.clone(), matches!(r.module, Loaded::Module(_)))
+            })
             .collect();
         if active == self.active {
             return None;
@@ -301,18 +303,18 @@ impl Enforcer {
         self.to_keep = false;
         let running = |key: &RuleKey| self.slots.running(key).map(|r| &*r.version);
         let kept = LastKnownGood::of(&cluster, &self.view, running);
-        let unchanged = |before: &LastKnownGood| {
-            LastKnownGood { sequence: before.sequence, ..kept.clone() } == *before
-        };
+        let unchanged =
+            |before: &LastKnownGood| LastKnownGood { sequence: before.sequence, ..kept.clone() } == *before;
         if self.kept.as_ref().is_some_and(unchanged) {
             return;
         }
         self.kept = Some(kept.clone());
         let disk = self.wiring.modules.disk().cloned();
+        let compiled = self.wiring.modules.compiled();
         let written = tokio::task::spawn_blocking(move || {
             kept.save(&dir).map_err(|e| e.to_string())?;
             // After the file: until then the old one may still name them.
-            let used: BTreeSet<_> = kept.modules().cloned().collect();
+            let used: BTreeSet<_> = kept.modules().cloned().chain(compiled).collect();
             disk.map_or(Ok(()), |disk| disk.retain(&used)).map_err(|e| e.to_string())
         })
         .await

@@ -87,7 +87,12 @@ impl<M> LocalRules<M> {
 pub fn local_rule(name: &str, digest: ModuleDigest, size: u64) -> DesiredRule {
     DesiredRule {
         key: RuleKey::namespaced(NAMESPACE, name),
-        module: ModuleRef { digest, size, reference: format!("local:{name}"), manifest_digest: String::new() },
+        module: ModuleRef {
+            digest,
+            size,
+            reference: format!("local:{name}"),
+            manifest_digest: String::new(),
+        },
         abi: 1,
         mode: Mode::Enforce,
         priority: 100,

@@ -165,10 +165,11 @@ impl<M: Clone> Slots<M> {
     /// When to look again, if nothing else happens.
     pub fn wake_at(&self) -> Option<Instant> {
         let patience = self.changed_at.map(|at| at + PATIENCE);
-        let retry = self.slots.values().filter(|slot| !slot.in_flight).filter_map(|slot| match &slot.candidate {
-            Candidate::Failed { retry_at, .. } => *retry_at,
-            _ => None,
-        });
+        let retry =
+            self.slots.values().filter(|slot| !slot.in_flight).filter_map(|slot| match &slot.candidate {
+                Candidate::Failed { retry_at, .. } => *retry_at,
+                _ => None,
+            });
         retry.chain(patience).min()
     }
 
@@ -248,5 +249,4 @@ impl<M: Clone> Slot<M> {
 }
 
 #[cfg(test)]
-#[path = "slots_tests.rs"]
 mod tests;

@@ -50,6 +50,11 @@ impl<M: Clone> Compiled<M> {
         }
     }
 
+    /// Digests of the modules held.
+    pub fn digests(&self) -> impl Iterator<Item = &ModuleDigest> {
+        self.modules.keys()
+    }
+
     /// Number of modules held.
     pub fn len(&self) -> usize {
         self.modules.len()

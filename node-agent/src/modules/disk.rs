@@ -40,6 +40,11 @@ impl ModuleDisk {
         Ok(Some(bytes.into()))
     }
 
+    /// Whether there is a file of this name; [`Self::read`] verifies it.
+    pub fn has(&self, digest: &ModuleDigest) -> bool {
+        self.path(digest).exists()
+    }
+
     /// Keeps a module that was verified.
     pub fn write(&self, digest: &ModuleDigest, bytes: &[u8]) -> io::Result<()> {
         replace(&self.dir, &self.path(digest), bytes)

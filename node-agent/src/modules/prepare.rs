@@ -25,7 +25,9 @@ const FETCHES: usize = 8;
 #[derive(Debug, Error)]
 pub enum PrepareError {
     /// Neither on disk nor from the bus, which is not connected.
-    #[error("module {0} is not on this node and the bus is not connected; it is fetched when the bus is back")]
+    #[error(
+        "module {0} is not on this node and the bus is not connected; it is fetched when the bus is back"
+    )]
     NoBus(ModuleDigest),
     /// The bus does not have it.
     #[error(transparent)]
@@ -64,7 +66,7 @@ pub struct Modules {
     engine: Engine,
     disk: Option<ModuleDisk>,
     bus: watch::Receiver<Option<Bus>>,
-    /// Modules given by a person or a folder rather than by the bus.
+    /// Modules from a folder rather than from the bus.
     given: Mutex<HashMap<ModuleDigest, Bytes>>,
     compiled: Mutex<Compiled<Module>>,
     fetches: Semaphore,
@@ -93,16 +95,29 @@ impl Modules {
         })
     }
 
-    /// Adds a module that no bus has.
-    pub fn give(&self, bytes: Bytes) -> ModuleDigest {
-        let digest = ModuleDigest::of(&bytes);
-        lock(&self.given).insert(digest.clone(), bytes);
-        digest
+    /// These modules come from a folder, instead of those that were given before.
+    pub fn give(&self, modules: impl IntoIterator<Item = Bytes>) {
+        *lock(&self.given) = modules.into_iter().map(|bytes| (ModuleDigest::of(&bytes), bytes)).collect();
     }
 
     /// Makes the module of a rule ready to run under the rule's limits.
     pub async fn prepare(&self, rule: &DesiredRule) -> Result<Module, PrepareError> {
-        let module = self.compiled(&rule.module).await?;
+        let known = lock(&self.compiled).get(&rule.module.digest);
+        if let Some(module) = known {
+            self.keep_on_disk(&rule.module).await;
+            return self.try_out(rule, module).await;
+        }
+        let bytes = self.bytes(&rule.module).await?;
+        self.prepare_bytes(rule, bytes).await
+    }
+
+    /// The same for a module that is at hand; `bytes` have the digest that the rule names.
+    pub async fn prepare_bytes(&self, rule: &DesiredRule, bytes: Bytes) -> Result<Module, PrepareError> {
+        let module = self.compile(&rule.module.digest, bytes).await?;
+        self.try_out(rule, module).await
+    }
+
+    async fn try_out(&self, rule: &DesiredRule, module: Module) -> Result<Module, PrepareError> {
         let (limits, trial) = (limits(&rule.limits), module.clone());
         match blocking(move || trial.probe(&limits)).await? {
             Ok(()) => Ok(module),
@@ -114,10 +129,25 @@ impl Modules {
         }
     }
 
+    /// A module that is still compiled may be one whose bytes are gone, or that came by the admin API: a restart
+    /// without the bus would lack it.
+    async fn keep_on_disk(&self, module: &ModuleRef) {
+        if self.disk.as_ref().is_none_or(|disk| disk.has(&module.digest)) {
+            return;
+        }
+        if let Err(error) = self.bytes(module).await {
+            tracing::error!(%error, module = %module.digest, "cannot keep the module on disk; a restart without the bus would lack it");
+        }
+    }
+
+    /// Digests of the modules that are compiled: what is in memory stays on disk.
+    pub fn compiled(&self) -> BTreeSet<ModuleDigest> {
+        lock(&self.compiled).digests().cloned().collect()
+    }
+
     /// Drops compiled modules that no rule uses; called on the control thread.
     pub fn retain(&self, used: &BTreeSet<ModuleDigest>) {
         lock(&self.compiled).retain(used);
-        lock(&self.given).retain(|digest, _| used.contains(digest));
     }
 
     /// The folder of modules, if there is one.
@@ -125,13 +155,10 @@ impl Modules {
         self.disk.as_ref()
     }
 
-    async fn compiled(&self, wanted: &ModuleRef) -> Result<Module, PrepareError> {
-        if let Some(module) = lock(&self.compiled).get(&wanted.digest) {
-            return Ok(module);
-        }
-        let bytes = self.bytes(wanted).await?;
+    async fn compile(&self, digest: &ModuleDigest, bytes: Bytes) -> Result<Module, PrepareError> {
         let _one_at_a_time = self.compilation.lock().await;
-        if let Some(module) = lock(&self.compiled).get(&wanted.digest) {
+        // Another rule's, while this one waited.
+        if let Some(module) = lock(&self.compiled).get(digest) {
             return Ok(module);
         }
         let engine = self.engine.clone();
@@ -139,7 +166,7 @@ impl Modules {
         let compiled = blocking(move || engine.compile(&bytes)).await?;
         self.metrics.compile_seconds.observe(start.elapsed().as_secs_f64());
         let module = compiled?;
-        lock(&self.compiled).insert(wanted.digest.clone(), module.clone());
+        lock(&self.compiled).insert(digest.clone(), module.clone());
         Ok(module)
     }
 

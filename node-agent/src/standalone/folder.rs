@@ -34,7 +34,9 @@ enum Reason {
     Manifest(#[from] ManifestError),
     #[error("rule {rule}: cannot read module {module}: {source}")]
     Module { rule: RuleKey, module: String, source: io::Error },
-    #[error("rule {rule}: source.file {module:?} leads out of the folder of this file; put the module beside it")]
+    #[error(
+        "rule {rule}: source.file {module:?} leads out of the folder of this file; put the module beside it"
+    )]
     Outside { rule: RuleKey, module: String },
     #[error("rule {rule} is in {other} already; give it another name")]
     Twice { rule: RuleKey, other: String },
@@ -169,11 +171,8 @@ fn read(path: &Path, scan: u64) -> Result<Good, Reason> {
     let mut good = Good { versions: Vec::new(), modules: Vec::new(), sources: BTreeSet::new() };
     for manifest in manifest::read(&text)? {
         let source = inside(path, &manifest)?;
-        let unreadable = |source| Reason::Module {
-            rule: manifest.key.clone(),
-            module: manifest.file.clone(),
-            source,
-        };
+        let unreadable =
+            |source| Reason::Module { rule: manifest.key.clone(), module: manifest.file.clone(), source };
         let module: Bytes = fs::read(&source).map_err(unreadable)?.into();
         good.versions.push(version(&manifest, &source, &module, scan));
         good.modules.push(module);

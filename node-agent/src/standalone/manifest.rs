@@ -110,7 +110,9 @@ fn check(Strict { rule, unknown }: Strict) -> Result<Manifest, ManifestError> {
         return Err(invalid(hint.to_owned()));
     }
     let Some(file) = spec.source.file.clone() else {
-        return Err(invalid("expected source.file, the module's path beside this file, found nothing".to_owned()));
+        return Err(invalid(
+            "expected source.file, the module's path beside this file, found nothing".to_owned(),
+        ));
     };
     ranges(&spec).map_err(invalid)?;
     Ok(Manifest { key: RuleKey::namespaced(namespace, name), spec, file })
@@ -122,7 +124,12 @@ fn ranges(spec: &WasmRuleSpec) -> Result<(), String> {
     let between = |holds: bool, field: &str, range: &str, found: String| {
         if holds { Ok(()) } else { Err(format!("expected {field} between {range}, found {found}")) }
     };
-    between((0..=1_000_000).contains(&spec.priority), "priority", "0 and 1000000", spec.priority.to_string())?;
+    between(
+        (0..=1_000_000).contains(&spec.priority),
+        "priority",
+        "0 and 1000000",
+        spec.priority.to_string(),
+    )?;
     between((1_000..=1_000_000).contains(fuel), "limits.fuel", "1000 and 1000000", fuel.to_string())?;
     between(*fuel_per_byte <= 1_000, "limits.fuelPerByte", "0 and 1000", fuel_per_byte.to_string())?;
     between(
@@ -145,7 +152,12 @@ fn ranges(spec: &WasmRuleSpec) -> Result<(), String> {
             bytes.to_string(),
         )?;
     }
-    between((400..=599).contains(&spec.block.status), "block.status", "400 and 599", spec.block.status.to_string())
+    between(
+        (400..=599).contains(&spec.block.status),
+        "block.status",
+        "400 and 599",
+        spec.block.status.to_string(),
+    )
 }
 
 #[cfg(test)]
@@ -182,7 +194,8 @@ spec:
 
     #[test]
     fn unknown_keys_are_refused_by_their_path() {
-        for (key, path) in [("memory", "spec.limits.memmory"), ("source", "spec.sauce"), ("labels", "metadata.label")]
+        for (key, path) in
+            [("memory", "spec.limits.memmory"), ("source", "spec.sauce"), ("labels", "metadata.label")]
         {
             let wrong = path.rsplit('.').next().unwrap();
             let yaml = if key == "source" {

@@ -91,9 +91,7 @@ pub async fn serve(
     let input =
         ControlInput { workers: config.proxy.workers, views: view_receiver, bus: bus.clone(), keep: None };
     let mut control = Control::new(input, registry, metrics.clone())?;
-    for module in scan.modules {
-        control.modules.give(module);
-    }
+    control.modules.give(scan.modules);
     let first = views.borrow().clone();
     let failed = control.enforcer.start_with(&first.rules).await;
     if !failed.is_empty() {
@@ -157,9 +155,7 @@ async fn follow(mut folder: Folder, modules: Arc<Modules>, views: watch::Sender<
         let (view, errors) = match scan {
             None => continue,
             Some(Ok(Scan { view, modules: found, errors })) => {
-                for module in found {
-                    modules.give(module);
-                }
+                modules.give(found);
                 (Some(view), errors.iter().map(ToString::to_string).collect())
             }
             Some(Err(error)) => (None, vec![error.to_string()]),

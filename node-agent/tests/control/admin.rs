@@ -26,7 +26,10 @@ async fn a_module_is_loaded_replaced_listed_and_gone_after_a_resync() {
     assert_eq!(refused.status, 404);
 
     let loaded = unix(&socket, &form(LOAD, "", "bad-bot", &blocking("1"))).await.unwrap();
-    assert_eq!((loaded.status, &*loaded.body), (200, r#"{"success":true,"message":"Module loaded successfully"}"#));
+    assert_eq!(
+        (loaded.status, &*loaded.body),
+        (200, r#"{"success":true,"message":"Module loaded successfully"}"#)
+    );
     let answer = agent.get().await.unwrap();
     assert_eq!(answer.status, 403);
     assert!(answer.body.starts_with("Blocked by WASM rule: bad-bot"), "{answer:?}");

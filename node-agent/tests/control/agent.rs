@@ -101,7 +101,11 @@ impl Agent {
         let what = format!("{status} {body:?} from the proxy");
         eventually(&what, || async {
             let answer = self.get().await?;
-            if answer.status == status && answer.body.contains(body) { Ok(()) } else { Err(format!("{answer:?}")) }
+            if answer.status == status && answer.body.contains(body) {
+                Ok(())
+            } else {
+                Err(format!("{answer:?}"))
+            }
         })
         .await;
     }

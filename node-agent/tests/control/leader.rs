@@ -60,7 +60,8 @@ impl Leader {
         })
         .await;
         self.term =
-            eventually("a term", || async { self.bus.take_term("test").await.map_err(|e| e.to_string()) }).await;
+            eventually("a term", || async { self.bus.take_term("test").await.map_err(|e| e.to_string()) })
+                .await;
         self.rules.retain(|key, _| names.contains(&key.name.as_str()));
         for mut envelope in self.rules.clone().into_values() {
             envelope.epoch = self.term.epoch;
@@ -76,7 +77,13 @@ impl Leader {
     }
 
     /// Publishes the rule without its module.
-    pub(crate) async fn publish_rule(&mut self, name: &str, generation: i64, text: &str, wasm: &Bytes) -> u64 {
+    pub(crate) async fn publish_rule(
+        &mut self,
+        name: &str,
+        generation: i64,
+        text: &str,
+        wasm: &Bytes,
+    ) -> u64 {
         let rule = DesiredRule {
             key: key(name),
             module: ModuleRef {
@@ -147,8 +154,10 @@ impl Leader {
     /// Waits until the agent says that it runs everything that is published.
     pub(crate) async fn is_settled(&mut self) -> Report {
         let (set, last) = (self.set(), self.last);
-        self.reported("everything active", |r| r.sequence >= last && r.active == set && r.exceptions.is_empty())
-            .await
+        self.reported("everything active", |r| {
+            r.sequence >= last && r.active == set && r.exceptions.is_empty()
+        })
+        .await
     }
 
     fn envelope(&self, generation: i64, revision: Revision, payload: Desired) -> Envelope<Desired> {

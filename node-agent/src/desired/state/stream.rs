@@ -1,0 +1,167 @@
+//! The stream as the server and a leader make it, for tests.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use portcullis_bus::{Message, Snapshot};
+use portcullis_crds::bus::subject::DesiredSubject;
+use portcullis_crds::bus::{
+    Checkpoint, Desired as Wanted, Envelope, EpochRecord, SCHEMA, SetHash, Tombstone,
+};
+use portcullis_crds::revision::Revision;
+use portcullis_crds::rule_key::RuleKey;
+
+use super::{Desired, State, Timestamp};
+use crate::desired::Version;
+use crate::desired::tests::a_version;
+
+pub(super) const CLUSTER: &str = "c";
+pub(super) const FEATURES: &[&str] = &["abi/1"];
+
+/// The stream as the server and a leader make it.
+#[derive(Clone)]
+pub(super) struct Stream {
+    pub(super) id: String,
+    pub(super) epoch: u64,
+    pub(super) last: u64,
+    /// One message a subject.
+    pub(super) messages: BTreeMap<String, Message>,
+    /// Heard by whoever listens.
+    pub(super) heard: Vec<Message>,
+    /// What the leader wants: object and generation.
+    pub(super) rules: BTreeMap<RuleKey, (String, i64)>,
+    /// Rules of the leader that are not in the stream (any more).
+    pub(super) unpublished: Vec<RuleKey>,
+}
+
+impl Stream {
+    pub(super) fn new(id: &str) -> Self {
+        let mut stream = Self {
+            id: id.to_owned(),
+            epoch: 0,
+            last: 0,
+            messages: BTreeMap::new(),
+            heard: Vec::new(),
+            rules: BTreeMap::new(),
+            unpublished: Vec::new(),
+        };
+        stream.new_epoch();
+        stream
+    }
+
+    pub(super) fn accept(&mut self, subject: DesiredSubject, payload: impl serde::Serialize) -> Message {
+        self.last += 1;
+        let payload = Bytes::from(serde_json::to_vec(&payload).unwrap());
+        let message = Message { subject, sequence: self.last, payload };
+        self.messages.insert(format!("{:?}", message.subject), message.clone());
+        self.heard.push(message.clone());
+        message
+    }
+
+    pub(super) fn new_epoch(&mut self) -> Message {
+        self.epoch += 1;
+        let record =
+            EpochRecord { schema: SCHEMA, cluster: CLUSTER.into(), epoch: self.epoch, holder: "o".into() };
+        self.accept(DesiredSubject::Epoch, record)
+    }
+
+    pub(super) fn envelope(&self, uid: &str, version: &Version, payload: Wanted) -> Envelope<Wanted> {
+        Envelope {
+            schema: SCHEMA,
+            cluster: CLUSTER.into(),
+            uid: uid.to_owned(),
+            generation: version.generation,
+            revision: version.revision.clone(),
+            epoch: self.epoch,
+            requires: Vec::new(),
+            expires: None,
+            payload,
+        }
+    }
+
+    pub(super) fn write_envelope(&mut self, key: &RuleKey, envelope: Envelope<Wanted>) -> Message {
+        self.accept(DesiredSubject::Rule(key.clone()), envelope)
+    }
+
+    pub(super) fn publish(&mut self, name: &str, uid: &str, generation: i64) -> Message {
+        let version = a_version("shop", name, generation);
+        let key = version.rule.key.clone();
+        self.rules.insert(key.clone(), (uid.to_owned(), generation));
+        let envelope = self.envelope(uid, &version, Wanted::Rule(version.rule.clone()));
+        self.write_envelope(&key, envelope)
+    }
+
+    pub(super) fn delete(&mut self, name: &str, uid: &str) -> Message {
+        let version = a_version("shop", name, 1);
+        let key = version.rule.key.clone();
+        self.rules.remove(&key);
+        let envelope = self.envelope(uid, &version, Wanted::Tombstone(Tombstone { key: key.clone() }));
+        self.write_envelope(&key, envelope)
+    }
+
+    /// A message is gone without a trace, as by its time to live.
+    pub(super) fn forget(&mut self, name: &str) {
+        self.messages.remove(&format!("{:?}", DesiredSubject::Rule(key(name))));
+    }
+
+    pub(super) fn checkpoint(&mut self) -> Message {
+        let revisions: Vec<(RuleKey, String, Revision)> = self
+            .rules
+            .iter()
+            .map(|(key, (uid, generation))| {
+                (key.clone(), uid.clone(), a_version("shop", &key.name, *generation).revision)
+            })
+            .collect();
+        let checkpoint = Checkpoint {
+            schema: SCHEMA,
+            cluster: CLUSTER.into(),
+            stream: self.id.clone(),
+            epoch: self.epoch,
+            sequence: self.last,
+            count: revisions.len() as u64,
+            set: SetHash::of(revisions.iter().map(|(key, uid, revision)| (key, uid.as_str(), revision))),
+        };
+        self.accept(DesiredSubject::Checkpoint, checkpoint)
+    }
+
+    pub(super) fn read(&self) -> Snapshot {
+        let mut messages: Vec<_> = self.messages.values().cloned().collect();
+        messages.sort_by_key(|m| m.sequence);
+        Snapshot { stream: self.id.clone().into(), messages, last_sequence: self.last }
+    }
+
+    /// Another stream in its place: the same objects, none of them published yet.
+    pub(super) fn wiped(&self, id: &str) -> Self {
+        let rules = self.rules.clone();
+        Self { unpublished: rules.keys().cloned().collect(), rules, ..Self::new(id) }
+    }
+
+    /// The leader publishes everything that is not there, from its own record.
+    pub(super) fn republish(&mut self) -> Vec<Message> {
+        let missing = std::mem::take(&mut self.unpublished);
+        let wanted: Vec<_> = missing
+            .into_iter()
+            .filter_map(|key| Some((key.name.clone(), self.rules.get(&key)?.clone())))
+            .collect();
+        wanted.iter().map(|(name, (uid, generation))| self.publish(name, uid, *generation)).collect()
+    }
+}
+
+pub(super) fn key(name: &str) -> RuleKey {
+    RuleKey::namespaced("shop", name)
+}
+
+pub(super) fn state() -> State {
+    State::new(CLUSTER, FEATURES, Desired::default())
+}
+
+pub(super) fn now() -> Timestamp {
+    Timestamp::from_second(1_000).unwrap()
+}
+
+/// A state that has read `stream` as it is.
+pub(super) fn following(stream: &Stream) -> State {
+    let mut state = state();
+    state.apply_snapshot(&stream.read(), now());
+    state
+}
