@@ -1,7 +1,9 @@
 //! The guest's memory. A rule lives for one request, so nothing is worth finding again: memory is handed out in
 //! order and comes back when what was handed out last is returned, which is what most code does.
 //!
-//! Against Rust's own allocator that saves half of a small rule's instructions and ten kilobytes of module.
+//! Rust's own allocator begins with `memory.grow`, a system call of the host on every request. Using the rest of the
+//! first page instead halves the time of a small rule (11 us to 5.5 us with a fresh instance, where it was measured)
+//! and saves 500 fuel and 8 KB of module.
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::arch::wasm32::{memory_grow, memory_size};
