@@ -1,6 +1,8 @@
 //! Why a command ends with another code than 0.
 
-use std::path::PathBuf;
+use std::fmt::Display;
+use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 
 use thiserror::Error;
@@ -10,37 +12,33 @@ use thiserror::Error;
 pub(crate) enum Failure {
     /// It ran, and the answer is no: exit code 1.
     #[error("{0}")]
-    Differs(String),
+    AnswerIsNo(String),
     /// It could not run: exit code 2.
     #[error("{0}")]
     CouldNotRun(String),
-    /// A file: exit code 2.
-    #[error("{path}: {source}", path = .path.display())]
-    File {
-        /// Which.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
 }
 
 impl Failure {
     /// Any error that means that the command could not run.
-    pub(crate) fn could_not_run(error: impl std::fmt::Display) -> Self {
+    pub(crate) fn could_not_run(error: impl Display) -> Self {
         Self::CouldNotRun(error.to_string())
     }
 
-    /// An error of a file.
-    pub(crate) fn file(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
-        let path = path.into();
-        move |source| Self::File { path, source }
+    /// A file that cannot be read.
+    pub(crate) fn reading(path: impl AsRef<Path>) -> impl Fn(io::Error) -> Self {
+        move |error| Self::CouldNotRun(format!("cannot read {}: {error}", path.as_ref().display()))
+    }
+
+    /// A file that cannot be written.
+    pub(crate) fn writing(path: impl AsRef<Path>) -> impl Fn(io::Error) -> Self {
+        move |error| Self::CouldNotRun(format!("cannot write {}: {error}", path.as_ref().display()))
     }
 
     /// 1 for a "no", 2 for everything else.
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Differs(_) => ExitCode::from(1),
-            Self::CouldNotRun(_) | Self::File { .. } => ExitCode::from(2),
+            Self::AnswerIsNo(_) => ExitCode::from(1),
+            Self::CouldNotRun(_) => ExitCode::from(2),
         }
     }
 }

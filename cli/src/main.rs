@@ -3,7 +3,10 @@
 mod command_line;
 mod commands;
 mod failure;
+mod module_file;
+mod output;
 mod registry_access;
+mod sample;
 
 use std::process::ExitCode;
 
@@ -28,7 +31,7 @@ async fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("error: {failure}");
+            eprintln!("error: {}", output::printable(&failure.to_string()));
             failure.exit_code()
         }
     }

@@ -1,94 +1,74 @@
 //! `portcullis build`
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+mod cargo;
+
+use std::fmt;
+use std::path::PathBuf;
 
 use clap::Args;
-use serde::Deserialize;
+use serde::Serialize;
 
 use crate::failure::Failure;
-
-const TARGET: &str = "wasm32-unknown-unknown";
+use crate::module_file;
+use crate::output::OutputArgs;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
+It is `cargo build --release --target wasm32-unknown-unknown` in that folder: with the rule's own Cargo.toml,
+.cargo/config.toml and rust-toolchain.toml.
+
 Example:
-  portcullis build rules/bad-bot-blocker -o bad-bot-blocker.wasm")]
+  portcullis build rules/bad-bot-blocker -o bad-bot-blocker.wasm
+
+Exit code 1 if it was built and no node can run it.")]
 pub(crate) struct BuildArgs {
-    /// Folder of the rule's Cargo.toml.
+    /// Folder of the rule's Cargo.toml
     #[arg(default_value = ".")]
     folder: PathBuf,
-    /// File to write. Default: the crate's name and .wasm, in this folder.
+    /// File to write [default: the crate's name, with dashes, and .wasm, in this folder]
     #[arg(short = 'o', long = "output", value_name = "FILE")]
     file: Option<PathBuf>,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
-/// What cargo says of a file it made (`--message-format=json`).
-#[derive(Deserialize)]
-struct Message {
-    reason: String,
-    #[serde(default)]
-    filenames: Vec<PathBuf>,
+/// What was written.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Built {
+    file: String,
+    module_digest: String,
+    size: u64,
+    problems: Vec<String>,
+    advice: Vec<String>,
+}
+
+impl fmt::Display for Built {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "built     {} ({} bytes)", self.file, self.size)?;
+        writeln!(f, "module    {}", self.module_digest)?;
+        self.advice.iter().try_for_each(|advice| writeln!(f, "advice    {advice}"))?;
+        if self.problems.is_empty() {
+            writeln!(f, "next      portcullis push {} REGISTRY/REPOSITORY:TAG", self.file)?;
+        }
+        Ok(())
+    }
 }
 
 pub(crate) fn run(args: &BuildArgs) -> Result<(), Failure> {
-    let manifest = args.folder.join("Cargo.toml");
-    if !manifest.exists() {
-        return Err(Failure::CouldNotRun(format!(
-            "expected {}, found no such file; name the folder of a rule written in Rust",
-            manifest.display()
-        )));
-    }
-    // In the rule's own folder, so that its own .cargo/config.toml counts and this one's does not.
-    let built = Command::new("cargo")
-        .args(["build", "--release", "--target", TARGET, "--message-format=json-render-diagnostics"])
-        .current_dir(&args.folder)
-        .env_remove("CARGO_BUILD_TARGET")
-        .stderr(std::process::Stdio::inherit())
-        .output()
-        .map_err(|error| {
-            Failure::CouldNotRun(format!("cargo cannot be run: {error}; install Rust (https://rustup.rs)"))
-        })?;
-    if !built.status.success() {
-        return Err(Failure::CouldNotRun(format!(
-            "cargo could not build {}; what it said is above. If the target is missing: `rustup target add {TARGET}`",
-            args.folder.display()
-        )));
-    }
-    let module = String::from_utf8_lossy(&built.stdout)
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Message>(line).ok())
-        .filter(|message| message.reason == "compiler-artifact")
-        .flat_map(|message| message.filenames)
-        .rfind(|file| file.extension().is_some_and(|e| e == "wasm"))
-        .ok_or_else(|| {
-            Failure::CouldNotRun(format!(
-                "{} gave no .wasm: add [lib] crate-type = [\"cdylib\"]",
-                manifest.display()
-            ))
-        })?;
-    let file = match &args.file {
-        Some(file) => file.clone(),
-        None => PathBuf::from(module.file_name().unwrap_or_default()),
-    };
-    std::fs::copy(&module, &file).map_err(Failure::file(&file))?;
-    describe(&file)
-}
-
-fn describe(file: &Path) -> Result<(), Failure> {
-    let wasm = std::fs::read(file).map_err(Failure::file(file))?;
-    let shown = file.display();
-    let summary = portcullis_artifact::inspect(&wasm)
-        .map_err(|error| Failure::CouldNotRun(format!("{shown}: {error}")))?;
-    println!("built     {shown} ({} bytes)", summary.size);
-    println!("module    {}", summary.digest);
-    for advice in &summary.advice {
-        println!("advice    {advice}");
-    }
-    if summary.problems.is_empty() {
-        println!("next      portcullis push {shown} REGISTRY/REPOSITORY:TAG");
+    let module = cargo::build(&args.folder)?;
+    let wasm = module_file::read(&module.path)?;
+    let file = args.file.clone().unwrap_or_else(|| PathBuf::from(format!("{}.wasm", module.name)));
+    module_file::write(&file, &wasm)?;
+    let file = file.display().to_string();
+    let summary = module_file::summary(&file, &wasm)?;
+    let module_digest = summary.digest.to_string();
+    let built =
+        Built { file, module_digest, size: summary.size, problems: summary.problems, advice: summary.advice };
+    args.output.print(&built)?;
+    if built.problems.is_empty() {
         Ok(())
     } else {
-        Err(Failure::Differs(format!("no node can run {shown}: {}", summary.problems.join("; "))))
+        Err(Failure::AnswerIsNo(format!("no node can run {}: {}", built.file, built.problems.join("; "))))
     }
 }

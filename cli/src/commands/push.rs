@@ -1,29 +1,33 @@
 //! `portcullis push`
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 
 use clap::Args;
 use portcullis_artifact::Reference;
-use serde_json::json;
+use serde::Serialize;
 
-use crate::command_line::{Output, OutputArgs};
 use crate::failure::Failure;
+use crate::module_file;
+use crate::output::OutputArgs;
 use crate::registry_access::RegistryArgs;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
-  portcullis push bad-bot-blocker.wasm registry.example/rules/bad-bot-blocker:1.0.0")]
+  portcullis push bad-bot-blocker.wasm registry.example/rules/bad-bot-blocker:1.0.0
+
+Exit code 1 if it is not pushed because no node can run it.")]
 pub(crate) struct PushArgs {
-    /// The module.
+    /// The module
     file: PathBuf,
-    /// Where to: registry/repository:tag.
+    /// Where to: registry/repository:tag
     reference: Reference,
-    /// An annotation of the artifact, for example org.opencontainers.image.source=https://git.example/rules.
+    /// An annotation of the artifact, for example org.opencontainers.image.source=https://git.example/rules
     #[arg(long = "annotation", value_name = "KEY=VALUE", value_parser = annotation)]
     annotations: Vec<(String, String)>,
-    /// Push a module that no node can run, too.
+    /// Push a module that no node can run, too
     #[arg(long)]
     force: bool,
     #[command(flatten)]
@@ -33,20 +37,39 @@ pub(crate) struct PushArgs {
 }
 
 fn annotation(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or_else(|| format!("expected KEY=VALUE, found {text:?}"))?;
-    Ok((key.to_owned(), value.to_owned()))
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("expected KEY=VALUE".to_owned()),
+    }
+}
+
+/// What is in the registry now.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Pushed {
+    reference: String,
+    manifest_digest: String,
+    module_digest: String,
+    size: u64,
+}
+
+impl fmt::Display for Pushed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "pushed    {}", self.reference)?;
+        writeln!(f, "manifest  {}", self.manifest_digest)?;
+        writeln!(f, "module    {} ({} bytes)", self.module_digest, self.size)
+    }
 }
 
 pub(crate) async fn run(args: &PushArgs) -> Result<(), Failure> {
-    let wasm = std::fs::read(&args.file).map_err(Failure::file(&args.file))?;
-    let file = args.file.display();
-    let summary = portcullis_artifact::inspect(&wasm).map_err(|error| {
-        Failure::CouldNotRun(format!("{file}: {error}; build it for wasm32-unknown-unknown"))
-    })?;
-    if !summary.problems.is_empty() && !args.force {
-        return Err(Failure::CouldNotRun(format!(
-            "{file}: no node can run this module: {}; see `portcullis inspect {file}`, or push it all the same with --force",
-            summary.problems.join("; ")
+    let wasm = module_file::read(&args.file)?;
+    let file = args.file.display().to_string();
+    let problems = module_file::summary(&file, &wasm)?.problems;
+    if !problems.is_empty() && !args.force {
+        return Err(Failure::AnswerIsNo(format!(
+            "{file}: no node can run this module: {}; correct that (`portcullis inspect {file}` says more), or push \
+             it all the same with --force",
+            problems.join("; ")
         )));
     }
     let annotations: BTreeMap<String, String> = args.annotations.iter().cloned().collect();
@@ -55,22 +78,11 @@ pub(crate) async fn run(args: &PushArgs) -> Result<(), Failure> {
     let pushed = registry
         .push(&args.reference, &credentials, wasm, &annotations)
         .await
-        .map_err(Failure::could_not_run)?;
-    match args.output.format {
-        Output::Text => {
-            println!("pushed    {}", pushed.reference);
-            println!("manifest  {}", pushed.manifest_digest);
-            println!("module    {} ({} bytes)", pushed.module_digest, pushed.size);
-        }
-        Output::Json => println!(
-            "{}",
-            json!({
-                "reference": pushed.reference.to_string(),
-                "manifestDigest": pushed.manifest_digest.to_string(),
-                "moduleDigest": pushed.module_digest.to_string(),
-                "size": pushed.size,
-            })
-        ),
-    }
-    Ok(())
+        .map_err(|error| args.registry.explain(&args.reference, error))?;
+    args.output.print(&Pushed {
+        reference: pushed.reference.to_string(),
+        manifest_digest: pushed.manifest_digest.to_string(),
+        module_digest: pushed.module_digest.to_string(),
+        size: pushed.size,
+    })
 }

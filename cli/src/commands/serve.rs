@@ -1,13 +1,15 @@
 //! `portcullis serve`: the data plane without a cluster.
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use portcullis_node_agent::config::AdminListen;
 use portcullis_node_agent::proxy::{ProxyConfig, Upstream};
-use portcullis_node_agent::standalone::{ServeConfig, serve};
-use tokio::signal::unix::{SignalKind, signal};
+use portcullis_node_agent::standalone::{ServeConfig, Started, serve};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::failure::Failure;
 
@@ -16,61 +18,97 @@ use crate::failure::Failure;
 DIR holds WasmRule YAML; a rule's `source.file` names its module, relative to the YAML. Changes are taken up at once;
 what cannot be used is printed, and the last good version goes on.
 
+SIGTERM or Ctrl-C lets the requests under way end; a second one does not wait for them. With --health-listen, /readyz
+says no and connections are taken for 5 seconds more, so that a load balancer sends none into the void.
+
 Example:
   portcullis serve --listen 127.0.0.1:8443 --upstream http://127.0.0.1:3000 --rules ./rules")]
 pub(crate) struct ServeArgs {
-    /// Where clients connect.
+    /// Where clients connect
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8443")]
     listen: SocketAddr,
-    /// Where inspected requests go: http://host:port.
+    /// Where inspected requests go: http://host:port
     #[arg(long, value_name = "URL")]
     upstream: Upstream,
-    /// Folder of WasmRule YAML.
+    /// Folder of WasmRule YAML
     #[arg(long, value_name = "DIR")]
     rules: PathBuf,
-    /// Where /healthz, /readyz and /metrics are.
+    /// Where /healthz, /readyz and /metrics are
     #[arg(long, value_name = "ADDR")]
     health_listen: Option<SocketAddr>,
-    /// Where the admin API is: a loopback address; needs --admin-token-file.
+    /// Where the admin API is: a loopback address; needs --admin-token-file
     #[arg(long, value_name = "ADDR", requires = "admin_token_file", conflicts_with = "admin_socket")]
     admin_listen: Option<SocketAddr>,
-    /// File with the token of the admin API.
+    /// File with the token of the admin API
     #[arg(long, value_name = "FILE", requires = "admin_listen")]
     admin_token_file: Option<PathBuf>,
-    /// Where the admin API is: a unix socket.
+    /// Where the admin API is: a unix socket
     #[arg(long, value_name = "PATH")]
     admin_socket: Option<PathBuf>,
 }
 
 pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
     portcullis_node_agent::logging::init();
-    let admin = admin(&args)?;
+    let mut proxy = ProxyConfig::new(args.listen, args.upstream.clone());
+    if args.health_listen.is_none() {
+        // Nobody watches /readyz, so there is nobody to wait for.
+        proxy.drain.delay = Duration::ZERO;
+    }
     let config = ServeConfig {
-        proxy: ProxyConfig::new(args.listen, args.upstream.clone()),
-        rules_dir: args.rules,
+        proxy,
+        rules_dir: args.rules.clone(),
         health_listen: args.health_listen,
-        admin,
+        admin: admin(&args)?,
     };
-    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::could_not_run)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::could_not_run)?;
+    let mut endings = Endings::new().map_err(Failure::could_not_run)?;
     let shutdown = async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+        endings.next().await;
+        tokio::spawn(async move {
+            endings.next().await;
+            eprintln!("error: ended by a second signal, before the requests under way");
+            std::process::exit(2);
+        });
     };
-    let upstream = args.upstream;
-    serve(config, shutdown, |started| {
-        println!("listening on http://{}, forwarding to {upstream}, {} rules", started.proxy, started.rules);
-        if let Some(health) = started.health {
-            println!("health and metrics on http://{health}");
+    serve(config, shutdown, |started| announce(&started, &args)).await.map_err(Failure::could_not_run)
+}
+
+/// The signals that ask a process to end.
+struct Endings {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Endings {
+    fn new() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
-        if let Some(admin) = started.admin {
-            println!("admin API on http://{admin}");
-        }
-    })
-    .await
-    .map_err(Failure::could_not_run)
+    }
+}
+
+/// The line on the proxy is the last: whoever waits for it knows all.
+fn announce(started: &Started, args: &ServeArgs) {
+    if let Some(health) = started.health {
+        println!("health and metrics on http://{health}");
+    }
+    if let Some(admin) = started.admin {
+        println!("admin API on http://{admin}");
+    }
+    if let Some(socket) = &args.admin_socket {
+        println!("admin API on {}", socket.display());
+    }
+    if started.rules == 0 {
+        println!("no rules in {}: every request is forwarded", args.rules.display());
+    }
+    println!(
+        "listening on http://{}, forwarding to {}, rules: {}",
+        started.proxy, args.upstream, started.rules
+    );
 }
 
 fn admin(args: &ServeArgs) -> Result<Option<AdminListen>, Failure> {
@@ -81,10 +119,10 @@ fn admin(args: &ServeArgs) -> Result<Option<AdminListen>, Failure> {
                     "--admin-listen: expected a loopback address, found {address}; use 127.0.0.1:9090"
                 )));
             }
-            let token = std::fs::read_to_string(file).map_err(Failure::file(file))?.trim().to_owned();
+            let token = std::fs::read_to_string(file).map_err(Failure::reading(file))?.trim().to_owned();
             if token.is_empty() {
                 return Err(Failure::CouldNotRun(format!(
-                    "{}: expected a token, found nothing",
+                    "{}: expected a token, found nothing; write one, for example from `openssl rand -hex 32`",
                     file.display()
                 )));
             }

@@ -1,0 +1,12 @@
+//! The `portcullis` binary as its users run it: real processes, sockets and a real registry.
+
+mod bad_input;
+mod build;
+mod check;
+mod http;
+mod inspect;
+mod modules;
+mod portcullis;
+mod push_pull;
+mod serve;
+mod upstream;
