@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use crate::compile_error::CompileError;
 
-/// Bytes of all function bodies. Ordinary code compiles at about 1 MiB a second, the worst that is left at 40 times
-/// that.
+/// Bytes of all function bodies. A MiB of ordinary code compiles in about 2 s of CPU time; the worst that the other
+/// bounds leave (nothing but indirect calls) in 20 s.
 const CODE_BYTES: u64 = 2 << 20;
 
 /// All functions' variables to follow through blocks. Release builds of 2 MiB stay below half a million.

@@ -191,7 +191,9 @@ fn failure(
     }
     match error.downcast_ref::<Trap>() {
         Some(Trap::OutOfFuel) => InspectError::OutOfFuel { step, budget },
-        Some(trap) => InspectError::Trap { step, trap: trap.to_string() },
+        Some(trap) => {
+            InspectError::Trap { step, trap: trap.to_string().trim_start_matches("wasm trap: ").into() }
+        }
         None => InspectError::Host(format!("{error:#}")),
     }
 }
