@@ -27,7 +27,7 @@ use crate::board::Orphan;
 use crate::health::Health;
 use crate::publisher::{TakeOverError, WriteError};
 use crate::reconcile::update_status::UpdateError;
-use crate::reconcile::{Context, ReconcileError, after_error, observe, reconcile};
+use crate::reconcile::{Context, ReconcileError, after_error, identity, observe, reconcile};
 use crate::sweep::{bury, sweep};
 
 /// Between two comparisons of the bus with the API server.
@@ -347,14 +347,12 @@ impl Leader {
             let fleet = self.ctx.agents.view(now);
             let rules = self.rules.state();
             for rule in &rules {
-                let Some((status, again)) = observe(rule, fleet.as_ref(), now, &self.ctx) else { continue };
-                let misses = status.failing.iter().any(|node| node.reason == "ModuleUnavailable");
-                let key = RuleKey { namespace: rule.namespace(), name: rule.name_any() };
-                if rule.status.as_ref() != Some(&status) || (misses && self.ctx.rules.miss_module(&key, now))
-                {
+                let seen = observe(rule, fleet.as_ref(), now, &self.ctx);
+                let put_back = seen.misses_module && self.ctx.rules.miss_module(&identity(rule).0, now);
+                if seen.status.is_some() || put_back {
                     self.look_at(rule);
                 }
-                look_again = look_again.min(again.unwrap_or(look_again)).max(now + TOGETHER);
+                look_again = look_again.min(seen.look_again.unwrap_or(look_again)).max(now + TOGETHER);
             }
             self.ctx
                 .metrics

@@ -109,6 +109,8 @@ enum Advance {
     Unmoved {
         failure: Option<String>,
     },
+    /// Whether there is anything to do is known only when the bus has been read.
+    WaitForBus,
     MustStop(WriteError),
 }
 
@@ -134,6 +136,7 @@ pub(crate) async fn reconcile(rule: Arc<WasmRule>, ctx: Arc<Context>) -> Result<
                 ctx.rules.record(&key, &uid, generation, outcome, every, Instant::now());
             }
             Advance::Unmoved { failure } => ctx.rules.polled(&key, failure, every, Instant::now()),
+            Advance::WaitForBus => return Ok(Action::await_change()),
             Advance::MustStop(error) => return Err(ReconcileError::MustStop(error)),
         }
     }
@@ -190,6 +193,10 @@ async fn advance(rule: &WasmRule, poll: bool, ctx: &Context) -> Advance {
     {
         return Advance::Unmoved { failure: None };
     }
+    // A new leader lists the rules before it has read the bus. Most are there already: none is pulled for that.
+    if before.is_none() && resolved.frozen.is_some() && ctx.publisher.view(|_| ()).is_none() {
+        return Advance::WaitForBus;
+    }
     let missed = matches!(before, Some(Outcome::Published(_)));
     if !missed && let Some(published) = publish::adopted(&resolved, &ctx.publisher) {
         return Advance::Outcome(Outcome::Published(Box::new(published)));
@@ -224,20 +231,25 @@ async fn advance(rule: &WasmRule, poll: bool, ctx: &Context) -> Advance {
 /// What the status of a rule should say now, if it does not.
 fn news(rule: &WasmRule, ctx: &Context) -> Option<WasmRuleStatus> {
     let now = Instant::now();
-    let (status, _) = observe(rule, ctx.agents.view(now).as_ref(), now, ctx)?;
-    (rule.status.as_ref() != Some(&status)).then_some(status)
+    observe(rule, ctx.agents.view(now).as_ref(), now, ctx).status
 }
 
-/// What the status of a rule should say now, and when that changes by the mere passing of time. `None` while
-/// there is nothing new to say: the steps have not run yet, or neither bus nor agents can be heard.
-pub(crate) fn observe(
-    rule: &WasmRule,
-    fleet: Option<&Fleet>,
-    now: Instant,
-    ctx: &Context,
-) -> Option<(WasmRuleStatus, Option<Instant>)> {
+/// What a look at a rule and its nodes gave.
+#[derive(Debug, Default)]
+pub(crate) struct Observation {
+    /// What the status should say, if that is not what it says.
+    pub(crate) status: Option<WasmRuleStatus>,
+    /// When the answer changes by the mere passing of time.
+    pub(crate) look_again: Option<Instant>,
+    /// A node cannot get the module.
+    pub(crate) misses_module: bool,
+}
+
+/// Looks at what the bus has for a rule and what the agents say of it. There is nothing to say while the steps
+/// have not run, and no change while neither bus nor agents can be heard.
+pub(crate) fn observe(rule: &WasmRule, fleet: Option<&Fleet>, now: Instant, ctx: &Context) -> Observation {
     let (key, uid, generation) = identity(rule);
-    let progress = ctx.rules.get(&key, &uid, generation)?;
+    let Some(progress) = ctx.rules.get(&key, &uid, generation) else { return Observation::default() };
     let previous = rule.status.clone().unwrap_or_default();
     let on_the_bus = ctx.publisher.view(|board| {
         let entry = board.get(&key).filter(|entry| entry.uid == uid)?;
@@ -252,12 +264,6 @@ pub(crate) fn observe(
         }
         _ => None,
     };
-    let said = previous.observed_generation == generation
-        && matches!(&progress.outcome, Outcome::Published(published)
-            if previous.candidate_revision.as_deref() == Some(Revision::of(&published.rule).as_str()));
-    if rollout.is_none() && said {
-        return None;
-    }
     let enforced = match (&on_the_bus, &progress.outcome) {
         (Some(found), _) => found.as_ref().map(|found| found.revision.clone()),
         (None, Outcome::Published(published)) => Some(Revision::of(&published.rule)),
@@ -272,11 +278,26 @@ pub(crate) fn observe(
         rollout: rollout.as_ref(),
     };
     let status = status::status(&facts, &previous, clock::now());
+    let is_worth_it = match &rollout {
+        // Numbers that are about to change again are not worth a patch for each rule.
+        Some(rollout) => !rollout.settling || update_status::is_news(rule.status.as_ref(), &status),
+        None => !already_said(&previous, &status, &progress.outcome),
+    };
     let look_again = rollout.as_ref().and_then(|rollout| rollout.look_again);
+    let misses_module = rollout.as_ref().is_some_and(Rollout::misses_module);
     if let Some(Rollout { waiting, .. }) = rollout {
         ctx.rules.set_waiting(&key, waiting);
     }
-    Some((status, look_again))
+    let status = Some(status).filter(|status| is_worth_it && rule.status.as_ref() != Some(status));
+    Observation { status, look_again, misses_module }
+}
+
+/// Whether a status speaks of this generation as published already. Then a bus that is away changes nothing in
+/// it: its age tells.
+fn already_said(previous: &WasmRuleStatus, now: &WasmRuleStatus, outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Published(_))
+        && previous.observed_generation == now.observed_generation
+        && previous.candidate_revision == now.candidate_revision
 }
 
 /// What the bus has for a rule.

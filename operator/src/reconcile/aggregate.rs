@@ -78,6 +78,8 @@ pub(crate) struct Rollout {
     pub(crate) failing: Vec<FailingNode>,
     /// Nodes that do not run it now, and since when.
     pub(crate) waiting: Waiting,
+    /// A node is in its grace period, or an agent has not been heard yet: the numbers are about to change.
+    pub(crate) settling: bool,
     /// When the answer changes by the mere passing of time.
     pub(crate) look_again: Option<Instant>,
 }
@@ -98,6 +100,15 @@ enum State {
     Progressing { updated: bool },
     Failed { reason: Reason, message: String },
     Silent,
+}
+
+// === impl Rollout ===
+
+impl Rollout {
+    /// Whether a node cannot get the module.
+    pub(crate) fn misses_module(&self) -> bool {
+        self.failing.iter().any(|node| node.reason == Reason::ModuleUnavailable.as_str())
+    }
 }
 
 // === impl Counts ===
@@ -121,9 +132,10 @@ pub(crate) fn aggregate(target: &Target<'_>, fleet: &Fleet, before: &Before, now
     let mut failing = Vec::new();
     let mut silent = Vec::new();
     let mut waiting = Waiting::new();
-    let (mut late, mut stuck) = (0, true);
+    let (mut late, mut stuck, mut settling) = (0, true, false);
     let mut deadlines = Vec::new();
     for (node, agents) in fleet {
+        settling |= agents.iter().any(|agent| agent.report.is_none() && !is_silent(agent, now));
         deadlines.extend(agents.iter().filter(|a| !is_silent(a, now)).map(|a| a.heard + SILENCE));
         let state = worst(agents.iter().map(|agent| state_of(target, agent, now)));
         counts.updated +=
@@ -163,7 +175,8 @@ pub(crate) fn aggregate(target: &Target<'_>, fleet: &Fleet, before: &Before, now
         Verdict::Active { in_grace: counts.desired - counts.ready }
     };
     failing.truncate(FAILING_MAX);
-    Rollout { verdict, counts, failing, waiting, look_again: deadlines.into_iter().min() }
+    settling |= matches!(verdict, Verdict::Active { in_grace: 1.. });
+    Rollout { verdict, counts, failing, waiting, settling, look_again: deadlines.into_iter().min() }
 }
 
 /// A node is as well as the worst of its agents: during an upgrade both answer requests.

@@ -220,6 +220,7 @@ pub(crate) mod tests {
             counts: Counts { desired, updated: ready, ready, failed: 0 },
             failing: vec![],
             waiting: Waiting::new(),
+            settling: false,
             look_again: None,
         }
     }

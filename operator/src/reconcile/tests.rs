@@ -66,6 +66,14 @@ impl Api {
     }
 }
 
+/// What an operator has when a test begins.
+#[derive(Clone, Copy, PartialEq)]
+enum Holds {
+    LeaseAndBus,
+    LeaseOnly,
+    BusOnly,
+}
+
 struct World {
     nats: NatsServer,
     registry: TestRegistry,
@@ -76,13 +84,13 @@ struct World {
 impl World {
     async fn new() -> Self {
         let (nats, registry, api) = (NatsServer::start().await, TestRegistry::start(), Arc::<Api>::default());
-        let ctx = context(&nats, &registry, &api, true).await;
+        let ctx = context(&nats, &registry, &api, Holds::LeaseAndBus).await;
         Self { nats, registry, api, ctx }
     }
 
     /// Another operator leads, and knows nothing but what is on the bus and in the API.
     async fn new_leader(&mut self) {
-        self.ctx = context(&self.nats, &self.registry, &self.api, true).await;
+        self.ctx = context(&self.nats, &self.registry, &self.api, Holds::LeaseAndBus).await;
     }
 
     async fn push(&self, tag: &str, module: &str) {
@@ -143,10 +151,10 @@ impl World {
     }
 }
 
-async fn context(nats: &NatsServer, registry: &TestRegistry, api: &Arc<Api>, lease: bool) -> Arc<Context> {
+async fn context(nats: &NatsServer, registry: &TestRegistry, api: &Arc<Api>, holds: Holds) -> Arc<Context> {
     let api = api.clone();
     let client = kube::Client::new(tower::service_fn(move |request| api.clone().answer(request)), "default");
-    let validity = Validity::for_a_test(lease);
+    let validity = Validity::for_a_test(holds != Holds::BusOnly);
     let (pods, mut pod_writer) = store();
     let (nodes, mut node_writer) = store();
     let pod: Pod = serde_json::from_value(json!({"metadata": {"name": "agent-1", "namespace": "ns"},
@@ -160,7 +168,9 @@ async fn context(nats: &NatsServer, registry: &TestRegistry, api: &Arc<Api>, lea
     let agents = Agents::new(pods, nodes);
     agents.listening(true, Instant::now());
     let publisher = Publisher::new(nats.operator_options(), "test", Validity::for_a_test(true));
-    publisher.take_over().await.unwrap();
+    if holds != Holds::LeaseOnly {
+        publisher.take_over().await.unwrap();
+    }
     let engine = portcullis_engine::Engine::new(&portcullis_engine::EngineConfig::default()).unwrap();
     Arc::new(Context {
         client,
@@ -270,17 +280,37 @@ async fn a_moved_tag_changes_nothing_until_the_spec_does() {
 }
 
 #[tokio::test]
-async fn a_new_leader_writes_nothing_that_is_there_already() {
+async fn a_new_leader_writes_and_says_nothing_that_is_there_already() {
     let mut world = World::new().await;
     world.push("1", ALLOWS).await;
     world.apply(1, "1", None);
     world.reconcile().await;
     let (_, sequence) = world.on_the_bus().await;
-    world.new_leader().await;
     world.agent_reports();
-    let adopted = world.reconcile().await;
+    let ready = world.reconcile().await;
+    assert_eq!(conditions(&ready).last().unwrap(), "Ready=True/Active");
+
+    world.new_leader().await;
+    assert_eq!(world.reconcile().await, ready, "before the agents were heard nothing is said");
+    world.agent_reports();
+    assert_eq!(world.reconcile().await, ready);
     assert_eq!(world.on_the_bus().await.1, sequence);
-    assert_eq!(conditions(&adopted).last().unwrap(), "Ready=True/Active");
+}
+
+#[tokio::test]
+async fn a_new_leader_pulls_nothing_before_it_has_read_the_bus() {
+    let mut world = World::new().await;
+    world.push("1", ALLOWS).await;
+    world.apply(1, "1", None);
+    world.reconcile().await;
+    world.agent_reports();
+    let ready = world.reconcile().await;
+    // Nothing of it is in this registry: a pull would say so.
+    world.registry = TestRegistry::start();
+    world.ctx = context(&world.nats, &world.registry, &world.api, Holds::LeaseOnly).await;
+    assert_eq!(world.reconcile().await, ready);
+    world.ctx.publisher.take_over().await.unwrap();
+    assert_eq!(world.reconcile().await, ready);
 }
 
 #[tokio::test]
@@ -327,7 +357,7 @@ async fn a_status_is_not_written_over_a_newer_one_nor_without_a_lease() {
     let refused = reconcile(stale.clone(), world.ctx.clone()).await;
     assert!(matches!(refused, Err(ReconcileError::Update(UpdateError::Conflict))), "{refused:?}");
 
-    world.ctx = context(&world.nats, &world.registry, &world.api, false).await;
+    world.ctx = context(&world.nats, &world.registry, &world.api, Holds::BusOnly).await;
     world.agent_reports();
     let frozen = reconcile(Arc::new(newer.clone()), world.ctx.clone()).await;
     assert!(matches!(frozen, Err(ReconcileError::Update(UpdateError::LeaseOver))), "{frozen:?}");

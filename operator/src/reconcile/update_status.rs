@@ -35,7 +35,8 @@ pub(crate) enum UpdateError {
 pub(crate) fn is_news(before: Option<&WasmRuleStatus>, after: &WasmRuleStatus) -> bool {
     let told = |status: &WasmRuleStatus| {
         let ready = status.conditions.iter().find(|c| c.type_ == ConditionType::Ready.as_str());
-        (status.observed_generation, ready.map(|c| (c.status.clone(), c.reason.clone())))
+        let ready = ready.map(|c| (c.status.clone(), c.reason.clone()));
+        (status.observed_generation, status.candidate_revision.clone(), ready)
     };
     before.map(told) != Some(told(after))
 }

@@ -178,6 +178,7 @@ fn a_joining_node_leaves_a_ready_rule_ready_for_a_minute() {
     assert_eq!(first_seen.verdict, Verdict::Active { in_grace: 1 });
     assert_eq!(first_seen.waiting["n1"], world.now);
     assert_eq!(first_seen.look_again, Some(world.now + GRACE));
+    assert!(first_seen.settling, "the numbers are about to change");
     assert_eq!((first_seen.counts.ready, first_seen.counts.desired), (1, 2));
     let over = world.judge(nodes(), &world.was_ready(GRACE));
     assert_eq!(over.verdict, Verdict::Progressing);
