@@ -4,6 +4,7 @@
 # loopback. Inside the cluster they are Services (manifests/registry.yaml).
 
 REGISTRIES=(registry registry-auth)
+# shellcheck disable=SC2153 # two names, both set in env.sh
 declare -A REGISTRY_PORTS=([registry]=$REGISTRY_PORT [registry-auth]=$REGISTRY_AUTH_PORT)
 REGISTRY_USER=puller
 
