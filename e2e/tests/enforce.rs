@@ -122,6 +122,20 @@ async fn what_can_be_refused_at_apply_is_refused_with_what_to_write_instead() ->
 }
 
 #[tokio::test]
+async fn the_example_of_the_secbeat_documentation_runs_as_its_users_build_it() -> Result<()> {
+    let cluster = Cluster::connect().await?;
+    let namespace = cluster.namespace("secbeat").await?;
+    let rule = Rule::new(&cluster, &namespace, "bad-bot-blocker");
+    rule.apply(&push(&built("secbeat-bad-bot"), "e2e/secbeat-bad-bot:1")?, json!({})).await?;
+    rule.wait_ready().await?;
+    for node in NODES {
+        assert_eq!(get(node, "BadBot/1.0").await?.status, 403, "{node}");
+        assert_eq!(get(node, BROWSER).await?.status, 200, "{node}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_deleted_rule_is_gone_from_every_node() -> Result<()> {
     let cluster = Cluster::connect().await?;
     let namespace = cluster.namespace("delete").await?;
