@@ -18,8 +18,8 @@ use super::compiled::Compiled;
 use super::disk::ModuleDisk;
 use crate::control_metrics::ControlMetrics;
 
-/// Modules that are fetched at a time.
-const FETCHES: usize = 8;
+/// Rules whose modules are made ready at a time; as many modules are in memory at most.
+const PLACES: usize = 8;
 
 /// Why a rule's module cannot run here.
 #[derive(Debug, Error)]
@@ -57,7 +57,12 @@ impl PrepareError {
 
     /// Whether the same bytes may do better later.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::NoBus(_) | Self::Fetch(_) | Self::Host(_))
+        match self {
+            Self::NoBus(_) | Self::Fetch(_) | Self::Host(_) => true,
+            // On a machine that is short of memory or caches, a rule that is just quick enough is not.
+            Self::Probe(error) => matches!(error, InspectError::DeadlineExceeded { .. }),
+            Self::Compile(_) => false,
+        }
     }
 }
 
@@ -69,9 +74,10 @@ pub struct Modules {
     /// Modules from a folder rather than from the bus.
     given: Mutex<HashMap<ModuleDigest, Bytes>>,
     compiled: Mutex<Compiled<Module>>,
-    fetches: Semaphore,
-    /// One compilation at a time: the proxy's threads need the cores.
-    compilation: tokio::sync::Mutex<()>,
+    /// Rules that are worked on at a time. Those that wait find a module that others share already compiled.
+    places: Semaphore,
+    /// One compilation or trial at a time: the proxy's threads need the cores and the sandbox's slots.
+    sandbox: tokio::sync::Mutex<()>,
     metrics: ControlMetrics,
 }
 
@@ -89,8 +95,8 @@ impl Modules {
             bus,
             given: Mutex::default(),
             compiled: Mutex::default(),
-            fetches: Semaphore::new(FETCHES),
-            compilation: tokio::sync::Mutex::new(()),
+            places: Semaphore::new(PLACES),
+            sandbox: tokio::sync::Mutex::new(()),
             metrics,
         })
     }
@@ -102,6 +108,8 @@ impl Modules {
 
     /// Makes the module of a rule ready to run under the rule's limits.
     pub async fn prepare(&self, rule: &DesiredRule) -> Result<Module, PrepareError> {
+        let _few_at_a_time =
+            self.places.acquire().await.map_err(|closed| PrepareError::Host(closed.to_string()))?;
         let known = lock(&self.compiled).get(&rule.module.digest);
         if let Some(module) = known {
             self.keep_on_disk(&rule.module).await;
@@ -118,6 +126,7 @@ impl Modules {
     }
 
     async fn try_out(&self, rule: &DesiredRule, module: Module) -> Result<Module, PrepareError> {
+        let _one_at_a_time = self.sandbox.lock().await;
         let (limits, trial) = (limits(&rule.limits), module.clone());
         match blocking(move || trial.probe(&limits)).await? {
             Ok(()) => Ok(module),
@@ -156,7 +165,7 @@ impl Modules {
     }
 
     async fn compile(&self, digest: &ModuleDigest, bytes: Bytes) -> Result<Module, PrepareError> {
-        let _one_at_a_time = self.compilation.lock().await;
+        let _one_at_a_time = self.sandbox.lock().await;
         // Another rule's, while this one waited.
         if let Some(module) = lock(&self.compiled).get(digest) {
             return Ok(module);
@@ -186,9 +195,7 @@ impl Modules {
             Err(error) => tracing::warn!(%error, module = %wanted.digest, "cannot read the module from disk"),
         }
         let bus = self.bus.borrow().clone().ok_or_else(|| PrepareError::NoBus(wanted.digest.clone()))?;
-        let fetch = self.fetches.acquire().await.map_err(|e| PrepareError::Host(e.to_string()))?;
         let bytes = bus.fetch_module(wanted).await?;
-        drop(fetch);
         let (digest, copy) = (wanted.digest.clone(), bytes.clone());
         if let Err(error) = blocking(move || disk.write(&digest, &copy)).await? {
             tracing::error!(%error, module = %wanted.digest, "cannot keep the module on disk; a restart without the bus would lack it");

@@ -91,6 +91,22 @@ async fn a_module_that_is_not_on_the_bus_yet_is_taken_up_when_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_set_of_several_pages_is_read_completely() {
+    let nats = NatsServer::start().await;
+    let mut leader = Leader::start(&nats).await;
+    // A page has 256 messages; one module is shared by all rules.
+    let wasm = module("shared", "i32.const 0");
+    leader.publish("rule-0", 1, "shared", &wasm).await;
+    for n in 1..600 {
+        leader.publish_rule(&format!("rule-{n}"), 1, "shared", &wasm).await;
+    }
+    leader.checkpoint().await;
+    let agent = Agent::start(&nats).await;
+    assert_eq!(leader.is_settled().await.active_count, 600);
+    agent.is_ready().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn after_a_report_of_a_version_no_answer_of_the_one_before_comes() {
     let nats = NatsServer::start().await;
     let mut leader = Leader::start(&nats).await;
