@@ -91,6 +91,11 @@ impl Board {
         self.rules.get(key)
     }
 
+    /// All rules.
+    pub(crate) fn into_entries(self) -> impl Iterator<Item = Entry> {
+        self.rules.into_values()
+    }
+
     /// A rule was written.
     pub(crate) fn put(&mut self, entry: Entry) {
         self.last_sequence = self.last_sequence.max(entry.sequence);

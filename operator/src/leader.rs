@@ -216,11 +216,38 @@ impl Leader {
                 }
             }
             failures = 0;
+            self.put_back().await?;
             self.taken_over();
             if let Some(reports) = &mut reports {
                 self.hear(&bus, reports).await;
             }
         }
+    }
+
+    /// Writes again what a replaced stream had. Most of it could be made from the objects; not so the last good
+    /// revision of a rule whose spec leads nowhere now.
+    async fn put_back(&self) -> Result<(), LeadError> {
+        let mut lost = self.ctx.publisher.take_lost().into_iter();
+        while let Some(entry) = lost.next() {
+            let key = &entry.rule.key;
+            let namespace = key.namespace.clone().unwrap_or_default();
+            let object = self.rules.get(&ObjectRef::new(&key.name).within(&namespace));
+            let is_wanted = object.is_some_and(|rule| rule.metadata.uid.as_ref() == Some(&entry.uid));
+            let Some(wasm) =
+                self.ctx.modules.get(&namespace, &entry.rule.module.digest).filter(|_| is_wanted)
+            else {
+                continue;
+            };
+            match self.ctx.publisher.put_back(&entry, &wasm).await {
+                Ok(put) => tracing::debug!(rule = %key, put, "what the replaced stream had"),
+                Err(error) => {
+                    tracing::warn!(%error, "not everything that the replaced stream had is back yet");
+                    self.ctx.publisher.keep_lost(std::iter::once(entry).chain(lost));
+                    return LeadError::from_write(&error).map_or(Ok(()), Err);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Everything that waited for the bus goes on.

@@ -71,6 +71,8 @@ pub(crate) struct Publisher {
     session: tokio::sync::Mutex<Session>,
     /// What is on the bus; `None` before the first take-over. Never locked across an await.
     board: Mutex<Option<Board>>,
+    /// What a replaced stream had and this one has not.
+    lost: Mutex<Vec<Entry>>,
     /// The board must be read again: a write may or may not have happened, or the stream was replaced.
     stale: AtomicBool,
     /// Something was written.
@@ -104,6 +106,7 @@ impl Publisher {
             validity,
             session: tokio::sync::Mutex::default(),
             board: Mutex::default(),
+            lost: Mutex::default(),
             stale: AtomicBool::new(true),
             changed: Notify::new(),
             wanted: Notify::new(),
@@ -135,7 +138,8 @@ impl Publisher {
         }
         let board = Board::adopt(bus.cluster(), &snapshot);
         tracing::info!(epoch = term.epoch, stream = %stream, sequence = board.last_sequence(), "bus taken over");
-        *self.board() = Some(board);
+        let replaced = self.board().replace(board).filter(|before| *before.stream() != stream);
+        self.keep_lost(replaced.into_iter().flat_map(Board::into_entries));
         self.stale.store(false, Ordering::Release);
         // Agents that start with the bus wait for the first checkpoint.
         self.changed.notify_one();
@@ -167,6 +171,38 @@ impl Publisher {
     ) -> Result<Entry, WriteError> {
         let session = self.session.lock().await;
         let (bus, term) = self.open(&session)?;
+        self.write(&bus, &term, uid, generation, rule, wasm).await
+    }
+
+    /// Puts back what a replaced stream had, unless the rule was written in the meantime. True if it was put back.
+    pub(crate) async fn put_back(&self, lost: &Entry, wasm: &Bytes) -> Result<bool, WriteError> {
+        let session = self.session.lock().await;
+        let (bus, term) = self.open(&session)?;
+        if self.board().as_ref().is_some_and(|board| board.get(&lost.rule.key).is_some()) {
+            return Ok(false);
+        }
+        self.write(&bus, &term, &lost.uid, lost.generation, lost.rule.clone(), wasm).await.map(|_| true)
+    }
+
+    /// What a replaced stream had. Whoever asks has to put it back, or to keep it with [`Self::keep_lost`].
+    pub(crate) fn take_lost(&self) -> Vec<Entry> {
+        std::mem::take(&mut *self.lost.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// For the next who asks.
+    pub(crate) fn keep_lost(&self, entries: impl IntoIterator<Item = Entry>) {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner).extend(entries);
+    }
+
+    async fn write(
+        &self,
+        bus: &Bus,
+        term: &Term,
+        uid: &str,
+        generation: i64,
+        rule: DesiredRule,
+        wasm: &Bytes,
+    ) -> Result<Entry, WriteError> {
         bus.publish_module(&rule.module.digest, wasm).await.map_err(|e| self.failed(e))?;
         let revision = Revision::of(&rule);
         let envelope = Envelope {
@@ -181,7 +217,7 @@ impl Publisher {
             payload: Desired::Rule(rule.clone()),
         };
         self.check_lease()?;
-        let sequence = self.outcome(&bus, bus.publish_rule(&term, &envelope).await).await?;
+        let sequence = self.outcome(bus, bus.publish_rule(term, &envelope).await).await?;
         let entry = Entry { uid: uid.to_owned(), generation, revision, sequence, rule };
         if let Some(board) = self.board().as_mut() {
             board.put(entry.clone());

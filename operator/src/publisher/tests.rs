@@ -100,9 +100,15 @@ async fn a_wiped_stream_is_noticed_taken_anew_and_filled_again() {
     assert!(has_happened(leader.wanted()).await);
     eventually(|| leader.take_over()).await;
     assert_eq!(leader.view(|board| board.get(&key("a")).is_some()), Some(false));
-    put(&leader, "a").await.unwrap();
-    assert_eq!(leader.checkpoint().await.unwrap().count, 1);
     assert!(!has_happened(leader.deposed()).await, "nobody else leads");
+
+    let lost = leader.take_lost();
+    assert_eq!(lost.iter().map(|entry| &entry.rule.key).collect::<Vec<_>>(), [&key("a")]);
+    let wasm = Bytes::from_static(WASM);
+    assert!(leader.put_back(&lost[0], &wasm).await.unwrap());
+    assert!(!leader.put_back(&lost[0], &wasm).await.unwrap(), "what is there already is not written over");
+    assert_eq!(leader.checkpoint().await.unwrap().count, 1);
+    assert!(leader.take_lost().is_empty());
 }
 
 #[tokio::test]
