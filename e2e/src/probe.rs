@@ -31,6 +31,15 @@ pub fn node_ip(node: &str) -> &'static str {
     }
 }
 
+/// Loopback address that reaches a node's own pods: load goes here.
+pub fn node_loopback(node: &str) -> &'static str {
+    match node {
+        "node-1" => "127.213.0.11",
+        "node-2" => "127.213.0.12",
+        other => panic!("the cluster has no node {other}"),
+    }
+}
+
 /// One GET through the agent of a node.
 pub async fn get(node: &str, agent: &str) -> Result<Answer> {
     tokio::time::timeout(Duration::from_secs(10), get_untimed(node, agent))

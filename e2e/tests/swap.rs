@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use portcullis_e2e::cluster::NODE_PORT;
 use portcullis_e2e::load::Tally;
-use portcullis_e2e::probe::get;
+use portcullis_e2e::probe::{get, node_loopback};
 use portcullis_e2e::registry::{built, push};
 use portcullis_e2e::{Cluster, NODES, Rule};
 use serde_json::json;
@@ -15,7 +15,7 @@ use tokio::process::{Child, Command};
 /// Hot swaps of the long test.
 const SWAPS: u32 = 100;
 
-/// A load on a node's own loopback, which ends when this value's standard input does.
+/// A load on one node, which ends when its standard input does.
 struct NodeLoad {
     node: &'static str,
     child: Child,
@@ -24,9 +24,8 @@ struct NodeLoad {
 impl NodeLoad {
     fn start(node: &'static str) -> Result<Self> {
         let load = env!("CARGO_BIN_EXE_load");
-        let in_node = concat!(env!("CARGO_MANIFEST_DIR"), "/cluster/in-node");
-        let child = Command::new(in_node)
-            .args([node, load, &format!("127.0.0.1:{NODE_PORT}"), "--rate", "200", "--seconds", "900"])
+        let child = Command::new(load)
+            .args([&format!("{}:{NODE_PORT}", node_loopback(node)), "--rate", "200", "--seconds", "900"])
             .args(["--probe", "=Mozilla/5.0", "--probe", "v1,v2=portcullis-probe-any"])
             .args(["--probe", "v1=portcullis-probe-v1", "--probe", "v2=portcullis-probe-v2"])
             .stdin(Stdio::piped())

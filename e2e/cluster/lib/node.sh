@@ -157,8 +157,7 @@ write_node_configuration() {
 		clientConnection: {kubeconfig: /var/lib/kube-proxy/kubeconfig}
 		mode: iptables
 		clusterCIDR: $POD_NET
-		# Load tests speak to loopback only, each inside its node.
-		iptables: {localhostNodePorts: true}
+		iptables: {localhostNodePorts: false}
 		# These are settings of the whole machine, not of a network namespace.
 		conntrack: {maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 0s}
 	YAML
