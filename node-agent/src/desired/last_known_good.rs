@@ -44,9 +44,19 @@ pub struct LastKnownGood {
 pub struct KeptRule {
     /// The version that is desired.
     pub desired: Version,
-    /// The version that runs, where it is not the desired one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub active: Option<Version>,
+    /// What of it runs.
+    pub runs: Runs,
+}
+
+/// Which version of a rule runs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Runs {
+    /// The desired one.
+    Desired,
+    /// One before it.
+    Before(Box<Version>),
+    /// None.
+    Nothing,
 }
 
 /// Why the file could not be used. The agent says so and starts with nothing.
@@ -95,7 +105,11 @@ impl LastKnownGood {
     pub fn of<'a>(cluster: &str, view: &View, active: impl Fn(&RuleKey) -> Option<&'a Version>) -> Self {
         let rules = view.rules.iter().map(|(key, desired)| KeptRule {
             desired: (**desired).clone(),
-            active: active(key).filter(|a| !a.is_same_revision(desired)).cloned(),
+            runs: match active(key) {
+                None => Runs::Nothing,
+                Some(active) if active.is_same_revision(desired) => Runs::Desired,
+                Some(before) => Runs::Before(Box::new(before.clone())),
+            },
         });
         Self {
             cluster: cluster.to_owned(),
@@ -120,15 +134,15 @@ impl LastKnownGood {
         }
     }
 
-    /// What ran: the version to fall back to where the desired one cannot run.
-    pub fn active(&self) -> Vec<Version> {
-        self.rules.iter().map(|kept| kept.active.as_ref().unwrap_or(&kept.desired).clone()).collect()
+    /// What ran.
+    pub fn active(&self) -> impl Iterator<Item = &Version> {
+        self.rules.iter().filter_map(KeptRule::active)
     }
 
     /// Modules that it names.
     pub fn modules(&self) -> impl Iterator<Item = &ModuleDigest> {
         self.rules.iter().flat_map(|kept| {
-            [Some(&kept.desired), kept.active.as_ref()].into_iter().flatten().map(|v| &v.rule.module.digest)
+            [Some(&kept.desired), kept.active()].into_iter().flatten().map(|v| &v.rule.module.digest)
         })
     }
 
@@ -164,6 +178,16 @@ impl LastKnownGood {
     }
 }
 
+impl KeptRule {
+    fn active(&self) -> Option<&Version> {
+        match &self.runs {
+            Runs::Desired => Some(&self.desired),
+            Runs::Before(before) => Some(before),
+            Runs::Nothing => None,
+        }
+    }
+}
+
 /// Writes a whole file, or leaves the one that is there.
 pub fn replace(dir: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = tempfile::NamedTempFile::new_in(dir)?;
@@ -195,14 +219,17 @@ mod tests {
 
     fn kept() -> LastKnownGood {
         let desired = a_version("shop", "bad-bot", 2);
-        let active = Some(a_version("shop", "bad-bot", 1));
+        let before = Box::new(a_version("shop", "bad-bot", 1));
         LastKnownGood {
             cluster: "c".into(),
             stream: Some("s".into()),
             fence: Fence { epoch: 3, since: 7 },
             sequence: 12,
             rule_sequence: 11,
-            rules: vec![KeptRule { desired, active }],
+            rules: vec![
+                KeptRule { desired, runs: Runs::Before(before) },
+                KeptRule { desired: a_version("shop", "broken", 1), runs: Runs::Nothing },
+            ],
         }
     }
 

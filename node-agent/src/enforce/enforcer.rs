@@ -109,7 +109,8 @@ pub struct Enforcer {
     kept: Option<LastKnownGood>,
     /// What is on disk may be older than what is active or desired.
     to_keep: bool,
-    restored: bool,
+    /// Rules that ran before the process started, if that is known.
+    ran_before: Option<BTreeSet<RuleKey>>,
 }
 
 impl Enforcer {
@@ -127,17 +128,18 @@ impl Enforcer {
             submitted: None,
             kept: None,
             to_keep: false,
-            restored: false,
+            ran_before: None,
         }
     }
 
     /// Makes the set that ran before the start run again, as far as it is on this node.
     pub async fn restore(&mut self, kept: LastKnownGood) {
-        let rules = kept.active().into_iter().map(|v| (v.rule.key.clone(), Arc::new(v))).collect();
+        let rules: BTreeMap<_, _> =
+            kept.active().map(|v| (v.rule.key.clone(), Arc::new(v.clone()))).collect();
         self.kept = Some(kept);
-        self.start_with(&rules).await;
-        self.restored = true;
-        tracing::info!(rules = rules.len(), "enforcing the last known good rules");
+        let failed = self.start_with(&rules).await;
+        tracing::info!(rules = rules.len(), failed = failed.len(), "enforcing the last known good rules");
+        self.ran_before = Some(rules.into_keys().collect());
     }
 
     /// Makes these rules run before [`Self::run`]. Returns those that cannot.
@@ -330,7 +332,7 @@ impl Enforcer {
     /// The active set is what it can be for now: says so.
     fn settle(&mut self, old: Option<std::sync::Weak<ActiveSet>>) {
         self.wiring.standing.send_replace(Standing {
-            restored: self.restored,
+            restored: self.is_restored(),
             complete: self.view.complete,
             waiting_since: self.slots.waiting_since(),
         });
@@ -342,6 +344,12 @@ impl Enforcer {
         self.submitted = Some(state.clone());
         // The reporter goes only when the process ends.
         drop(self.wiring.submissions.send(Submission { state, old }));
+    }
+
+    /// Whether all that ran before the process started runs again, as far as it is still desired.
+    fn is_restored(&self) -> bool {
+        let runs = |key| self.slots.running(key).is_some() || !self.view.rules.contains_key(key);
+        self.ran_before.as_ref().is_some_and(|before| before.iter().all(runs))
     }
 
     fn used(&self) -> BTreeSet<ModuleDigest> {

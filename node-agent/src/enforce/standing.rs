@@ -10,7 +10,7 @@ const GIVE_UP: Duration = Duration::from_secs(60);
 /// What the enforcer knows of the active set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
-    /// The last known good set is active.
+    /// All that ran before the process started runs again.
     pub restored: bool,
     /// The active set is complete by a checkpoint.
     pub complete: bool,
