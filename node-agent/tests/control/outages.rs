@@ -126,3 +126,24 @@ async fn sigterm_ends_readiness_and_then_the_process_without_an_error() {
     assert!(status.success(), "{status}");
     assert!(agent.log().contains("drained"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_lost_a_module_gets_no_traffic_before_it_has_it_again() {
+    let mut nats = NatsServer::start().await;
+    let mut leader = Leader::start(&nats).await;
+    let mut agent = Agent::start(&nats).await;
+    leader.publish("bad-bot", 1, "v1", &blocking("1")).await;
+    leader.checkpoint().await;
+    leader.is_settled().await;
+    agent.is_ready().await;
+    nats.stop();
+    agent.kill();
+    std::fs::remove_dir_all(agent.state_dir().join("modules")).unwrap();
+    agent.resume();
+    // The proxy answers, but the rule has nothing to run.
+    agent.answers(200, "upstream").await;
+    assert_eq!(agent.side("/readyz").await.unwrap().status, 503);
+    nats.resume().await;
+    agent.is_ready().await;
+    assert_eq!(agent.get().await.unwrap().body, "v1");
+}
