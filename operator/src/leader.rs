@@ -1,5 +1,7 @@
 //! What the leader does, all at once, until it may no longer: one function a duty.
 
+mod bus;
+
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,21 +10,17 @@ use futures::channel::mpsc;
 use futures::future::{BoxFuture, FutureExt, select_all};
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
-use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::Api;
 use kube::runtime::controller::{Config as ControllerConfig, Error, ReconcileRequest};
 use kube::runtime::reflector::{ObjectRef, Store, store};
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, applier};
-use portcullis_bus::{Bus, ReportError};
-use portcullis_crds::bus::{HEARTBEAT_SECONDS, Report};
 use portcullis_crds::{RuleKey, WasmRule};
 use thiserror::Error;
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::Instant;
 
-use crate::backoff;
 use crate::board::Orphan;
 use crate::health::Health;
 use crate::publisher::{TakeOverError, WriteError};
@@ -36,8 +34,6 @@ const SWEEP_EVERY: Duration = Duration::from_secs(600);
 const SWEEP_AGAIN: Duration = Duration::from_secs(30);
 /// Changes that come together are answered together.
 const TOGETHER: Duration = Duration::from_millis(200);
-/// Between two looks whether the bus has every rule again.
-const WITHHELD: Duration = Duration::from_secs(1);
 /// Longest time in which nobody looks at the nodes.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 
@@ -189,176 +185,12 @@ impl Leader {
         }
     }
 
-    /// Takes the bus over, again after every break, and hears the agents.
-    async fn keep_bus(&self) -> Result<Infallible, LeadError> {
-        let mut failures = 0;
-        let mut reports = None;
-        loop {
-            let bus = match self.ctx.publisher.take_over().await {
-                Ok(bus) => bus,
-                Err(error) if error.is_retryable() => {
-                    failures += 1;
-                    tracing::warn!(%error, failures, "the bus could not be taken over");
-                    self.bus_is(false);
-                    tokio::time::sleep(backoff::delay(failures).min(Duration::from_secs(5))).await;
-                    continue;
-                }
-                Err(error) => return Err(error.into()),
-            };
-            if reports.is_none() {
-                match bus.reports().await {
-                    Ok(stream) => reports = Some(Box::pin(stream)),
-                    Err(error) => {
-                        tracing::warn!(%error, "reports cannot be heard");
-                        tokio::time::sleep(Duration::from_secs(1)).await;
-                        continue;
-                    }
-                }
-            }
-            failures = 0;
-            self.put_back().await?;
-            self.taken_over();
-            if let Some(reports) = &mut reports {
-                self.hear(&bus, reports).await;
-            }
-        }
-    }
-
-    /// Writes again what a replaced stream had. Most of it could be made from the objects; not so the last good
-    /// revision of a rule whose spec leads nowhere now.
-    async fn put_back(&self) -> Result<(), LeadError> {
-        let mut lost = self.ctx.publisher.take_lost().into_iter();
-        while let Some(entry) = lost.next() {
-            let key = &entry.rule.key;
-            let namespace = key.namespace.clone().unwrap_or_default();
-            let object = self.rules.get(&ObjectRef::new(&key.name).within(&namespace));
-            let is_wanted = object.is_some_and(|rule| rule.metadata.uid.as_ref() == Some(&entry.uid));
-            let Some(wasm) =
-                self.ctx.modules.get(&namespace, &entry.rule.module.digest).filter(|_| is_wanted)
-            else {
-                continue;
-            };
-            match self.ctx.publisher.put_back(&entry, &wasm).await {
-                Ok(put) => tracing::debug!(rule = %key, put, "what the replaced stream had"),
-                Err(error) => {
-                    tracing::warn!(%error, "not everything that the replaced stream had is back yet");
-                    self.ctx.publisher.keep_lost(std::iter::once(entry).chain(lost));
-                    return LeadError::from_write(&error).map_or(Ok(()), Err);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Everything that waited for the bus goes on.
-    fn taken_over(&self) {
-        self.bus_is(true);
-        self.ctx.rules.bus_is_back(Instant::now());
-        for rule in self.rules.state() {
-            self.look_at(&rule);
-        }
-        self.compare.notify_one();
-    }
-
     fn look_at(&self, rule: &WasmRule) {
         // The receiver is gone only while this leader stops; then nothing new is begun.
         let told = self.look_at.unbounded_send(ObjectRef::from_obj(rule));
         if told.is_err() {
             tracing::debug!(rule = %rule.name_any(), "not looked at any more");
         }
-    }
-
-    fn bus_is(&self, up: bool) {
-        self.ctx.metrics.bus_connected.set(up.into());
-        self.health.bus(up);
-        self.ctx.agents.listening(up, Instant::now());
-    }
-
-    /// Hears the agents until the bus has to be taken over again.
-    async fn hear(&self, bus: &Bus, reports: &mut (impl Stream<Item = Result<Report, ReportError>> + Unpin)) {
-        let mut connection = bus.connected();
-        let generation = connection.borrow_and_update().generation;
-        loop {
-            tokio::select! {
-                changed = connection.changed() => {
-                    let now = *connection.borrow_and_update();
-                    self.bus_is(now.up);
-                    if changed.is_err() || (now.up && now.generation != generation) {
-                        return;
-                    }
-                }
-                () = self.ctx.publisher.wanted() => return,
-                report = reports.next() => match report {
-                    Some(Ok(report)) => self.ctx.agents.hear(report, Instant::now()),
-                    Some(Err(error)) => {
-                        self.ctx.metrics.reports_refused.inc();
-                        tracing::debug!(%error, "a report was passed over");
-                    }
-                    None => return,
-                },
-            }
-        }
-    }
-
-    /// Tells the agents what the whole set is: every 30 seconds, and after each burst of changes.
-    async fn checkpoints(&self) -> Result<Infallible, LeadError> {
-        // Before the first list of the objects is complete, nothing can be said of the whole set.
-        if self.rules.wait_until_ready().await.is_err() {
-            return Err(LeadError::Ended("watch of WasmRules"));
-        }
-        let mut every = tokio::time::interval(Duration::from_secs(HEARTBEAT_SECONDS));
-        every.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut withheld = false;
-        loop {
-            let ready = tokio::select! {
-                _ = every.tick() => self.ctx.publisher.confirm_stream().await,
-                () = self.ctx.publisher.changed() => {
-                    tokio::time::sleep(TOGETHER).await;
-                    Ok(())
-                }
-                () = tokio::time::sleep(WITHHELD), if withheld => Ok(()),
-            };
-            let missing = self.published_before_and_missing();
-            if let Some(rule) = missing.first().filter(|_| !withheld) {
-                tracing::warn!(%rule, missing = missing.len(), "no checkpoint until the bus has every rule again");
-            }
-            withheld = !missing.is_empty();
-            if withheld {
-                continue;
-            }
-            let written = match ready {
-                Ok(()) => self.ctx.publisher.checkpoint().await,
-                Err(error) => Err(error),
-            };
-            match written {
-                Ok(_) => {
-                    #[allow(clippy::cast_precision_loss)] // milliseconds of this century fit into 53 bits
-                    self.ctx.metrics.last_checkpoint.set(Timestamp::now().as_millisecond() as f64 / 1e3);
-                    // What agents said is judged by the set, which may have changed.
-                    self.ctx.agents.touched();
-                }
-                Err(error) => {
-                    tracing::debug!(%error, "no checkpoint");
-                    if let Some(end) = LeadError::from_write(&error) {
-                        return Err(end);
-                    }
-                }
-            }
-        }
-    }
-
-    /// Rules that nodes may be enforcing, by their status, and that the bus does not have: its stream was wiped and
-    /// they are not written again yet. A checkpoint without them would have every agent drop them.
-    fn published_before_and_missing(&self) -> Vec<RuleKey> {
-        let objects = self.rules.state();
-        let published = objects
-            .iter()
-            .filter(|rule| rule.status.as_ref().is_some_and(|status| status.candidate_revision.is_some()))
-            .map(|rule| RuleKey { namespace: rule.namespace(), name: rule.name_any() });
-        self.ctx
-            .publisher
-            .view(|board| published.filter(|key| board.get(key).is_none()).collect())
-            .unwrap_or_default()
     }
 
     /// Finds the rules whose status no longer says what the agents say.
@@ -400,8 +232,7 @@ impl Leader {
                 () = tokio::time::sleep_until(next) => self.compare().await,
             };
             match result {
-                Ok(0) => {}
-                Ok(buried) => tracing::info!(buried, "rules removed from the bus"),
+                Ok(_) => {}
                 Err(error) => {
                     tracing::warn!(%error, "the bus could not be tidied; it is tried again");
                     next = Instant::now() + SWEEP_AGAIN;
