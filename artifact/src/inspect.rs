@@ -25,6 +25,7 @@ pub enum Abi {
 
 /// An export.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Export {
     /// As exported.
     pub name: String,
@@ -34,6 +35,7 @@ pub struct Export {
 
 /// An import.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Import {
     /// The module part of its name.
     pub module: String,
@@ -45,6 +47,7 @@ pub struct Import {
 
 /// The first linear memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Memory {
     /// Pages of 64 KiB that an instance starts with.
     pub min_pages: u64,
@@ -54,6 +57,7 @@ pub struct Memory {
 
 /// A custom section.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct CustomSection {
     /// As in the module.
     pub name: String,
@@ -63,6 +67,7 @@ pub struct CustomSection {
 
 /// What a module is. The names in it are text of whoever built it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ModuleSummary {
     /// Of the whole module: the same as the layer's digest in a registry.
     pub digest: Digest,
