@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, Republish, StorageType};
@@ -89,6 +90,7 @@ impl Bus {
     async fn ensure(&self, stream: &'static str, wanted: Config) -> Result<Info, StreamError> {
         let refused = |e: String| StreamError::Refused { stream, reason: e };
         let Some(info) = self.info(stream).await? else {
+            let wanted = Config { first_sequence: Some(first_sequence()), ..wanted };
             return match self.jetstream.create_stream(wanted).await {
                 Ok(created) => Ok(created.cached_info().clone()),
                 Err(e) => Err(refused(e.to_string())),
@@ -102,7 +104,11 @@ impl Bus {
             return Ok(info);
         }
         // Replicas are the administrator's: a production server is scaled without us.
-        let wanted = Config { num_replicas: info.config.num_replicas, ..wanted };
+        let wanted = Config {
+            num_replicas: info.config.num_replicas,
+            first_sequence: info.config.first_sequence,
+            ..wanted
+        };
         self.jetstream.update_stream(wanted).await.map_err(|e| refused(e.to_string()))
     }
 
@@ -147,6 +153,13 @@ impl Bus {
             ..Config::default()
         }
     }
+}
+
+/// Milliseconds since 1970: beyond every sequence of a stream that this one replaces. The fence of a leader that
+/// was frozen before the replacement is then no sequence of the new stream.
+fn first_sequence() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(1).max(1)
 }
 
 fn id(info: &Info) -> StreamId {

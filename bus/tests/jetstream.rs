@@ -92,6 +92,25 @@ async fn a_deposed_leader_writes_nothing_on_any_subject() {
 }
 
 #[tokio::test]
+async fn a_leader_of_a_stream_that_was_wiped_writes_nothing_to_the_new_one() {
+    let mut server = NatsServer::start().await;
+    let (frozen, next) = (server.operator().await, server.operator().await);
+    frozen.ensure_streams().await.unwrap();
+    let old_term = frozen.take_term("frozen").await.unwrap();
+    let (mut back, mut also) = (frozen.connected(), next.connected());
+    server.stop();
+    server.wipe();
+    server.resume().await;
+    back.wait_for(|c| c.up && c.generation > 1).await.unwrap();
+    also.wait_for(|c| c.up && c.generation > 1).await.unwrap();
+    next.ensure_streams().await.unwrap();
+    let new_term = next.take_term("next").await.unwrap();
+    assert_eq!(new_term.epoch, old_term.epoch, "epochs start over, so they tell the two apart nowhere");
+    let refused = frozen.publish_rule(&old_term, &rule("a", old_term.epoch)).await;
+    assert!(matches!(refused, Err(PublishError::Deposed { .. })), "{refused:?}");
+}
+
+#[tokio::test]
 async fn of_two_operators_only_one_takes_an_epoch() {
     let server = NatsServer::start().await;
     let (a, b) = (server.operator().await, server.operator().await);
