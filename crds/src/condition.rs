@@ -98,7 +98,7 @@ reasons! {
     /// The layer is no WebAssembly module.
     NotWasm => "Push a module built for wasm32-unknown-unknown.",
     /// The module lacks an export that the ABI requires, or needs imports that no node offers.
-    AbiMismatch => "Build the rule as docs/abi.md says; `portcullis inspect` shows what is missing.",
+    AbiMismatch => "Build the rule as docs/abi/README.md says; `portcullis inspect` shows what is missing.",
     /// The module cannot be compiled, or breaks a bound of the sandbox.
     ModuleInvalid => "See the message; `portcullis inspect` shows the module's sizes.",
     /// The module cannot judge a harmless request within its limits.
