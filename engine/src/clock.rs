@@ -10,13 +10,19 @@ use crate::ticker::PERIOD;
 /// throttled through a whole scheduling period of 100 ms.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// The clock of one evaluation. Looked at only when the guest is interrupted.
+/// The clock of one evaluation. Looked at only when the guest is interrupted, and started by the first interruption:
+/// reading a thread's CPU clock is a system call, and most evaluations end before there is one.
 pub(crate) struct Clock {
-    started: Instant,
-    cpu_seen: Duration,
+    begun: Option<Begun>,
     charged: Duration,
     ticks: u32,
     deadline: Duration,
+}
+
+/// What the clocks said at the first tick.
+struct Begun {
+    wall: Instant,
+    cpu_seen: Duration,
 }
 
 /// Why there is no time left.
@@ -29,23 +35,22 @@ pub(crate) enum OutOfTime {
 }
 
 impl Clock {
-    /// A clock of the calling thread.
-    pub(crate) fn start(deadline: Duration) -> Self {
-        Self {
-            started: Instant::now(),
-            cpu_seen: thread_cpu_time(),
-            charged: Duration::ZERO,
-            ticks: 0,
-            deadline,
-        }
+    /// A clock of the thread that evaluates.
+    pub(crate) fn new(deadline: Duration) -> Self {
+        Self { begun: None, charged: Duration::ZERO, ticks: 0, deadline }
     }
 
-    /// Charges the guest for the time since the last tick.
+    /// Charges the guest for the time since the last tick; the part of an interval before the first is free.
     pub(crate) fn tick(&mut self) -> Option<OutOfTime> {
         let cpu = thread_cpu_time();
-        let since = cpu.saturating_sub(self.cpu_seen);
-        self.cpu_seen = cpu;
-        self.charge(since, self.started.elapsed())
+        let Some(begun) = &mut self.begun else {
+            self.begun = Some(Begun { wall: Instant::now(), cpu_seen: cpu });
+            return None;
+        };
+        let since = cpu.saturating_sub(begun.cpu_seen);
+        begun.cpu_seen = cpu;
+        let wall = begun.wall.elapsed();
+        self.charge(since, wall)
     }
 
     /// Only the guest's own CPU time is the rule's fault. A thread's CPU clock also runs while the machine serves
@@ -77,7 +82,7 @@ mod tests {
     const DEADLINE: Duration = Duration::from_millis(1);
 
     fn clock() -> Clock {
-        Clock::start(DEADLINE)
+        Clock::new(DEADLINE)
     }
 
     #[test]
@@ -91,7 +96,7 @@ mod tests {
     fn one_jump_of_the_cpu_clock_is_not_the_rules_fault() {
         let mut clock = clock();
         assert_eq!(clock.charge(DEADLINE * 50, DEADLINE * 50), None);
-        let mut clock = Clock::start(Duration::from_micros(100));
+        let mut clock = Clock::new(Duration::from_micros(100));
         assert_eq!(clock.charge(DEADLINE * 50, DEADLINE * 50), None);
     }
 
@@ -105,7 +110,7 @@ mod tests {
 
     #[test]
     fn a_long_deadline_is_waited_for() {
-        let mut clock = Clock::start(PATIENCE * 4);
+        let mut clock = Clock::new(PATIENCE * 4);
         assert_eq!(clock.charge(PERIOD, PATIENCE * 2), None);
     }
 }

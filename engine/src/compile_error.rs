@@ -3,6 +3,9 @@
 
 use std::fmt;
 
+use crate::describe::DescribeError;
+use crate::pattern_set::PatternError;
+
 /// An import that a module asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Import {
@@ -48,7 +51,7 @@ pub enum CompileError {
     },
 
     /// The module needs something from its host.
-    #[error("a rule imports nothing, found {}; {hint}", list(.imports))]
+    #[error("a rule may import portcullis.log and portcullis.match_set, found {}; {hint}", list(.imports))]
     UnsupportedImports {
         /// All imports.
         imports: Vec<Import>,
@@ -79,6 +82,40 @@ pub enum CompileError {
         /// What the module has.
         found: String,
     },
+
+    /// An import of the right name and the wrong type.
+    #[error("the import `portcullis.{import}` is {expected}, found {found}; declare it so")]
+    WrongImport {
+        /// The import.
+        import: &'static str,
+        /// What the host has.
+        expected: &'static str,
+        /// What the module wants.
+        found: String,
+    },
+
+    /// A describe document that is none.
+    #[error("the module's section `portcullis.describe` cannot be used: {0}")]
+    Describe(#[from] DescribeError),
+
+    /// A phase that the module says it has.
+    #[error(
+        "the module declares the phase `{phase}` and does not export `{export}`; export it, or take the phase out of `portcullis.describe`"
+    )]
+    UnexportedPhase {
+        /// The phase.
+        phase: &'static str,
+        /// What it would be.
+        export: &'static str,
+    },
+
+    /// A module that never runs.
+    #[error("the module declares that it runs in no phase; name at least one in `portcullis.describe`")]
+    NoPhase,
+
+    /// A regular expression that is none.
+    #[error("the module's patterns cannot be used: {0}")]
+    Pattern(#[from] PatternError),
 
     /// The module declares a memory that no rule may have.
     #[error(

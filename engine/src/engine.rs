@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use crate::compile_error::CompileError;
+use crate::imports;
+use crate::instance::Guest;
 use crate::module::Module;
 use crate::settings;
 use crate::shape;
@@ -67,6 +69,8 @@ pub(crate) struct Inner {
     pub(crate) ticker: Ticker,
     pub(crate) max_memory: u64,
     pub(crate) slots: u32,
+    /// Holds the imports; made once for all modules.
+    pub(crate) linker: wasmtime::Linker<Guest>,
     max_module_bytes: usize,
 }
 
@@ -87,9 +91,11 @@ impl Engine {
         let wasmtime = wasmtime::Engine::new(&settings::config(slots, pool_memory))
             .map_err(|error| EngineError::Sandbox(format!("{error:#}")))?;
         let ticker = Ticker::start(wasmtime.clone())?;
+        let linker = imports::linker(&wasmtime).map_err(|error| EngineError::Sandbox(format!("{error:#}")))?;
         Ok(Self(Arc::new(Inner {
             wasmtime,
             ticker,
+            linker,
             max_memory,
             slots,
             max_module_bytes: config.max_module_bytes,

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::phase::Phase;
+
 /// The class of a failure, which decides what happens to the request (design/rollout.md).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Cause {
@@ -25,6 +27,14 @@ pub enum Step {
     Alloc,
     /// `inspect_request` looks at the request.
     Inspect,
+    /// `pc_buffer` is asked for the buffer of the view.
+    Buffer,
+    /// A phase runs.
+    Phase(Phase),
+    /// `pc_detail` says more about the verdict.
+    Detail,
+    /// `pc_carry` says what the next phase is to know.
+    Carry,
 }
 
 impl fmt::Display for Step {
@@ -33,6 +43,10 @@ impl fmt::Display for Step {
             Self::Start => "its start (data segments and start function)",
             Self::Alloc => "`alloc`",
             Self::Inspect => "`inspect_request`",
+            Self::Buffer => "`pc_buffer`",
+            Self::Phase(phase) => return write!(f, "`{}`", phase.export()),
+            Self::Detail => "`pc_detail`",
+            Self::Carry => "`pc_carry`",
         })
     }
 }
@@ -121,22 +135,42 @@ pub enum InspectError {
 
     /// The result is no verdict.
     #[error(
-        "`inspect_request` returned {0}, expected 0 (Allow), 1 (Block), 2 (Log) or 3 (RateLimit); fix what the module returns"
+        "{step} returned {result}, expected 0 (Allow), 1 (Block), 2 (Log) or 3 (RateLimit), or in a hook 4 (Sanitise); fix what the module returns"
     )]
-    InvalidVerdict(i32),
+    InvalidVerdict {
+        /// Which function.
+        step: Step,
+        /// What it returned.
+        result: i32,
+    },
 
-    /// `alloc` returned a place that is not in the memory.
+    /// The module returned a place that is not in its memory.
     #[error(
-        "`alloc` returned {address:#x} for {length} bytes, which is not inside the memory of {memory} bytes; fix the allocator that the module exports"
+        "{step} returned {address:#x} for {length} bytes, which is not inside the memory of {memory} bytes; fix the allocator that the module exports"
     )]
     BadBuffer {
-        /// What `alloc` returned.
+        /// `alloc`, `pc_buffer` or `pc_carry`.
+        step: Step,
+        /// What it returned.
         address: u32,
         /// Bytes that it was asked for.
         length: u64,
         /// Bytes of the memory at that moment.
         memory: u64,
     },
+
+    /// The module wants the next phase to know more than it may.
+    #[error("`pc_carry` gave {found} bytes for the next phase, at most {limit}; carry less")]
+    CarryTooLarge {
+        /// Bytes.
+        found: u32,
+        /// Bytes.
+        limit: u32,
+    },
+
+    /// The module cannot be run that way.
+    #[error("the host ran the rule in the phase {0}, which the module does not have")]
+    NoSuchPhase(Phase),
 
     /// There is no room in the module's memory for the request.
     #[error(
@@ -162,13 +196,16 @@ impl InspectError {
     /// The class that decides what happens to the request.
     pub fn cause(&self) -> Cause {
         match self {
-            Self::Trap { .. } | Self::InvalidVerdict(_) | Self::BadBuffer { .. } => Cause::Error,
+            Self::Trap { .. }
+            | Self::InvalidVerdict { .. }
+            | Self::BadBuffer { .. }
+            | Self::CarryTooLarge { .. } => Cause::Error,
             Self::OutOfFuel { .. }
             | Self::DeadlineExceeded { .. }
             | Self::MemoryLimit { .. }
             | Self::RequestDoesNotFit { .. } => Cause::Budget,
             Self::Overload(_) => Cause::Overload,
-            Self::Host(_) => Cause::Host,
+            Self::NoSuchPhase(_) | Self::Host(_) => Cause::Host,
         }
     }
 }

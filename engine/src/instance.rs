@@ -1,19 +1,21 @@
-//! One evaluation: a fresh instance, what it may still spend, and why it stopped.
+//! An instance, what it may still spend, and why it stopped.
 
 use std::sync::Arc;
 
 use wasmtime::{
     InstancePre, Memory, ModuleExport, PoolConcurrencyLimitError, ResourceLimiter, Store, StoreContextMut,
-    Trap, UpdateDeadline, WasmParams, WasmResults,
+    Trap, TypedFunc, UpdateDeadline, WasmParams, WasmResults,
 };
 
 use crate::clock::{Clock, OutOfTime};
 use crate::engine::Inner;
+use crate::imports::LogLine;
 use crate::inspect_error::{InspectError, Overload, Step};
 use crate::limits::Limits;
+use crate::pattern_set::PatternSets;
 use crate::ticker::Pulse;
 
-/// A fresh instance of a module. It serves one evaluation and is gone.
+/// An instance of a module: fresh for one evaluation, or kept by a worker.
 pub(crate) struct Instance {
     store: Store<Guest>,
     instance: wasmtime::Instance,
@@ -27,6 +29,10 @@ pub(crate) struct Guest {
     memory_limit: u64,
     stopped: Option<Stop>,
     pulse: Arc<Pulse>,
+    /// What the imports work on; `None` until the start function is through.
+    pub(crate) memory: Option<Memory>,
+    pub(crate) patterns: Option<Arc<PatternSets>>,
+    pub(crate) log: Vec<LogLine>,
 }
 
 /// Why the host stopped the guest.
@@ -43,6 +49,7 @@ impl Instance {
         engine: &Inner,
         module: &InstancePre<Guest>,
         data_bytes: u64,
+        patterns: Option<Arc<PatternSets>>,
         limits: &Limits,
         budget: u64,
     ) -> Result<Self, InspectError> {
@@ -51,10 +58,13 @@ impl Instance {
         let mut store = Store::new(
             &engine.wasmtime,
             Guest {
-                clock: Clock::start(limits.deadline),
+                clock: Clock::new(limits.deadline),
                 memory_limit: limits.memory_bytes.min(engine.max_memory),
                 stopped: None,
                 pulse,
+                memory: None,
+                patterns,
+                log: Vec::new(),
             },
         );
         store.limiter(|guest| guest);
@@ -73,29 +83,69 @@ impl Instance {
         }
     }
 
-    /// Calls an exported function.
-    pub(crate) fn call<P, R>(
+    /// Makes an instance that was kept ready for the next evaluation.
+    pub(crate) fn renew_budget(&mut self, limits: &Limits, budget: u64) -> Result<(), InspectError> {
+        self.budget = budget;
+        self.store.set_fuel(budget).map_err(|error| InspectError::Host(format!("{error:#}")))?;
+        self.store.set_epoch_deadline(1);
+        let guest = self.store.data_mut();
+        guest.pulse.beat();
+        guest.clock = Clock::new(limits.deadline);
+        guest.stopped = None;
+        Ok(())
+    }
+
+    /// Looks up an exported function.
+    pub(crate) fn function<P, R>(
         &mut self,
         step: Step,
         export: &ModuleExport,
+    ) -> Result<TypedFunc<P, R>, InspectError>
+    where
+        P: WasmParams,
+        R: WasmResults,
+    {
+        self.instance
+            .get_module_export(&mut self.store, export)
+            .and_then(wasmtime::Extern::into_func)
+            .ok_or_else(|| InspectError::Host(format!("the function for {step} is not exported")))?
+            .typed::<P, R>(&self.store)
+            .map_err(|error| InspectError::Host(format!("{error:#}")))
+    }
+
+    /// Calls a function of this instance.
+    pub(crate) fn call<P, R>(
+        &mut self,
+        step: Step,
+        function: &TypedFunc<P, R>,
         params: P,
     ) -> Result<R, InspectError>
     where
         P: WasmParams,
         R: WasmResults,
     {
-        let function = self
-            .instance
-            .get_module_export(&mut self.store, export)
-            .and_then(wasmtime::Extern::into_func)
-            .ok_or_else(|| InspectError::Host(format!("the function for {step} is not exported")))?
-            .typed::<P, R>(&self.store)
-            .map_err(|error| InspectError::Host(format!("{error:#}")))?;
         let result = function
             .call(&mut self.store, params)
             .map_err(|error| failure(&self.store, step, self.budget, self.slots, &error))?;
         self.check_fuel(step)?;
         Ok(result)
+    }
+
+    /// Looks up the memory, and lets the imports have it.
+    pub(crate) fn exported_memory(&mut self, export: &ModuleExport) -> Result<Memory, InspectError> {
+        let memory = self.memory(export)?;
+        self.store.data_mut().memory = Some(memory);
+        Ok(memory)
+    }
+
+    /// The bytes of a memory of this instance.
+    pub(crate) fn bytes(&mut self, memory: Memory) -> &mut [u8] {
+        memory.data_mut(&mut self.store)
+    }
+
+    /// What the rule logged.
+    pub(crate) fn take_log(&mut self) -> Vec<LogLine> {
+        std::mem::take(&mut self.store.data_mut().log)
     }
 
     /// Bytes of the memory now.

@@ -1,19 +1,20 @@
 //! Looks at a module before it is compiled: is it one, does it export what the ABI asks for, is it of a size that
 //! makes compiling and instantiating it cheap. Validates it on the way.
 
-use wasmparser::types::{EntityType, TypesRef};
-use wasmparser::{
-    DataKind, Encoding, FuncValidatorAllocations, Parser, Payload, ValType, ValidPayload, Validator,
-};
+use serde::{Deserialize, Serialize};
+use wasmparser::{DataKind, Encoding, FuncValidatorAllocations, Parser, Payload, ValidPayload, Validator};
 
 use crate::compile_error::{CompileError, Import, invalid};
 use crate::cost::Costs;
+use crate::describe::{self, Describe};
 use crate::engine::PAGE;
+use crate::exports::{self, Abi};
 use crate::function_cost;
+use crate::phase::{Phase, Phases};
 use crate::settings::{FEATURES, TABLE_ELEMENTS};
 
 /// What a module declares.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ModuleInfo {
     /// Version of the module ABI that the engine uses with it.
     pub abi: u16,
@@ -27,6 +28,10 @@ pub struct ModuleInfo {
     pub data_bytes: u64,
     /// Functions in the module.
     pub functions: u32,
+    /// Phases in which the module is run; of ABI 1, `Request` alone.
+    pub phases: Phases,
+    /// What the module says about itself; the default if it says nothing, or is of ABI 1.
+    pub describe: Describe,
 }
 
 /// Checks a module against what a rule may be.
@@ -38,6 +43,7 @@ pub(crate) fn check(wasm: &[u8], max_bytes: usize, max_memory: u64) -> Result<Mo
     let mut validator = Validator::new_with_features(FEATURES);
     let mut allocations = FuncValidatorAllocations::default();
     let mut seen = Seen::default();
+    let mut exported = None;
     for payload in Parser::new(0).parse_all(wasm) {
         let payload = payload.map_err(invalid)?;
         seen.look_at(&payload, max_memory)?;
@@ -47,12 +53,26 @@ pub(crate) fn check(wasm: &[u8], max_bytes: usize, max_memory: u64) -> Result<Mo
                 allocations = reusable;
                 seen.costs.function(body.range().len() as u64, flow)?;
             }
-            ValidPayload::End(types) => check_exports(&types.as_ref(), &seen.exports)?,
+            ValidPayload::End(types) => exported = Some(exports::check(&types.as_ref(), &seen.exports)?),
             ValidPayload::Ok | ValidPayload::Parser(_) => {}
         }
     }
+    let (abi, phases) = exported.ok_or(CompileError::Compile("the module has no end".into()))?;
+    let (describe, phases) = match abi {
+        Abi::V1 => (Describe::default(), Phases::from_iter([Phase::Request])),
+        Abi::V2 => {
+            let describe = seen.describe.unwrap_or_default();
+            let phases = run_in(&describe, phases)?;
+            (describe, phases)
+        }
+    };
     Ok(ModuleInfo {
-        abi: 1,
+        abi: match abi {
+            Abi::V1 => 1,
+            Abi::V2 => 2,
+        },
+        phases,
+        describe,
         size: wasm.len(),
         memory_bytes: seen.memory_bytes,
         data_bytes: seen.costs.data_bytes(),
@@ -66,7 +86,20 @@ pub(crate) fn check(wasm: &[u8], max_bytes: usize, max_memory: u64) -> Result<Mo
 struct Seen {
     exports: Vec<String>,
     memory_bytes: u64,
+    describe: Option<Describe>,
     costs: Costs,
+}
+
+/// The phases that the module declares, all of which have to be exported; without a word about them those that are.
+fn run_in(describe: &Describe, exported: Phases) -> Result<Phases, CompileError> {
+    let Some(declared) = &describe.phases else { return Ok(exported) };
+    if let Some(missing) = declared.iter().find(|phase| !exported.contains(**phase)) {
+        return Err(CompileError::UnexportedPhase { phase: missing.name(), export: missing.export() });
+    }
+    if declared.is_empty() {
+        return Err(CompileError::NoPhase);
+    }
+    Ok(declared.iter().copied().collect())
 }
 
 impl Seen {
@@ -82,6 +115,10 @@ impl Seen {
                     })
                     .collect::<Result<Vec<_>, _>>()
                     .map_err(invalid)?;
+                let imports: Vec<_> = imports
+                    .into_iter()
+                    .filter(|import| !exports::is_offered(&import.module, &import.name))
+                    .collect();
                 if !imports.is_empty() {
                     let hint = import_hint(&imports);
                     return Err(CompileError::UnsupportedImports { imports, hint });
@@ -127,6 +164,9 @@ impl Seen {
                     }
                 }
                 self.costs.data(&section.range(), all, active)?;
+            }
+            Payload::CustomSection(section) if section.name() == describe::SECTION => {
+                self.describe = Some(Describe::parse(section.data())?);
             }
             _ => {}
         }
@@ -190,100 +230,6 @@ fn import_hint(imports: &[Import]) -> &'static str {
     } else if from("go") {
         "it was built for a browser: use TinyGo with -target=wasm-unknown"
     } else {
-        "a rule gets all it needs through inspect_request: remove them and build for wasm32-unknown-unknown"
-    }
-}
-
-const I32: ValType = ValType::I32;
-
-/// A function that the ABI knows.
-struct Function {
-    name: &'static str,
-    params: &'static [ValType],
-    /// In words, for messages.
-    expected: &'static str,
-    required: bool,
-}
-
-/// The functions of version 1. All of them return one i32.
-const FUNCTIONS: [Function; 3] = [
-    Function {
-        name: "inspect_request",
-        params: &[I32, I32],
-        expected: "a function (i32, i32) -> i32",
-        required: true,
-    },
-    Function { name: "alloc", params: &[I32], expected: "a function (i32) -> i32", required: false },
-    Function {
-        name: "configure",
-        params: &[I32, I32],
-        expected: "a function (i32, i32) -> i32",
-        required: false,
-    },
-];
-
-fn check_exports(types: &TypesRef<'_>, found: &[String]) -> Result<(), CompileError> {
-    let export = |name: &str| {
-        types
-            .core_exports()
-            .into_iter()
-            .flatten()
-            .find(|(export, _)| *export == name)
-            .map(|(_, entity)| entity)
-    };
-    let missing = |name, hint| CompileError::MissingExport { name, found: found.to_vec(), hint };
-    match export("memory") {
-        Some(EntityType::Memory(_)) => {}
-        Some(other) => {
-            return Err(CompileError::WrongType {
-                export: "memory".into(),
-                expected: "the memory",
-                found: describe(types, &other),
-            });
-        }
-        None => {
-            return Err(missing(
-                "memory",
-                "export the module's memory under that name (Rust: crate-type cdylib)",
-            ));
-        }
-    }
-    for Function { name, params, expected, required } in FUNCTIONS {
-        match export(name) {
-            Some(EntityType::Func(id))
-                if types[id].unwrap_func().params() == params
-                    && types[id].unwrap_func().results() == [I32] => {}
-            Some(other) => {
-                let found = describe(types, &other);
-                return Err(CompileError::WrongType { export: name.into(), expected, found });
-            }
-            None if required => {
-                return Err(missing(
-                    name,
-                    "export the function of the module ABI, version 1 (Rust: #[no_mangle] pub extern \"C\" fn in a cdylib)",
-                ));
-            }
-            None => {}
-        }
-    }
-    Ok(())
-}
-
-fn describe(types: &TypesRef<'_>, entity: &EntityType) -> String {
-    match entity {
-        EntityType::Func(id) | EntityType::FuncExact(id) => {
-            let function = types[*id].unwrap_func();
-            let list = |list: &[ValType]| list.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-            let results = match function.results() {
-                [] => "nothing".into(),
-                [one] => one.to_string(),
-                several => format!("({})", list(several)),
-            };
-            format!("a function ({}) -> {results}", list(function.params()))
-        }
-        EntityType::Table(_) => "a table".into(),
-        EntityType::Memory(_) => "a memory".into(),
-        EntityType::Global(_) => "a global".into(),
-        EntityType::Tag(_) => "a tag".into(),
+        "a rule gets all it needs handed over, and may import portcullis.log and portcullis.match_set: remove the others and build for wasm32-unknown-unknown"
     }
 }

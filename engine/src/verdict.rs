@@ -13,6 +13,8 @@ pub enum Verdict {
     Log = 2,
     /// Count it against the client's rate.
     RateLimit = 3,
+    /// Go on with the replacement of the detail.
+    Sanitise = 4,
 }
 
 impl Verdict {
@@ -23,6 +25,7 @@ impl Verdict {
             1 => Some(Self::Block),
             2 => Some(Self::Log),
             3 => Some(Self::RateLimit),
+            4 => Some(Self::Sanitise),
             _ => None,
         }
     }
@@ -35,6 +38,7 @@ impl fmt::Display for Verdict {
             Self::Block => "Block",
             Self::Log => "Log",
             Self::RateLimit => "RateLimit",
+            Self::Sanitise => "Sanitise",
         })
     }
 }

@@ -43,9 +43,10 @@ impl Exports {
         };
         instance.write(&self.memory, address, request)?;
         // Wasm has no signs: an address is the same 32 bits either way.
-        let result: i32 =
-            instance.call(Step::Inspect, &self.inspect_request, (address.cast_signed(), length))?;
-        Verdict::from_result(result).ok_or(InspectError::InvalidVerdict(result))
+        let inspect = instance.function(Step::Inspect, &self.inspect_request)?;
+        let result: i32 = instance.call(Step::Inspect, &inspect, (address.cast_signed(), length))?;
+        Verdict::from_result(result).filter(|verdict| *verdict != Verdict::Sanitise)
+            .ok_or(InspectError::InvalidVerdict { step: Step::Inspect, result })
     }
 
     /// Asks the module for a buffer.
@@ -55,7 +56,8 @@ impl Exports {
         alloc: &ModuleExport,
         length: i32,
     ) -> Result<u32, InspectError> {
-        let address: i32 = instance.call(Step::Alloc, alloc, length)?;
+        let alloc = instance.function(Step::Alloc, alloc)?;
+        let address: i32 = instance.call(Step::Alloc, &alloc, length)?;
         let address = address.cast_unsigned();
         let length = u64::from(length.unsigned_abs());
         let memory = instance.memory_size(&self.memory)?;
@@ -64,7 +66,7 @@ impl Exports {
             return Err(InspectError::RequestDoesNotFit { bytes: length, limit: instance.memory_limit() });
         }
         if u64::from(address) + length > memory {
-            return Err(InspectError::BadBuffer { address, length, memory });
+            return Err(InspectError::BadBuffer { step: Step::Alloc, address, length, memory });
         }
         Ok(address)
     }
