@@ -1,1 +1,24 @@
-//! x
+//! The request view: what a rule sees of a request, decoded once and laid out flat.
+//!
+//! [`View`] takes the parts of a request as they become known and lays each out as one section; [`View::write`] then
+//! copies the sections that a rule declares into one buffer, in the layout of `docs/abi/version-2.md`. [`Reader`] reads
+//! such a buffer back with every bound checked.
+
+mod body;
+mod canonical;
+mod connection;
+mod cookies;
+mod fields;
+mod found;
+mod path;
+mod query;
+mod reader;
+mod section;
+mod section_writer;
+mod view;
+
+pub use connection::Connection;
+pub use found::Kind;
+pub use reader::{ReadError, ReadSection, Reader};
+pub use section::{Entry, Flags, Section, SectionId, Sections, Views};
+pub use view::{Head, MAX_CARRY, MAX_ENTRIES, View};

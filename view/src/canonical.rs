@@ -1,0 +1,218 @@
+//! The canonical view of a value: percent-encoding, HTML character references and overlong UTF-8 decoded until nothing
+//! changes. No step makes a value longer, so a value is rewritten where it stands.
+
+/// Rounds after which a value that still changes is given up.
+const ROUNDS: usize = 4;
+
+/// What an encoding stands for: at most four bytes, and how many it takes.
+struct Decoded {
+    bytes: [u8; 4],
+    length: usize,
+    consumed: usize,
+}
+
+/// The first byte that can start an encoding: `%`, `&`, or the first byte of an overlong UTF-8 sequence.
+pub(crate) fn find(bytes: &[u8]) -> Option<usize> {
+    const BLOCK: usize = 32;
+    let (blocks, rest) = bytes.as_chunks::<BLOCK>();
+    for (index, block) in blocks.iter().enumerate() {
+        // Without an early exit within the block, so that it becomes vector instructions.
+        if block.iter().fold(0, |any, &byte| any | u8::from(starts(byte))) != 0 {
+            let within = block.iter().position(|&byte| starts(byte))?;
+            return Some(index * BLOCK + within);
+        }
+    }
+    rest.iter().position(|&byte| starts(byte)).map(|within| blocks.len() * BLOCK + within)
+}
+
+const fn starts(byte: u8) -> bool {
+    (byte == b'%') | (byte == b'&') | (byte & 0xfe == 0xc0) | (byte == 0xe0) | (byte == 0xf0)
+}
+
+/// Whether a round would change the value.
+pub(crate) fn changes(mut bytes: &[u8]) -> bool {
+    while let Some(at) = find(bytes) {
+        bytes = &bytes[at..];
+        if decode(bytes).is_some() {
+            return true;
+        }
+        bytes = &bytes[1..];
+    }
+    false
+}
+
+/// Decodes what stands in `buffer` from `start` on until nothing changes. False when four rounds were not enough.
+pub(crate) fn settle(buffer: &mut Vec<u8>, start: usize) -> bool {
+    for _ in 0..ROUNDS {
+        let (length, changed) = round(&mut buffer[start..]);
+        buffer.truncate(start + length);
+        if !changed {
+            return true;
+        }
+    }
+    !changes(&buffer[start..])
+}
+
+/// One pass from left to right; what it produces is not looked at again. The new length, and whether anything changed.
+fn round(text: &mut [u8]) -> (usize, bool) {
+    let (mut read, mut written, mut changed) = (0, 0, false);
+    while let Some(skipped) = find(&text[read..]) {
+        text.copy_within(read..read + skipped, written);
+        read += skipped;
+        written += skipped;
+        if let Some(decoded) = decode(&text[read..]) {
+            text[written..written + decoded.length].copy_from_slice(&decoded.bytes[..decoded.length]);
+            written += decoded.length;
+            read += decoded.consumed;
+            changed = true;
+        } else {
+            text[written] = text[read];
+            read += 1;
+            written += 1;
+        }
+    }
+    text.copy_within(read.., written);
+    (written + text.len() - read, changed)
+}
+
+/// Decodes the encoding that `bytes` starts with.
+fn decode(bytes: &[u8]) -> Option<Decoded> {
+    match bytes {
+        [b'%', b'u' | b'U', digits @ ..] => percent_u(digits),
+        [b'%', high, low, ..] => {
+            let byte = hex(*high)? << 4 | hex(*low)?;
+            Some(Decoded { bytes: [byte, 0, 0, 0], length: 1, consumed: 3 })
+        }
+        [b'&', b'#', b'x' | b'X', digits @ ..] => numeric(digits, 16, 3),
+        [b'&', b'#', digits @ ..] => numeric(digits, 10, 2),
+        [b'&', name @ ..] => named(name),
+        [first @ (0xc0 | 0xc1), second, ..] => {
+            overlong(u32::from(first & 0x1f) << 6 | continuation(*second)?, 2)
+        }
+        [0xe0, second @ 0x80..=0x9f, third, ..] => {
+            overlong(continuation(*second)? << 6 | continuation(*third)?, 3)
+        }
+        [0xf0, second @ 0x80..=0x8f, third, fourth, ..] => {
+            overlong(continuation(*second)? << 12 | continuation(*third)? << 6 | continuation(*fourth)?, 4)
+        }
+        _ => None,
+    }
+}
+
+pub(crate) const fn hex(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
+    }
+}
+
+fn character(code: char, consumed: usize) -> Decoded {
+    let mut bytes = [0; 4];
+    let length = code.encode_utf8(&mut bytes).len();
+    Decoded { bytes, length, consumed }
+}
+
+/// `%u0041`, as `escape()` of JavaScript writes it; two of them for a character beyond U+FFFF. A lone surrogate stays.
+fn percent_u(digits: &[u8]) -> Option<Decoded> {
+    let unit = |digits: &[u8]| {
+        let digits = digits.first_chunk::<4>()?;
+        digits.iter().try_fold(0, |unit: u32, &digit| Some(unit << 4 | u32::from(hex(digit)?)))
+    };
+    let first = unit(digits)?;
+    if let Some(code) = char::from_u32(first) {
+        return Some(character(code, 6));
+    }
+    let [b'%', b'u' | b'U', low @ ..] = digits.get(4..)? else { return None };
+    let second = unit(low)?;
+    if first >= 0xdc00 || !(0xdc00..0xe000).contains(&second) {
+        return None;
+    }
+    Some(character(char::from_u32(0x1_0000 + ((first - 0xd800) << 10) + (second - 0xdc00))?, 12))
+}
+
+/// A numeric reference, with or without its semicolon (WHATWG HTML 13.2.5.75 to 13.2.5.80). As there, what is no
+/// character becomes U+FFFD.
+fn numeric(digits: &[u8], base: u32, prefix: usize) -> Option<Decoded> {
+    let mut code = 0_u32;
+    let mut count = 0;
+    while let Some(digit) = digits.get(count).and_then(|&digit| char::from(digit).to_digit(base)) {
+        // Anything beyond the last character reads the same, however long it is.
+        code = (code * base + digit).min(0x11_0000);
+        count += 1;
+    }
+    if count == 0 {
+        return None;
+    }
+    let semicolon = usize::from(digits.get(count) == Some(&b';'));
+    let code = char::from_u32(code).filter(|&code| code != '\0').unwrap_or(char::REPLACEMENT_CHARACTER);
+    Some(character(code, prefix + count + semicolon))
+}
+
+/// References by name: those that stand for punctuation, since that is what attacks hide.
+fn named(text: &[u8]) -> Option<Decoded> {
+    let length = text.iter().take(8).take_while(|byte| byte.is_ascii_alphanumeric()).count();
+    if text.get(length) == Some(&b';')
+        && let Some(code) = by_name(&text[..length])
+    {
+        return Some(character(code, length + 2));
+    }
+    // The oldest ones need no semicolon. `&lt=1` is left alone: it is an argument of a query.
+    let (code, length) = match text {
+        [b'l', b't', ..] | [b'L', b'T', ..] => ('<', 2),
+        [b'g', b't', ..] | [b'G', b'T', ..] => ('>', 2),
+        [b'a', b'm', b'p', ..] | [b'A', b'M', b'P', ..] => ('&', 3),
+        [b'q', b'u', b'o', b't', ..] | [b'Q', b'U', b'O', b'T', ..] => ('"', 4),
+        [b'n', b'b', b's', b'p', ..] => ('\u{a0}', 4),
+        _ => return None,
+    };
+    (text.get(length) != Some(&b'=')).then(|| character(code, length + 1))
+}
+
+fn by_name(name: &[u8]) -> Option<char> {
+    Some(match name {
+        b"lt" | b"LT" => '<',
+        b"gt" | b"GT" => '>',
+        b"amp" | b"AMP" => '&',
+        b"quot" | b"QUOT" => '"',
+        b"apos" => '\'',
+        b"nbsp" => '\u{a0}',
+        b"Tab" => '\t',
+        b"NewLine" => '\n',
+        b"lpar" => '(',
+        b"rpar" => ')',
+        b"lsqb" | b"lbrack" => '[',
+        b"rsqb" | b"rbrack" => ']',
+        b"lcub" | b"lbrace" => '{',
+        b"rcub" | b"rbrace" => '}',
+        b"colon" => ':',
+        b"semi" => ';',
+        b"comma" => ',',
+        b"period" => '.',
+        b"sol" => '/',
+        b"bsol" => '\\',
+        b"excl" => '!',
+        b"quest" => '?',
+        b"num" => '#',
+        b"dollar" => '$',
+        b"percnt" => '%',
+        b"ast" | b"midast" => '*',
+        b"plus" => '+',
+        b"equals" => '=',
+        b"grave" => '`',
+        b"vert" | b"verbar" | b"VerticalLine" => '|',
+        b"lowbar" | b"UnderBar" => '_',
+        b"Hat" => '^',
+        b"commat" => '@',
+        _ => return None,
+    })
+}
+
+fn continuation(byte: u8) -> Option<u32> {
+    (byte & 0xc0 == 0x80).then_some(u32::from(byte & 0x3f))
+}
+
+fn overlong(code: u32, consumed: usize) -> Option<Decoded> {
+    char::from_u32(code).map(|code| character(code, consumed))
+}

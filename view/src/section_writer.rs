@@ -1,0 +1,194 @@
+//! Builds one section: a table of entries and the bytes they refer to, in buffers that are kept between requests.
+
+use std::ops::ControlFlow;
+
+use crate::canonical;
+use crate::found::{Found, Kind, Text};
+use crate::section::{ENTRY_BYTES, Flags, Row, Section, SectionId};
+
+/// Where the name and the value of an entry start in its row.
+const NAME: usize = 1;
+const VALUE: usize = 7;
+
+/// One section while it is built, and afterwards.
+pub(crate) struct SectionWriter {
+    flags: Flags,
+    rows: Vec<Row>,
+    heap: Vec<u8>,
+    max_rows: usize,
+    /// Bytes that the heap may still take, canonical views included.
+    room: usize,
+}
+
+impl SectionWriter {
+    pub(crate) const fn new() -> Self {
+        Self { flags: Flags::NONE, rows: Vec::new(), heap: Vec::new(), max_rows: 0, room: 0 }
+    }
+
+    /// Forgets the request before. From here on at most `max_rows` entries and `max_heap` bytes are taken.
+    pub(crate) fn start(&mut self, max_rows: usize, max_heap: usize) {
+        self.flags = Flags::NONE;
+        self.rows.clear();
+        self.heap.clear();
+        self.max_rows = max_rows;
+        self.room = max_heap;
+    }
+
+    /// Adds to the section's flags.
+    pub(crate) fn mark(&mut self, flags: Flags) {
+        self.flags |= flags;
+    }
+
+    /// Adds to the flags of an entry, and with it of the section.
+    pub(crate) fn mark_entry(&mut self, index: usize, flags: Flags) {
+        self.flags |= flags;
+        if let Some(row) = self.rows.get_mut(index) {
+            row[0] |= u32::from(flags.bits());
+        }
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Adds an entry. Breaks, and marks the section TRUNCATED, when there is no room for it.
+    pub(crate) fn push(&mut self, found: Found<'_>) -> ControlFlow<()> {
+        let cost = most(found.name).saturating_add(most(found.value));
+        if self.rows.len() >= self.max_rows || cost > self.room {
+            self.flags |= Flags::TRUNCATED;
+            return ControlFlow::Break(());
+        }
+        self.room -= cost;
+        self.flags |= found.flags;
+        let mut row = Row::default();
+        row[0] = u32::from(found.flags.bits()) | u32::from(found.kind as u16) << 16;
+        self.text(found.name, &mut row, NAME);
+        self.text(found.value, &mut row, VALUE);
+        self.rows.push(row);
+        ControlFlow::Continue(())
+    }
+
+    /// Adds an entry that has no name and is not encoded.
+    pub(crate) fn push_value(&mut self, value: &[u8]) -> ControlFlow<()> {
+        self.push(Found {
+            kind: Kind::Argument,
+            name: Text::default(),
+            value: Text::plain(value),
+            flags: Flags::NONE,
+        })
+    }
+
+    fn text(&mut self, text: Text<'_>, row: &mut Row, at: usize) {
+        let raw = self.append(text.raw);
+        let decoded = match text.decoded {
+            Some(decoded) if decoded != text.raw => self.append(decoded),
+            _ => raw,
+        };
+        [row[at], row[at + 1]] = raw;
+        [row[at + 2], row[at + 3]] = decoded;
+        [row[at + 4], row[at + 5]] = decoded;
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> [u32; 2] {
+        let view = [word(self.heap.len()), word(bytes.len())];
+        self.heap.extend_from_slice(bytes);
+        view
+    }
+
+    /// Works out the canonical views and completes the table. Nothing is added afterwards.
+    pub(crate) fn finish(&mut self) {
+        self.canonicalise(canonical::settle);
+        self.seal();
+    }
+
+    /// As [`finish`](Self::finish), without canonical views of their own: what is not a client's input.
+    pub(crate) fn finish_as_is(&mut self) {
+        self.seal();
+    }
+
+    /// As [`finish`](Self::finish) for the section of one value whose canonical view is `rewrite`'s work: it is given
+    /// the decoded value and rewrites it in place, never to more bytes.
+    pub(crate) fn finish_with(&mut self, rewrite: impl FnOnce(&mut Vec<u8>, usize) -> Flags) {
+        if let [row] = self.rows.as_mut_slice() {
+            let (start, length) = (row[VALUE + 2] as usize, row[VALUE + 3] as usize);
+            let tail = self.heap.len();
+            self.heap.extend_from_within(start..start + length);
+            let flags = rewrite(&mut self.heap, tail);
+            row[0] |= u32::from(flags.bits());
+            self.flags |= flags;
+            if self.heap[tail..] == self.heap[start..start + length] {
+                self.heap.truncate(tail);
+            } else {
+                [row[VALUE + 4], row[VALUE + 5]] = [word(tail), word(self.heap.len() - tail)];
+            }
+        }
+        self.seal();
+    }
+
+    /// One search over all texts together, since mostly there is nothing to find.
+    fn canonicalise(&mut self, settle: impl Fn(&mut Vec<u8>, usize) -> bool) {
+        let end = self.heap.len();
+        let mut at = 0;
+        let mut texts = (0..self.rows.len()).flat_map(|row| [(row, NAME), (row, VALUE)]).peekable();
+        while let Some(step) = canonical::find(&self.heap[at..end]) {
+            let hit = at + step;
+            // Texts stand in the heap in order, each raw and then decoded.
+            let holder = loop {
+                let Some(&(row, part)) = texts.peek() else { return };
+                let (start, length) = (self.rows[row][part + 2] as usize, self.rows[row][part + 3] as usize);
+                if hit < start + length {
+                    break (row, part, start, start + length);
+                }
+                texts.next();
+            };
+            let (row, part, start, stop) = holder;
+            if hit < start {
+                at = start;
+                continue;
+            }
+            at = stop;
+            if !canonical::changes(&self.heap[hit..stop]) {
+                continue;
+            }
+            let tail = self.heap.len();
+            self.heap.extend_from_within(start..stop);
+            let settled = settle(&mut self.heap, tail);
+            let row = &mut self.rows[row];
+            [row[part + 4], row[part + 5]] = [word(tail), word(self.heap.len() - tail)];
+            if !settled {
+                row[0] |= u32::from(Flags::AMBIGUOUS.bits());
+                self.flags |= Flags::AMBIGUOUS;
+            }
+        }
+    }
+
+    /// Offsets count from the start of the section, and the table stands before the heap.
+    fn seal(&mut self) {
+        let table = word(self.rows.len() * ENTRY_BYTES);
+        for row in &mut self.rows {
+            for view in row[1..].chunks_exact_mut(2) {
+                view[0] += table;
+            }
+        }
+    }
+
+    /// The section, once it is finished.
+    pub(crate) fn section(&self, id: SectionId) -> Section<'_> {
+        Section { id, flags: self.flags, rows: &self.rows, heap: &self.heap }
+    }
+}
+
+/// Most bytes a text can take in all its views.
+fn most(text: Text<'_>) -> usize {
+    match text.decoded {
+        None => text.raw.len().saturating_mul(2),
+        Some(decoded) => text.raw.len().saturating_add(decoded.len().saturating_mul(2)),
+    }
+}
+
+/// A section is shorter than 2^31 bytes: `start` is given a bound that keeps it so.
+#[expect(clippy::cast_possible_truncation, reason = "see above")]
+fn word(bytes: usize) -> u32 {
+    debug_assert!(u32::try_from(bytes).is_ok());
+    bytes as u32
+}
