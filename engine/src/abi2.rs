@@ -2,5 +2,7 @@
 
 mod call;
 mod extent;
+mod probe;
 
 pub(crate) use call::{Exports, Resolved};
+pub(crate) use probe::harmless_view;

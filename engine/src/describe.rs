@@ -44,7 +44,7 @@ pub enum DescribeError {
         minor: u16,
     },
     /// The module wants an import that this host lacks.
-    #[error("the module wants the feature `{0}`, this host has {}; update Portcullis, or do without", FEATURES.join(", "))]
+    #[error("the module wants the feature `{0}`, this host has log and match_set; update Portcullis, or do without")]
     Feature(String),
     /// No section of that name.
     #[error("there is no section `{0}`; docs/abi/version-2.md lists them")]

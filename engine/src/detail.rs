@@ -409,7 +409,7 @@ mod tests {
     #[test]
     fn too_much_or_too_short_is_void() {
         assert_eq!(parse(&[(1, b"a"), (1, b"b")]), Err(DetailError::TooMany { tag: 1, limit: 1 }));
-        assert!(parse(&[(4, b"t"); 17]).is_err());
+        assert!(parse(&[(4, &b"t"[..]); 17]).is_err());
         assert!(parse(&[(1, &[b'a'; 1025])]).is_err());
         assert!(parse(&[(1, b"\xff")]).is_err());
         assert_eq!(Detail::parse(&[1, 0, 0, 0, 9, 0, 0, 0, 1], &OneHeader), Err(DetailError::CutOff(0)));

@@ -182,6 +182,7 @@ impl Instance {
         let memory = self.memory(export)?;
         let size = memory.data_size(&self.store) as u64;
         memory.write(&mut self.store, address as usize, bytes).map_err(|_| InspectError::BadBuffer {
+            step: Step::Alloc,
             address,
             length: bytes.len() as u64,
             memory: size,

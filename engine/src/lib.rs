@@ -27,24 +27,38 @@
 //! ```
 
 pub mod abi1;
+mod abi2;
 mod clock;
 mod compile_error;
 mod cost;
+pub mod describe;
+pub mod detail;
 mod engine;
+mod exports;
 mod function_cost;
+mod imports;
 mod inspect_error;
 mod instance;
 mod limits;
 mod module;
+mod pattern_set;
+mod phase;
+pub mod prefilter;
 mod settings;
 mod shape;
 mod ticker;
 mod verdict;
+mod worker_instance;
 
 pub use compile_error::{CompileError, Import};
 pub use engine::{Engine, EngineConfig, EngineError};
+pub use imports::{LogLevel, LogLine};
 pub use inspect_error::{Cause, InspectError, Overload, Step};
 pub use limits::Limits;
-pub use module::{Inspection, Module};
+pub use module::{Inspection, LimitsTooSmall, Module};
+pub use pattern_set::PatternError;
+pub use phase::{Phase, Phases};
+pub use prefilter::Prefilter;
 pub use shape::ModuleInfo;
 pub use verdict::Verdict;
+pub use worker_instance::WorkerInstance;

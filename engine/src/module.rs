@@ -3,14 +3,20 @@
 use std::fmt;
 use std::sync::Arc;
 
-use wasmtime::{InstancePre, Linker};
+use portcullis_view::View;
+use wasmtime::InstancePre;
 
 use crate::abi1::{self, RequestView};
+use crate::abi2;
 use crate::compile_error::CompileError;
+use crate::detail::{Detail, DetailError};
 use crate::engine::Inner;
+use crate::imports::LogLine;
 use crate::inspect_error::InspectError;
 use crate::instance::{Guest, Instance};
 use crate::limits::Limits;
+use crate::pattern_set::PatternSets;
+use crate::phase::Phase;
 use crate::shape::ModuleInfo;
 use crate::verdict::Verdict;
 
@@ -20,19 +26,44 @@ pub struct Module(Arc<Compiled>);
 
 struct Compiled {
     pre: InstancePre<Guest>,
-    exports: abi1::Exports,
+    exports: Exports,
     info: ModuleInfo,
+    patterns: Option<Arc<PatternSets>>,
     // The last one out stops the ticker, so it goes after what uses it.
     engine: Arc<Inner>,
 }
 
+enum Exports {
+    V1(abi1::Exports),
+    V2(abi2::Exports),
+}
+
 /// What an evaluation came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inspection {
     /// What the rule says.
     pub verdict: Verdict,
     /// Fuel that saying it took.
     pub fuel_used: u64,
+    /// What the rule wants its next phase to be given; at most 4 KiB.
+    pub carry: Vec<u8>,
+    /// What the rule says beside a verdict other than Allow; an error if that was not what it may say. The verdict
+    /// stands either way.
+    pub detail: Option<Result<Box<Detail>, DetailError>>,
+    /// What the rule logged.
+    pub log: Vec<LogLine>,
+}
+
+/// Why limits are too small for a module.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "limits.memory is {limit} bytes; the rule needs {needed}: {declared} that the module declares and {view} for the largest request that it may be shown; raise limits.memory, lower limits.bodyBytes, or declare fewer sections"
+)]
+pub struct LimitsTooSmall {
+    limit: u64,
+    needed: u64,
+    declared: u64,
+    view: u64,
 }
 
 impl Module {
@@ -42,11 +73,17 @@ impl Module {
         module: &wasmtime::Module,
         info: ModuleInfo,
     ) -> Result<Self, CompileError> {
-        let exports = abi1::Exports::of(module)?;
-        let pre = Linker::new(&engine.wasmtime)
+        let exports = match info.abi {
+            1 => Exports::V1(abi1::Exports::of(module)?),
+            _ => Exports::V2(abi2::Exports::of(module, info.phases, info.describe.sections())?),
+        };
+        let patterns = PatternSets::new(&info.describe.pattern_sets)?;
+        let patterns = (!patterns.is_empty()).then(|| Arc::new(patterns));
+        let pre = engine
+            .linker
             .instantiate_pre(module)
             .map_err(|error| CompileError::Compile(format!("{error:#}")))?;
-        Ok(Self(Arc::new(Compiled { pre, exports, info, engine })))
+        Ok(Self(Arc::new(Compiled { pre, exports, info, patterns, engine })))
     }
 
     /// What the module declares.
@@ -54,16 +91,36 @@ impl Module {
         &self.0.info
     }
 
-    /// Evaluates a request in a fresh instance. `request` is what [`abi1::encode`] writes.
+    /// Evaluates a request with a rule of ABI 1, in a fresh instance. `request` is what [`abi1::encode`] writes.
     ///
     /// # Errors
     /// There is no verdict; [`InspectError::cause`] says whose fault that is.
     pub fn inspect(&self, request: &[u8], limits: &Limits) -> Result<Inspection, InspectError> {
-        let Compiled { pre, exports, info, engine } = &*self.0;
-        let budget = limits.budget(request.len() as u64);
-        let mut instance = Instance::fresh(engine, pre, info.data_bytes, limits, budget)?;
+        let Exports::V1(exports) = &self.0.exports else {
+            return Err(InspectError::Host("a rule of ABI 2 was given JSON".into()));
+        };
+        let mut instance = self.instance(limits, limits.budget(request.len() as u64))?;
         let verdict = exports.inspect(&mut instance, request)?;
-        Ok(Inspection { verdict, fuel_used: instance.fuel_used() })
+        let fuel_used = instance.fuel_used();
+        Ok(Inspection { verdict, fuel_used, carry: Vec::new(), detail: None, log: instance.take_log() })
+    }
+
+    /// Evaluates one phase of a request with a rule of ABI 2, in a fresh instance. Of `view` the rule is shown the
+    /// sections that it declares; `carry` is what its phase before left.
+    ///
+    /// # Errors
+    /// There is no verdict; [`InspectError::cause`] says whose fault that is.
+    pub fn inspect_view(
+        &self,
+        phase: Phase,
+        view: &View,
+        carry: &[u8],
+        limits: &Limits,
+    ) -> Result<Inspection, InspectError> {
+        let exports = self.exports_2(phase)?;
+        let mut instance = self.instance(limits, limits.budget(exports.view_bytes(view, carry)))?;
+        let resolved = exports.resolve(&mut instance, phase)?;
+        exports.inspect(&mut instance, &resolved, phase, view, carry)
     }
 
     /// Runs the rule on a harmless request, and takes any verdict: finds a rule that loops or traps at its start,
@@ -72,14 +129,55 @@ impl Module {
     /// # Errors
     /// As [`Module::inspect`].
     pub fn probe(&self, limits: &Limits) -> Result<(), InspectError> {
-        let request = harmless_request();
-        let first = self.inspect(&request, limits);
-        match first {
+        match self.try_out(limits) {
             // The first evaluation pays for cold pages and caches, which none of the later ones does.
-            Err(InspectError::DeadlineExceeded { .. }) => self.inspect(&request, limits),
+            Err(InspectError::DeadlineExceeded { .. }) => self.try_out(limits),
             result => result,
         }
-        .map(|_| ())
+    }
+
+    /// Whether the largest request that the rule may be shown fits into its memory. `head` and `body` are the bytes of
+    /// the largest head and body that are inspected.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn check_memory(&self, limits: &Limits, head: usize, body: usize) -> Result<(), LimitsTooSmall> {
+        let info = &self.0.info;
+        if info.abi == 1 {
+            return Ok(());
+        }
+        let view = View::largest(info.describe.sections(), head, body);
+        let needed = info.memory_bytes.saturating_add(view);
+        if needed > limits.memory_bytes {
+            let (limit, declared) = (limits.memory_bytes, info.memory_bytes);
+            return Err(LimitsTooSmall { limit, needed, declared, view });
+        }
+        Ok(())
+    }
+
+    fn try_out(&self, limits: &Limits) -> Result<(), InspectError> {
+        if self.0.info.abi == 1 {
+            return self.inspect(&harmless_request(), limits).map(|_| ());
+        }
+        let view = abi2::harmless_view(self.0.info.describe.sections());
+        let mut carry = Vec::new();
+        for phase in self.0.info.phases.iter() {
+            carry = self.inspect_view(phase, &view, &carry, limits)?.carry;
+        }
+        Ok(())
+    }
+
+    /// The exports of a rule of ABI 2.
+    pub(crate) fn exports_2(&self, phase: Phase) -> Result<&abi2::Exports, InspectError> {
+        match &self.0.exports {
+            Exports::V2(exports) => Ok(exports),
+            Exports::V1(_) => Err(InspectError::NoSuchPhase(phase)),
+        }
+    }
+
+    pub(crate) fn instance(&self, limits: &Limits, budget: u64) -> Result<Instance, InspectError> {
+        let Compiled { pre, info, patterns, engine, .. } = &*self.0;
+        Instance::fresh(engine, pre, info.data_bytes, patterns.clone(), limits, budget)
     }
 }
 

@@ -17,7 +17,7 @@ use crate::describe::Literals;
 const DENSE_BYTES: usize = 16 << 10;
 
 /// Sections in which literals cannot be trusted to be where they are looked for.
-const UNSOUND: Flags = Flags::MALFORMED.union(Flags::TRUNCATED).union(Flags::AMBIGUOUS);
+const UNSOUND: Flags = Flags::from_bits(Flags::MALFORMED.bits() | Flags::TRUNCATED.bits() | Flags::AMBIGUOUS.bits());
 
 /// Why there is no automaton.
 #[derive(Debug, thiserror::Error)]

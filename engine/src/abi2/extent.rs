@@ -15,15 +15,15 @@ impl Extent for Shown<'_> {
         if !self.sections.contains(section) {
             return None;
         }
-        let entry = self.view.section(section)?.entry(index)?;
+        let entry = self.view.section(section)?.entry(index as usize)?;
         let text = match part {
-            Part::Value => entry.value(),
-            Part::Name => entry.name(),
+            Part::Value => entry.value,
+            Part::Name => entry.name,
         };
         let bytes = match view {
-            detail::View::Raw => text.raw(),
-            detail::View::Decoded => text.decoded(),
-            detail::View::Canonical => text.canonical(),
+            detail::View::Raw => text.raw,
+            detail::View::Decoded => text.decoded,
+            detail::View::Canonical => text.canonical,
         };
         u32::try_from(bytes.len()).ok()
     }

@@ -198,7 +198,7 @@ fn a_number_that_is_no_verdict_is_an_error() {
     let engine = engine();
     for number in [7, -1, 4, i32::MAX, i32::MIN] {
         let error = failure(&engine, &rule(&engine, &format!("i32.const {number}")), &patient());
-        assert_eq!(error, InspectError::InvalidVerdict(number));
+        assert_eq!(error, InspectError::InvalidVerdict { step: Step::Inspect, result: number });
         assert_eq!(error.cause(), Cause::Error);
     }
 }

@@ -102,7 +102,7 @@ fn a_buffer_outside_the_memory_is_refused() {
     ] {
         let module = braces(&engine, "1", &alloc(&format!("i32.const {result}")));
         let error = module.inspect(&request(20), &patient()).unwrap_err();
-        assert_eq!(error, InspectError::BadBuffer { address, length: 20, memory: 65_536 });
+        assert_eq!(error, InspectError::BadBuffer { step: Step::Alloc, address, length: 20, memory: 65_536 });
         assert_eq!(error.cause(), Cause::Error);
         assert_still_serves(&engine);
     }

@@ -1,0 +1,75 @@
+//! `isolation: PerWorker`: one instance that a worker keeps and asks again and again. What a rule remembers is its
+//! own affair; what it cannot do is outlive an error or run for ever.
+
+use portcullis_view::View;
+
+use crate::abi2::Resolved;
+use crate::inspect_error::InspectError;
+use crate::instance::Instance;
+use crate::limits::Limits;
+use crate::module::{Inspection, Module};
+use crate::phase::Phase;
+
+/// Evaluations after which an instance is replaced, so that what leaks in a guest has an end.
+const RENEW_AFTER: u32 = 100_000;
+
+/// An instance that serves one worker. Takes a slot of the pool for as long as it lives.
+pub struct WorkerInstance {
+    module: Module,
+    live: Option<Live>,
+}
+
+struct Live {
+    instance: Instance,
+    phases: [Option<Resolved>; Phase::ALL.len()],
+    evaluations: u32,
+}
+
+impl WorkerInstance {
+    /// Of a rule of ABI 2; nothing is instantiated yet.
+    pub fn new(module: Module) -> Self {
+        Self { module, live: None }
+    }
+
+    /// The rule.
+    pub fn module(&self) -> &Module {
+        &self.module
+    }
+
+    /// Evaluates a phase of a request. After an error, and after so many evaluations, the next one gets a new instance.
+    ///
+    /// # Errors
+    /// As [`Module::inspect_view`].
+    pub fn inspect_view(
+        &mut self,
+        phase: Phase,
+        view: &View,
+        carry: &[u8],
+        limits: &Limits,
+    ) -> Result<Inspection, InspectError> {
+        let exports = self.module.exports_2(phase)?;
+        let budget = limits.budget(exports.view_bytes(view, carry));
+        let mut live = match self.live.take() {
+            Some(mut live) => {
+                live.instance.renew_budget(limits, budget)?;
+                live
+            }
+            None => Live {
+                instance: self.module.instance(limits, budget)?,
+                phases: Default::default(),
+                evaluations: 0,
+            },
+        };
+        let slot = &mut live.phases[phase as usize];
+        let resolved = match slot {
+            Some(resolved) => resolved,
+            None => slot.insert(exports.resolve(&mut live.instance, phase)?),
+        };
+        let inspection = exports.inspect(&mut live.instance, resolved, phase, view, carry)?;
+        live.evaluations += 1;
+        if live.evaluations < RENEW_AFTER {
+            self.live = Some(live);
+        }
+        Ok(inspection)
+    }
+}
