@@ -137,7 +137,7 @@ fn imports_are_listed_with_the_target_to_use() {
         ("wbg", "__wbindgen_throw", "wasm-bindgen"),
         ("env", "abort", "--use abort="),
         ("gojs", "runtime.wasmExit", "TinyGo"),
-        ("env", "log", "inspect_request"),
+        ("env", "log", "portcullis.match_set"),
     ] {
         let error = refusal(&format!(
             r#"(module (import "{module}" "{name}" (func)) (memory (export "memory") 1) {INSPECT})"#
