@@ -1,6 +1,8 @@
 //! The canonical view of a value: percent-encoding, HTML character references and overlong UTF-8 decoded until nothing
 //! changes. No step makes a value longer, so a value is rewritten where it stands.
 
+use crate::scan;
+
 /// Rounds after which a value that still changes is given up.
 const ROUNDS: usize = 4;
 
@@ -13,16 +15,7 @@ struct Decoded {
 
 /// The first byte that can start an encoding: `%`, `&`, or the first byte of an overlong UTF-8 sequence.
 pub(crate) fn find(bytes: &[u8]) -> Option<usize> {
-    const BLOCK: usize = 32;
-    let (blocks, rest) = bytes.as_chunks::<BLOCK>();
-    for (index, block) in blocks.iter().enumerate() {
-        // Without an early exit within the block, so that it becomes vector instructions.
-        if block.iter().fold(0, |any, &byte| any | u8::from(starts(byte))) != 0 {
-            let within = block.iter().position(|&byte| starts(byte))?;
-            return Some(index * BLOCK + within);
-        }
-    }
-    rest.iter().position(|&byte| starts(byte)).map(|within| blocks.len() * BLOCK + within)
+    scan::find(bytes, starts)
 }
 
 const fn starts(byte: u8) -> bool {
@@ -79,10 +72,7 @@ fn round(text: &mut [u8]) -> (usize, bool) {
 fn decode(bytes: &[u8]) -> Option<Decoded> {
     match bytes {
         [b'%', b'u' | b'U', digits @ ..] => percent_u(digits),
-        [b'%', high, low, ..] => {
-            let byte = hex(*high)? << 4 | hex(*low)?;
-            Some(Decoded { bytes: [byte, 0, 0, 0], length: 1, consumed: 3 })
-        }
+        [b'%', ..] => Some(Decoded { bytes: [escape(bytes)?, 0, 0, 0], length: 1, consumed: 3 }),
         [b'&', b'#', b'x' | b'X', digits @ ..] => numeric(digits, 16, 3),
         [b'&', b'#', digits @ ..] => numeric(digits, 10, 2),
         [b'&', name @ ..] => named(name),
@@ -99,7 +89,13 @@ fn decode(bytes: &[u8]) -> Option<Decoded> {
     }
 }
 
-pub(crate) const fn hex(digit: u8) -> Option<u8> {
+/// The byte of the escape `%41` that `bytes` starts with (RFC 3986, 2.1).
+pub(crate) fn escape(bytes: &[u8]) -> Option<u8> {
+    let [b'%', high, low, ..] = bytes else { return None };
+    Some(hex(*high)? << 4 | hex(*low)?)
+}
+
+const fn hex(digit: u8) -> Option<u8> {
     match digit {
         b'0'..=b'9' => Some(digit - b'0'),
         b'a'..=b'f' => Some(digit - b'a' + 10),
