@@ -53,10 +53,12 @@ pub(crate) fn lay_out(path: Option<&[u8]>, writer: &mut SectionWriter, scratch: 
         before = class;
     }
     let mut flags = Flags::NONE;
-    if seen & FORBIDDEN != 0 {
+    let unrooted = !matches!(path, [] | [b'/', ..] | b"*");
+    if seen & FORBIDDEN != 0 || unrooted {
         flags |= Flags::MALFORMED;
     }
-    if seen & UNCLEAR != 0 {
+    // `//example.com/a` is an authority and a path to some.
+    if seen & UNCLEAR != 0 || path.starts_with(b"//") {
         flags |= Flags::AMBIGUOUS;
     }
     let decoded = (seen & PERCENT != 0).then(|| {
@@ -106,7 +108,7 @@ fn canonicalise(buffer: &mut Vec<u8>, start: usize) -> Flags {
     let mut flags = if settled { Flags::NONE } else { Flags::AMBIGUOUS };
     let path = &mut buffer[start..];
     if path.first().is_some_and(|&first| first != b'/') {
-        // The `*` of `OPTIONS *`.
+        // `*`, or no path at all.
         return flags;
     }
     if path.is_empty() {
@@ -152,4 +154,33 @@ fn remove_dot_segments(path: &mut [u8]) -> (usize, bool) {
         read = end + 1;
     }
     (written, above_root || joined && climbed)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_canonical_path_is_its_own_canonical_path(rest in r"[/.%\\&;a2560-9eEfF#xlt]{0,40}") {
+            let mut path = format!("/{rest}").into_bytes();
+            if !canonicalise(&mut path, 0).contains(Flags::AMBIGUOUS) {
+                let mut again = path.clone();
+                canonicalise(&mut again, 0);
+                prop_assert_eq!(String::from_utf8_lossy(&again), String::from_utf8_lossy(&path));
+            }
+        }
+
+        #[test]
+        fn a_canonical_path_has_no_dot_segments_and_no_repeated_slashes(rest in r"[/.\\a]{0,40}") {
+            let mut path = format!("/{rest}").into_bytes();
+            canonicalise(&mut path, 0);
+            let mut segments = path.split(|&byte| byte == b'/').collect::<Vec<_>>();
+            prop_assert_eq!(segments.remove(0), b"");
+            prop_assert_ne!(segments.pop(), None);
+            prop_assert!(!segments.iter().any(|segment| matches!(*segment, b"" | b"." | b"..")));
+        }
+    }
 }

@@ -13,21 +13,24 @@ const ENCODED: u8 = 1 << 2;
 const SEMICOLON: u8 = 1 << 3;
 /// Bytes that RFC 3986 has only percent-encoded, and that servers read as some charset.
 const HIGH: u8 = 1 << 4;
-/// Bytes that no target holds: controls, space, `#`.
-const FORBIDDEN: u8 = 1 << 5;
+/// Bytes that neither a target nor a form holds.
+const CONTROL: u8 = 1 << 5;
+/// Bytes that no target holds, and that are themselves in a form.
+const NOT_IN_TARGET: u8 = 1 << 6;
 
 const CLASSES: [u8; 256] = {
     let mut classes = [0; 256];
     let mut byte = 0;
     while byte < 256 {
-        if byte <= 0x20 || byte == 0x7f {
-            classes[byte] = FORBIDDEN;
+        if byte < 0x20 || byte == 0x7f {
+            classes[byte] = CONTROL;
         } else if byte >= 0x80 {
             classes[byte] = HIGH;
         }
         byte += 1;
     }
-    classes[b'#' as usize] = FORBIDDEN;
+    classes[b' ' as usize] = NOT_IN_TARGET;
+    classes[b'#' as usize] = NOT_IN_TARGET;
     classes[b'&' as usize] = AND;
     classes[b'=' as usize] = EQUALS;
     classes[b'+' as usize] = ENCODED;
@@ -36,38 +39,56 @@ const CLASSES: [u8; 256] = {
     classes
 };
 
-/// Hands every argument of `query`, what follows the `?`, to `sink`. The classes of bytes seen tell what an argument
-/// needs, so one without escapes is looked at once and not copied.
-pub(crate) fn parse(
+/// Hands every argument of a target's query, what follows the `?`, to `sink`.
+pub(crate) fn parse_target(
     query: &[u8],
     scratch: &mut Vec<u8>,
     sink: &mut impl FnMut(Found<'_>) -> ControlFlow<()>,
 ) -> Flags {
+    arguments(query, CONTROL | NOT_IN_TARGET, scratch, sink)
+}
+
+/// Hands every argument of a form to `sink`.
+pub(crate) fn parse(
+    form: &[u8],
+    scratch: &mut Vec<u8>,
+    sink: &mut impl FnMut(Found<'_>) -> ControlFlow<()>,
+) -> Flags {
+    arguments(form, CONTROL, scratch, sink)
+}
+
+/// The classes of bytes seen tell what an argument needs, so one without escapes is looked at once and not copied.
+fn arguments(
+    text: &[u8],
+    forbidden: u8,
+    scratch: &mut Vec<u8>,
+    sink: &mut impl FnMut(Found<'_>) -> ControlFlow<()>,
+) -> Flags {
     let (mut start, mut equals, mut seen) = (0, None, 0);
-    for (at, &byte) in query.iter().enumerate() {
+    for (at, &byte) in text.iter().enumerate() {
         let class = CLASSES[usize::from(byte)];
         seen |= class;
         if class == AND {
-            if argument(&query[start..at], equals.map(|at: usize| at - start), seen, scratch, sink).is_break()
-            {
+            if argument(&text[start..at], equals, seen, forbidden, scratch, sink).is_break() {
                 return Flags::TRUNCATED;
             }
             (start, equals, seen) = (at + 1, None, 0);
         } else if class == EQUALS && equals.is_none() {
-            equals = Some(at);
+            equals = Some(at - start);
         }
     }
-    if argument(&query[start..], equals.map(|at| at - start), seen, scratch, sink).is_break() {
+    if argument(&text[start..], equals, seen, forbidden, scratch, sink).is_break() {
         return Flags::TRUNCATED;
     }
     Flags::NONE
 }
 
-/// One argument; nothing between two `&` is none.
+/// One argument, its name as long as `equals` says; nothing between two `&` is none.
 fn argument(
     argument: &[u8],
     equals: Option<usize>,
     seen: u8,
+    forbidden: u8,
     scratch: &mut Vec<u8>,
     sink: &mut impl FnMut(Found<'_>) -> ControlFlow<()>,
 ) -> ControlFlow<()> {
@@ -82,7 +103,7 @@ fn argument(
     if seen & (SEMICOLON | HIGH) != 0 {
         flags |= Flags::AMBIGUOUS;
     }
-    if seen & FORBIDDEN != 0 {
+    if seen & forbidden != 0 {
         flags |= Flags::MALFORMED;
     }
     if seen & ENCODED == 0 {
@@ -107,7 +128,7 @@ fn argument(
 
 /// Appends `text` with `+` as space and its escapes decoded. As WHATWG has it, a `%` that escapes nothing stands for
 /// itself; MALFORMED tells of it.
-pub(crate) fn decode(text: &[u8], out: &mut Vec<u8>) -> Flags {
+fn decode(text: &[u8], out: &mut Vec<u8>) -> Flags {
     let (mut flags, mut at) = (Flags::NONE, 0);
     while let Some(&byte) = text.get(at) {
         let (decoded, length) = match byte {

@@ -12,9 +12,19 @@ pub(crate) fn find(bytes: &[u8], is: impl Fn(u8) -> bool + Copy) -> Option<usize
             return position(block, is).map(|within| index * BLOCK + within);
         }
     }
-    let mut padded = [0; BLOCK];
-    padded[..rest.len()].copy_from_slice(rest);
-    if rest.is_empty() || !holds(&padded, is) {
+    if rest.is_empty() {
+        return None;
+    }
+    // The rest once more with what stands before it, or on its own.
+    let found = match bytes.last_chunk() {
+        Some(last) => holds(last, is),
+        None => {
+            let mut padded = [0; BLOCK];
+            padded[..rest.len()].copy_from_slice(rest);
+            holds(&padded, is)
+        }
+    };
+    if !found {
         return None;
     }
     position(rest, is).map(|within| blocks.len() * BLOCK + within)

@@ -229,8 +229,8 @@ impl SectionWriter {
     fn seal(&mut self) {
         let table = word(self.rows.len() * ENTRY_BYTES);
         for row in &mut self.rows {
-            for view in row[1..].chunks_exact_mut(2) {
-                view[0] += table;
+            for at in (1..row.len()).step_by(2) {
+                row[at] += table;
             }
         }
     }
@@ -242,6 +242,7 @@ impl SectionWriter {
     }
 }
 
+#[inline]
 const fn first_word(kind: Kind, flags: Flags) -> u32 {
     flags.bits() as u32 | (kind as u32) << 16
 }

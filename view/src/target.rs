@@ -18,19 +18,29 @@ impl<'a> Target<'a> {
         };
         let path = match before {
             [] => None,
-            [b'/', ..] | b"*" => Some(before),
+            [b'/', ..] => Some(before),
             _ => without_authority(before),
         };
         Self { path, query }
     }
 }
 
-/// The path of `scheme://authority/path`; of anything else without a leading slash it is not known.
-fn without_authority(absolute: &[u8]) -> Option<&[u8]> {
-    let colon = memchr::memchr(b':', absolute)?;
-    let hierarchical = absolute[colon + 1..].strip_prefix(b"//")?;
-    let slash = memchr::memchr(b'/', hierarchical).unwrap_or(hierarchical.len());
-    Some(&hierarchical[slash..])
+/// The path of `scheme://authority/path`, none of `host:port`. Anything else is all path, and not a good one.
+fn without_authority(target: &[u8]) -> Option<&[u8]> {
+    let Some(colon) = memchr::memchr(b':', target) else { return Some(target) };
+    match &target[colon + 1..] {
+        [b'/', b'/', hierarchical @ ..] => {
+            let slash = memchr::memchr(b'/', hierarchical).unwrap_or(hierarchical.len());
+            Some(&hierarchical[slash..])
+        }
+        _ if is_authority(target) => None,
+        _ => Some(target),
+    }
+}
+
+fn is_authority(target: &[u8]) -> bool {
+    let port = memchr::memrchr(b':', target).map_or(&[][..], |colon| &target[colon + 1..]);
+    !port.is_empty() && port.iter().all(u8::is_ascii_digit)
 }
 
 #[cfg(test)]
@@ -52,6 +62,8 @@ mod tests {
         assert_eq!(parts("//example.com/a"), (Some("//example.com/a"), None));
         assert_eq!(parts("*"), (Some("*"), None));
         assert_eq!(parts("example.com:443"), (None, None));
+        assert_eq!(parts("[::1]:443"), (None, None));
+        assert_eq!(parts("admin:x?y"), (Some("admin:x"), Some("y")));
         assert_eq!(parts(""), (None, None));
     }
 }

@@ -124,7 +124,7 @@ impl View {
         if sections.contains(SectionId::Query) {
             let (writer, scratch) = self.start(SectionId::Query, MAX_ENTRIES, MAX_HEAP);
             let flags = match target.query {
-                Some(query) => query::parse(query, scratch, &mut |found| writer.push(found)),
+                Some(query) => query::parse_target(query, scratch, &mut |found| writer.push(found)),
                 None => Flags::ABSENT,
             };
             writer.mark(flags);
@@ -373,7 +373,8 @@ impl View {
         let row = ENTRY_BYTES as u64;
         let section = |id| match id {
             SectionId::RequestLine => 3 * row + 2 * head,
-            SectionId::Path => row + 3 * head,
+            // Of a target without a path it is `/`.
+            SectionId::Path => row + 1 + 3 * head,
             SectionId::Query => entries + 3 * head,
             SectionId::Cookies | SectionId::Headers | SectionId::Trailers | SectionId::ResponseHeaders => {
                 entries + 2 * head
