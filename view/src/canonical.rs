@@ -1,6 +1,8 @@
 //! The canonical view of a value: percent-encoding, HTML character references and overlong UTF-8 decoded until nothing
 //! changes. No step makes a value longer, so a value is rewritten where it stands.
 
+use crate::scan;
+
 /// Rounds after which a value that still changes is given up.
 const ROUNDS: usize = 4;
 
@@ -13,25 +15,34 @@ struct Decoded {
 
 /// The first byte that can start an encoding: `%`, `&`, or the first byte of an overlong UTF-8 sequence.
 pub(crate) fn find(bytes: &[u8]) -> Option<usize> {
-    const BLOCK: usize = 32;
-    let (blocks, rest) = bytes.as_chunks::<BLOCK>();
-    for (index, block) in blocks.iter().enumerate() {
-        // Without an early exit within the block, so that it becomes vector instructions.
-        if block.iter().fold(0, |any, &byte| any | u8::from(starts(byte))) != 0 {
-            let within = block.iter().position(|&byte| starts(byte))?;
-            return Some(index * BLOCK + within);
-        }
-    }
-    rest.iter().position(|&byte| starts(byte)).map(|within| blocks.len() * BLOCK + within)
+    scan::find(bytes, starts)
 }
 
 const fn starts(byte: u8) -> bool {
     (byte == b'%') | (byte == b'&') | (byte & 0xfe == 0xc0) | (byte == 0xe0) | (byte == 0xf0)
 }
 
+/// As [`find`], for text where one is known to be near.
+fn find_near(bytes: &[u8]) -> Option<usize> {
+    const STARTS: [bool; 256] = {
+        let mut table = [false; 256];
+        let mut byte = 0;
+        while byte < 256 {
+            table[byte] = starts(byte as u8);
+            byte += 1;
+        }
+        table
+    };
+    let near = bytes.len().min(128);
+    match bytes[..near].iter().position(|&byte| STARTS[usize::from(byte)]) {
+        None if near < bytes.len() => find(&bytes[near..]).map(|at| near + at),
+        found => found,
+    }
+}
+
 /// Whether a round would change the value.
 pub(crate) fn changes(mut bytes: &[u8]) -> bool {
-    while let Some(at) = find(bytes) {
+    while let Some(at) = find_near(bytes) {
         bytes = &bytes[at..];
         if decode(bytes).is_some() {
             return true;
@@ -56,7 +67,7 @@ pub(crate) fn settle(buffer: &mut Vec<u8>, start: usize) -> bool {
 /// One pass from left to right; what it produces is not looked at again. The new length, and whether anything changed.
 fn round(text: &mut [u8]) -> (usize, bool) {
     let (mut read, mut written, mut changed) = (0, 0, false);
-    while let Some(skipped) = find(&text[read..]) {
+    while let Some(skipped) = find_near(&text[read..]) {
         text.copy_within(read..read + skipped, written);
         read += skipped;
         written += skipped;
@@ -79,10 +90,7 @@ fn round(text: &mut [u8]) -> (usize, bool) {
 fn decode(bytes: &[u8]) -> Option<Decoded> {
     match bytes {
         [b'%', b'u' | b'U', digits @ ..] => percent_u(digits),
-        [b'%', high, low, ..] => {
-            let byte = hex(*high)? << 4 | hex(*low)?;
-            Some(Decoded { bytes: [byte, 0, 0, 0], length: 1, consumed: 3 })
-        }
+        [b'%', ..] => Some(Decoded { bytes: [escape(bytes)?, 0, 0, 0], length: 1, consumed: 3 }),
         [b'&', b'#', b'x' | b'X', digits @ ..] => numeric(digits, 16, 3),
         [b'&', b'#', digits @ ..] => numeric(digits, 10, 2),
         [b'&', name @ ..] => named(name),
@@ -99,7 +107,13 @@ fn decode(bytes: &[u8]) -> Option<Decoded> {
     }
 }
 
-pub(crate) const fn hex(digit: u8) -> Option<u8> {
+/// The byte of the escape `%41` that `bytes` starts with (RFC 3986, 2.1).
+pub(crate) fn escape(bytes: &[u8]) -> Option<u8> {
+    let [b'%', high, low, ..] = bytes else { return None };
+    Some(hex(*high)? << 4 | hex(*low)?)
+}
+
+const fn hex(digit: u8) -> Option<u8> {
     match digit {
         b'0'..=b'9' => Some(digit - b'0'),
         b'a'..=b'f' => Some(digit - b'a' + 10),
@@ -215,4 +229,121 @@ fn continuation(byte: u8) -> Option<u32> {
 
 fn overlong(code: u32, consumed: usize) -> Option<Decoded> {
     char::from_u32(code).map(|code| character(code, consumed))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn canonical(text: &[u8]) -> (Vec<u8>, bool) {
+        let mut buffer = [b"before", text].concat();
+        let settled = settle(&mut buffer, 6);
+        assert!(buffer.starts_with(b"before"));
+        (buffer.split_off(6), settled)
+    }
+
+    fn settles(text: &str) -> String {
+        let (canonical, settled) = canonical(text.as_bytes());
+        assert!(settled, "{text} does not settle");
+        String::from_utf8(canonical).expect("UTF-8")
+    }
+
+    #[test]
+    fn every_encoding_is_decoded() {
+        assert_eq!(settles("%3c%3C%u003c%U003C"), "<<<<");
+        assert_eq!(settles("&lt;&LT;&lt&#60;&#060&#x3c;&#X003C"), "<<<<<<<");
+        assert_eq!(settles("%ud83d%ude00&#128512;&#x1f600;"), "😀😀😀");
+        assert_eq!(canonical(b"\xc0\xbc\xe0\x80\xbc\xf0\x80\x80\xbc").0, b"<<<");
+        assert_eq!(canonical(b"\xe0\x82\x82\xf0\x82\x82\x82").0, "\u{82}\u{2082}".as_bytes());
+    }
+
+    #[test]
+    fn what_is_no_encoding_stays() {
+        let kept = [
+            "%",
+            "%4",
+            "%zz",
+            "%u12",
+            "%ud800",
+            "%ude00%ud83d",
+            "&",
+            "&;",
+            "&#",
+            "&#;",
+            "&#x;",
+            "&#xg",
+            "&foo;",
+            "&lt=",
+        ];
+        for text in kept {
+            assert_eq!(settles(text), text);
+        }
+        for bytes in
+            [&b"\xc0"[..], b"\xc0a", b"\xe0\x80", b"\xe0\xa4\x85", b"\xf0\x80\x80", b"\xf0\x8d\xa0\x80"]
+        {
+            assert_eq!(canonical(bytes), (bytes.to_vec(), true));
+        }
+    }
+
+    #[test]
+    fn what_is_no_character_is_the_replacement_character() {
+        assert_eq!(settles("&#0;&#xd800;&#99999999999999999999;"), "\u{fffd}\u{fffd}\u{fffd}");
+    }
+
+    #[test]
+    fn four_rounds_are_done_and_no_more() {
+        assert_eq!(canonical(b"%25252541"), (b"A".to_vec(), true));
+        assert_eq!(canonical(b"%2525252541"), (b"%41".to_vec(), false));
+        assert_eq!(canonical(b"&amp;amp;amp;lt;"), (b"<".to_vec(), true));
+    }
+
+    #[test]
+    fn a_search_finds_the_first_candidate_wherever_it_stands() {
+        for length in 0..300 {
+            let mut text = vec![b'a'; length];
+            assert_eq!(find(&text), None);
+            for at in (0..length).rev() {
+                text[at] = b'&';
+                assert_eq!(find(&text), Some(at));
+                assert_eq!(find_near(&text), Some(at));
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_canonical_value_is_its_own_canonical_value(text in encoded()) {
+            let (once, settled) = canonical(&text);
+            prop_assert!(once.len() <= text.len());
+            if settled {
+                prop_assert!(!changes(&once));
+                prop_assert_eq!(canonical(&once), (once, true));
+            }
+        }
+
+        #[test]
+        fn a_search_for_changes_agrees_with_a_round(text in encoded()) {
+            let mut rewritten = text.clone();
+            let (length, changed) = round(&mut rewritten);
+            prop_assert_eq!(changed, changes(&text));
+            prop_assert_eq!(changed, rewritten[..length] != text);
+        }
+    }
+
+    /// Text with far more encodings than chance would give.
+    fn encoded() -> impl Strategy<Value = Vec<u8>> {
+        let piece = prop_oneof![
+            prop::sample::select(vec![
+                "%", "%25", "25", "41", "u00", "&", "amp", "lt", "#", "x", "3c", ";", "=", "&#", "%u0026",
+                "0",
+            ])
+            .prop_map(|piece| piece.as_bytes().to_vec()),
+            prop::sample::select(vec![0xc0, 0xc1, 0xe0, 0xf0, 0x80, 0x8f, 0x9f, 0xa5, 0xbf])
+                .prop_map(|byte| vec![byte]),
+            prop::collection::vec(any::<u8>(), 0..3),
+        ];
+        prop::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
+    }
 }

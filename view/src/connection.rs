@@ -29,10 +29,20 @@ pub struct Connection<'a> {
 
 pub(crate) fn lay_out(connection: &Connection<'_>, writer: &mut SectionWriter, scratch: &mut Vec<u8>) {
     scratch.clear();
-    // Into memory: cannot fail.
-    let _ = write!(scratch, "{}", connection.source.to_canonical());
+    match connection.source.to_canonical() {
+        IpAddr::V4(address) => {
+            let [first, others @ ..] = address.octets();
+            push_decimal(u16::from(first), scratch);
+            for octet in others {
+                scratch.push(b'.');
+                push_decimal(u16::from(octet), scratch);
+            }
+        }
+        // Into memory: cannot fail.
+        IpAddr::V6(address) => drop(write!(scratch, "{address}")),
+    }
     let address = scratch.len();
-    let _ = write!(scratch, "{}", connection.source_port);
+    push_decimal(connection.source_port, scratch);
     let port = scratch.len();
     scratch.extend_from_slice(without_port(connection.host));
     scratch[port..].make_ascii_lowercase();
@@ -50,6 +60,14 @@ pub(crate) fn lay_out(connection: &Connection<'_>, writer: &mut SectionWriter, s
             break;
         }
     }
+}
+
+/// The formatter of std costs as much as the rest of the section.
+fn push_decimal(number: u16, out: &mut Vec<u8>) {
+    let digits = [number / 10_000, number / 1000 % 10, number / 100 % 10, number / 10 % 10, number % 10]
+        .map(|digit| b"0123456789"[usize::from(digit)]);
+    let zeros = digits[..4].iter().take_while(|&&digit| digit == b'0').count();
+    out.extend_from_slice(&digits[zeros..]);
 }
 
 /// `[::1]:443` is `[::1]`; what follows the last colon is a port only when it is digits.

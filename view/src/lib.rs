@@ -13,8 +13,10 @@ mod found;
 mod path;
 mod query;
 mod reader;
+mod scan;
 mod section;
 mod section_writer;
+mod target;
 mod view;
 
 pub use connection::Connection;

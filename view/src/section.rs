@@ -89,6 +89,7 @@ impl SectionId {
     }
 
     /// The number in a view: 1 to 14.
+    #[inline]
     pub const fn number(self) -> u16 {
         self as u16
     }
@@ -133,38 +134,45 @@ impl Sections {
     }
 
     /// Whether the section is in the set.
+    #[inline]
     pub const fn contains(self, id: SectionId) -> bool {
         self.0 & (1 << id.number()) != 0
     }
 
     /// Whether the sets have a section in common.
+    #[inline]
     pub const fn intersects(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }
 
     /// This set with one more section.
     #[must_use]
+    #[inline]
     pub const fn with(self, id: SectionId) -> Self {
         Self(self.0 | 1 << id.number())
     }
 
     /// This set without those of another.
     #[must_use]
+    #[inline]
     pub const fn without(self, other: Self) -> Self {
         Self(self.0 & !other.0)
     }
 
     /// Whether the set has no section.
+    #[inline]
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
 
     /// How many sections the set has.
+    #[inline]
     pub const fn len(self) -> usize {
         self.0.count_ones() as usize
     }
 
     /// The sections, in order of their numbers.
+    #[inline]
     pub fn iter(self) -> impl Iterator<Item = SectionId> {
         let mut bits = self.0 >> 1;
         std::iter::from_fn(move || {
@@ -178,12 +186,14 @@ impl Sections {
 
 impl BitOr for Sections {
     type Output = Self;
+    #[inline]
     fn bitor(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 }
 
 impl BitOrAssign for Sections {
+    #[inline]
     fn bitor_assign(&mut self, other: Self) {
         self.0 |= other.0;
     }
@@ -191,6 +201,7 @@ impl BitOrAssign for Sections {
 
 impl BitAnd for Sections {
     type Output = Self;
+    #[inline]
     fn bitand(self, other: Self) -> Self {
         Self(self.0 & other.0)
     }
@@ -235,26 +246,31 @@ impl Flags {
     ];
 
     /// The bits as they stand in a view.
+    #[inline]
     pub const fn bits(self) -> u16 {
         self.0
     }
 
     /// Flags of a view; bits that nobody knows are kept.
+    #[inline]
     pub const fn from_bits(bits: u16) -> Self {
         Self(bits)
     }
 
     /// Whether all of these are set.
+    #[inline]
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
 
     /// Whether one of these is set.
+    #[inline]
     pub const fn intersects(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }
 
     /// Whether none is set.
+    #[inline]
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
@@ -267,12 +283,14 @@ impl Flags {
 
 impl BitOr for Flags {
     type Output = Self;
+    #[inline]
     fn bitor(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 }
 
 impl BitOrAssign for Flags {
+    #[inline]
     fn bitor_assign(&mut self, other: Self) {
         self.0 |= other.0;
     }
@@ -331,6 +349,7 @@ impl<'a> Section<'a> {
     }
 
     /// Bytes of the section in a view: table and heap.
+    #[inline]
     pub fn len(&self) -> usize {
         self.rows.len() * ENTRY_BYTES + self.heap.len()
     }

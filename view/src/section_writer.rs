@@ -35,47 +35,102 @@ impl SectionWriter {
     }
 
     /// Adds to the section's flags.
+    #[inline]
     pub(crate) fn mark(&mut self, flags: Flags) {
         self.flags |= flags;
     }
 
-    /// Adds to the flags of an entry, and with it of the section.
-    pub(crate) fn mark_entry(&mut self, index: usize, flags: Flags) {
+    /// Adds to the flags of the entry that was added last, and with it of the section.
+    pub(crate) fn mark_last(&mut self, flags: Flags) {
         self.flags |= flags;
-        if let Some(row) = self.rows.get_mut(index) {
+        if let Some(row) = self.rows.last_mut() {
             row[0] |= u32::from(flags.bits());
         }
     }
 
-    pub(crate) fn count(&self) -> usize {
-        self.rows.len()
+    /// Marks every entry for whose name or value `is` holds, all views but the canonical one.
+    pub(crate) fn mark_where(&mut self, flags: Flags, is: impl Fn(&[u8]) -> bool) {
+        for row in &mut self.rows {
+            let text = |at: usize| &self.heap[row[at] as usize..(row[at] + row[at + 1]) as usize];
+            if [NAME, NAME + 2, VALUE, VALUE + 2].into_iter().any(|at| is(text(at))) {
+                row[0] |= u32::from(flags.bits());
+                self.flags |= flags;
+            }
+        }
+    }
+
+    /// All bytes so far.
+    pub(crate) fn heap(&self) -> &[u8] {
+        &self.heap
     }
 
     /// Adds an entry. Breaks, and marks the section TRUNCATED, when there is no room for it.
+    #[inline]
     pub(crate) fn push(&mut self, found: Found<'_>) -> ControlFlow<()> {
-        let cost = most(found.name).saturating_add(most(found.value));
-        if self.rows.len() >= self.max_rows || cost > self.room {
-            self.flags |= Flags::TRUNCATED;
-            return ControlFlow::Break(());
+        if found.name.decoded.is_none() && found.value.decoded.is_none() {
+            return self.push_plain(found.kind, found.name.raw, found.value.raw, found.flags);
         }
-        self.room -= cost;
+        self.push_decoded(found)
+    }
+
+    /// Adds an entry that has no name and is not encoded.
+    #[inline]
+    pub(crate) fn push_value(&mut self, value: &[u8]) -> ControlFlow<()> {
+        self.push_plain(Kind::Argument, &[], value, Flags::NONE)
+    }
+
+    /// Adds an entry whose raw and decoded views are the same.
+    #[inline]
+    pub(crate) fn push_plain(
+        &mut self,
+        kind: Kind,
+        name: &[u8],
+        value: &[u8],
+        flags: Flags,
+    ) -> ControlFlow<()> {
+        self.take_room(name.len().saturating_add(value.len()).saturating_mul(2))?;
+        self.flags |= flags;
+        let (name_at, name_length) = (word(self.heap.len()), word(name.len()));
+        let (value_at, value_length) = (name_at + name_length, word(value.len()));
+        self.heap.extend_from_slice(name);
+        self.heap.extend_from_slice(value);
+        self.rows.push([
+            first_word(kind, flags),
+            name_at,
+            name_length,
+            name_at,
+            name_length,
+            name_at,
+            name_length,
+            value_at,
+            value_length,
+            value_at,
+            value_length,
+            value_at,
+            value_length,
+        ]);
+        ControlFlow::Continue(())
+    }
+
+    fn push_decoded(&mut self, found: Found<'_>) -> ControlFlow<()> {
+        self.take_room(most(found.name).saturating_add(most(found.value)))?;
         self.flags |= found.flags;
         let mut row = Row::default();
-        row[0] = u32::from(found.flags.bits()) | u32::from(found.kind as u16) << 16;
+        row[0] = first_word(found.kind, found.flags);
         self.text(found.name, &mut row, NAME);
         self.text(found.value, &mut row, VALUE);
         self.rows.push(row);
         ControlFlow::Continue(())
     }
 
-    /// Adds an entry that has no name and is not encoded.
-    pub(crate) fn push_value(&mut self, value: &[u8]) -> ControlFlow<()> {
-        self.push(Found {
-            kind: Kind::Argument,
-            name: Text::default(),
-            value: Text::plain(value),
-            flags: Flags::NONE,
-        })
+    #[inline]
+    fn take_room(&mut self, bytes: usize) -> ControlFlow<()> {
+        if self.rows.len() >= self.max_rows || bytes > self.room {
+            self.flags |= Flags::TRUNCATED;
+            return ControlFlow::Break(());
+        }
+        self.room -= bytes;
+        ControlFlow::Continue(())
     }
 
     fn text(&mut self, text: Text<'_>, row: &mut Row, at: usize) {
@@ -95,9 +150,17 @@ impl SectionWriter {
         view
     }
 
+    /// The name of the entry that was added last, to be rewritten without changing its length.
+    pub(crate) fn last_name(&mut self) -> &mut [u8] {
+        match self.rows.last() {
+            Some(row) => &mut self.heap[row[NAME] as usize..(row[NAME] + row[NAME + 1]) as usize],
+            None => &mut [],
+        }
+    }
+
     /// Works out the canonical views and completes the table. Nothing is added afterwards.
     pub(crate) fn finish(&mut self) {
-        self.canonicalise(canonical::settle);
+        self.canonicalise();
         self.seal();
     }
 
@@ -126,7 +189,7 @@ impl SectionWriter {
     }
 
     /// One search over all texts together, since mostly there is nothing to find.
-    fn canonicalise(&mut self, settle: impl Fn(&mut Vec<u8>, usize) -> bool) {
+    fn canonicalise(&mut self) {
         let end = self.heap.len();
         let mut at = 0;
         let mut texts = (0..self.rows.len()).flat_map(|row| [(row, NAME), (row, VALUE)]).peekable();
@@ -152,7 +215,7 @@ impl SectionWriter {
             }
             let tail = self.heap.len();
             self.heap.extend_from_within(start..stop);
-            let settled = settle(&mut self.heap, tail);
+            let settled = canonical::settle(&mut self.heap, tail);
             let row = &mut self.rows[row];
             [row[part + 4], row[part + 5]] = [word(tail), word(self.heap.len() - tail)];
             if !settled {
@@ -166,16 +229,22 @@ impl SectionWriter {
     fn seal(&mut self) {
         let table = word(self.rows.len() * ENTRY_BYTES);
         for row in &mut self.rows {
-            for view in row[1..].chunks_exact_mut(2) {
-                view[0] += table;
+            for at in (1..row.len()).step_by(2) {
+                row[at] += table;
             }
         }
     }
 
     /// The section, once it is finished.
+    #[inline]
     pub(crate) fn section(&self, id: SectionId) -> Section<'_> {
         Section { id, flags: self.flags, rows: &self.rows, heap: &self.heap }
     }
+}
+
+#[inline]
+const fn first_word(kind: Kind, flags: Flags) -> u32 {
+    flags.bits() as u32 | (kind as u32) << 16
 }
 
 /// Most bytes a text can take in all its views.
@@ -188,6 +257,7 @@ fn most(text: Text<'_>) -> usize {
 
 /// A section is shorter than 2^31 bytes: `start` is given a bound that keeps it so.
 #[expect(clippy::cast_possible_truncation, reason = "see above")]
+#[inline]
 fn word(bytes: usize) -> u32 {
     debug_assert!(u32::try_from(bytes).is_ok());
     bytes as u32

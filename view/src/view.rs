@@ -2,9 +2,11 @@
 
 use crate::body;
 use crate::connection::{self, Connection};
+use crate::fields::{FieldLines, Known};
 use crate::section::{ENTRY_BYTES, Flags, Section, SectionId, Sections};
 use crate::section_writer::SectionWriter;
-use crate::{cookies, fields, path, query};
+use crate::target::Target;
+use crate::{cookies, path, query};
 
 /// Entries of one section; what comes after them makes it TRUNCATED.
 pub const MAX_ENTRIES: usize = 1000;
@@ -114,17 +116,21 @@ impl View {
             }
             writer.finish();
         }
+        let target = Target::of(head.target);
         if sections.contains(SectionId::Path) {
             let (writer, scratch) = self.start(SectionId::Path, 1, MAX_HEAP);
-            path::lay_out(head.target, writer, scratch);
+            path::lay_out(target.path, writer, scratch);
         }
         if sections.contains(SectionId::Query) {
             let (writer, scratch) = self.start(SectionId::Query, MAX_ENTRIES, MAX_HEAP);
-            let flags = query::parse(head.target, scratch, &mut |found| writer.push(found));
+            let flags = match target.query {
+                Some(query) => query::parse_target(query, scratch, &mut |found| writer.push(found)),
+                None => Flags::ABSENT,
+            };
             writer.mark(flags);
             writer.finish();
         }
-        self.request_fields(field_lines, sections);
+        self.request_fields(head, field_lines, sections);
         if sections.contains(SectionId::Connection) {
             let room = (head.connection.host.len().saturating_add(connection::MAX_BYTES)).saturating_mul(2);
             let (writer, scratch) = self.start(SectionId::Connection, 7, room.min(MAX_HEAP));
@@ -136,33 +142,50 @@ impl View {
     /// Headers and cookies in one pass over the field lines.
     fn request_fields<'a>(
         &mut self,
+        head: &Head<'_>,
         field_lines: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
         sections: Sections,
     ) {
-        let wants_headers = sections.contains(SectionId::Headers);
-        let wants_cookies = sections.contains(SectionId::Cookies);
-        self.start(SectionId::Headers, MAX_ENTRIES, MAX_HEAP);
-        self.start(SectionId::Cookies, MAX_ENTRIES, MAX_HEAP);
-        let [_, _, _, cookie_writer, header_writer, ..] = &mut self.writers;
+        let (with_headers, with_cookies) =
+            (sections.contains(SectionId::Headers), sections.contains(SectionId::Cookies));
+        if with_headers {
+            self.start(SectionId::Headers, MAX_ENTRIES, MAX_HEAP);
+        }
+        if with_cookies {
+            self.start(SectionId::Cookies, MAX_ENTRIES, MAX_HEAP);
+        }
+        let [_, _, _, cookies, headers, ..] = &mut self.writers;
+        let mut lines = FieldLines::default();
+        let mut cookie_lines = 0;
         for (name, value) in field_lines {
-            if wants_headers {
-                let _ = fields::push(name, value, header_writer, &mut self.scratch);
+            let known = Known::of(name);
+            if with_headers {
+                let _ = lines.push(name, value, known, headers);
             }
-            match name.len() {
-                6 if wants_cookies && name.eq_ignore_ascii_case(b"cookie") => {
-                    let flags =
-                        cookies::parse(value, &mut self.scratch, &mut |found| cookie_writer.push(found));
-                    cookie_writer.mark(flags);
+            match known {
+                Some(Known::Cookie) if with_cookies => {
+                    cookie_lines += 1;
+                    let flags = cookies::parse(value, &mut |found| cookies.push(found));
+                    cookies.mark(flags);
                 }
-                12 if name.eq_ignore_ascii_case(b"content-type") => self.content_type.add(value),
-                16 if name.eq_ignore_ascii_case(b"content-encoding") => self.content_encoding.add(value),
+                Some(Known::ContentType) => self.content_type.add(value),
+                Some(Known::ContentEncoding) => self.content_encoding.add(value),
                 _ => {}
             }
         }
-        header_writer.finish();
-        cookie_writer.finish();
-        self.laid_out = self.laid_out.without(Sections::of(&[SectionId::Headers, SectionId::Cookies]))
-            | sections & Sections::of(&[SectionId::Headers, SectionId::Cookies]);
+        if with_headers {
+            lines.finish(headers);
+        }
+        if with_cookies {
+            match cookie_lines {
+                0 => cookies.mark(Flags::ABSENT),
+                1 => {}
+                // HTTP/2 splits the field (RFC 9113, 8.2.3). In HTTP/1.1 servers join them, or take the first or the last.
+                _ if head.version.starts_with(b"HTTP/1.") => cookies.mark(Flags::AMBIGUOUS),
+                _ => {}
+            }
+            cookies.finish();
+        }
     }
 
     /// Adds the body, or one message of a stream, to the request: those of `sections` that are in [`Sections::BODY`].
@@ -350,7 +373,8 @@ impl View {
         let row = ENTRY_BYTES as u64;
         let section = |id| match id {
             SectionId::RequestLine => 3 * row + 2 * head,
-            SectionId::Path => row + 3 * head,
+            // Of a target without a path it is `/`.
+            SectionId::Path => row + 1 + 3 * head,
             SectionId::Query => entries + 3 * head,
             SectionId::Cookies | SectionId::Headers | SectionId::Trailers | SectionId::ResponseHeaders => {
                 entries + 2 * head
@@ -379,13 +403,14 @@ impl View {
     }
 
     fn fields<'a>(&mut self, id: SectionId, field_lines: impl IntoIterator<Item = (&'a [u8], &'a [u8])>) {
-        let (writer, scratch) = self.start(id, MAX_ENTRIES, MAX_HEAP);
+        let (writer, _) = self.start(id, MAX_ENTRIES, MAX_HEAP);
+        let mut lines = FieldLines::default();
         for (name, value) in field_lines {
-            if fields::push(name, value, writer, scratch).is_break() {
+            if lines.push(name, value, Known::of(name), writer).is_break() {
                 break;
             }
         }
-        writer.finish();
+        lines.finish(writer);
     }
 
     /// A section of one value, or none.
