@@ -81,6 +81,8 @@ pub struct ModuleSummary {
     pub imports: Vec<Import>,
     /// `None` when it neither defines nor imports one.
     pub memory: Option<Memory>,
+    /// Bytes of the stack that the linker reserved, if it is of the LLVM family.
+    pub stack: Option<u64>,
     /// Functions defined, imports not counted.
     pub functions: u32,
     /// Bytes of the code section.
@@ -148,13 +150,13 @@ fn read(wasm: &[u8], types: TypesRef<'_>) -> wasmparser::Result<ModuleSummary> {
         functions: 0,
         code_size: 0,
         data_size: 0,
-        has_start: false,
+stack: None,
+                has_start: false,
         custom_sections: Vec::new(),
         producers: Vec::new(),
         problems: Vec::new(),
         advice: Vec::new(),
     };
-    let mut stack_size = None;
     for payload in Parser::new(0).parse_all(wasm) {
         match payload? {
             Payload::ImportSection(imports) => {
@@ -178,7 +180,7 @@ fn read(wasm: &[u8], types: TypesRef<'_>) -> wasmparser::Result<ModuleSummary> {
                     summary.exports.push(Export { name: export.name.into(), kind: kind.unwrap_or_default() });
                 }
             }
-            Payload::GlobalSection(globals) => stack_size = advice::stack_size(globals)?,
+            Payload::GlobalSection(globals) => summary.stack = advice::stack_size(globals)?,
             Payload::StartSection { .. } => summary.has_start = true,
             Payload::CodeSectionStart { count, range, .. } => {
                 summary.functions = count;
@@ -198,7 +200,7 @@ fn read(wasm: &[u8], types: TypesRef<'_>) -> wasmparser::Result<ModuleSummary> {
     }
     summary.abi = advice::abi(&summary.exports);
     summary.problems = advice::problems(&summary, memory);
-    summary.advice = advice::advice(&summary, stack_size);
+    summary.advice = advice::advice(&summary, summary.stack);
     Ok(summary)
 }
 

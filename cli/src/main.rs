@@ -2,6 +2,7 @@
 
 mod command_line;
 mod commands;
+mod described;
 mod failure;
 mod module_file;
 mod output;

@@ -7,9 +7,10 @@ use super::{Abi, Export, Import, ModuleSummary};
 const REQUEST: &str = "func (i32, i32) -> i32";
 const ALLOC: &str = "func (i32) -> i32";
 const CONFIGURE: &str = "func (i32, i32) -> i32";
+const BYTES: &str = "func () -> i64";
 
-/// Exports that the contract gives a type, with the version they belong to.
-const TYPED_EXPORTS: [(&str, &str); 7] = [
+/// Exports that the contract gives a type.
+const TYPED_EXPORTS: [(&str, &str); 14] = [
     ("memory", "memory"),
     ("inspect_request", REQUEST),
     ("alloc", ALLOC),
@@ -17,9 +18,18 @@ const TYPED_EXPORTS: [(&str, &str); 7] = [
     ("pc_buffer", ALLOC),
     ("pc_configure", CONFIGURE),
     ("pc_request", REQUEST),
+    ("pc_request_body", REQUEST),
+    ("pc_response", REQUEST),
+    ("pc_message", REQUEST),
+    ("pc_hook", REQUEST),
+    ("pc_describe", BYTES),
+    ("pc_detail", BYTES),
+    ("pc_carry", BYTES),
 ];
 const V1: [&str; 2] = ["memory", "inspect_request"];
-const V2: [&str; 4] = ["memory", "pc_buffer", "pc_configure", "pc_request"];
+const V2: [&str; 2] = ["memory", "pc_buffer"];
+/// The functions of version 2 that look at something; one of them is enough.
+const PHASES: [&str; 5] = ["pc_request", "pc_request_body", "pc_response", "pc_message", "pc_hook"];
 
 /// rustc's default; more than this is worth a word.
 const RUST_STACK: u64 = 1 << 20;
@@ -36,7 +46,7 @@ pub(super) fn abi(exports: &[Export]) -> Vec<Abi> {
     if V1.iter().all(has) {
         versions.push(Abi::V1);
     }
-    if V2.iter().all(has) {
+    if V2.iter().all(has) && PHASES.iter().any(|name| has(&name)) {
         versions.push(Abi::V2);
     }
     versions
@@ -57,7 +67,11 @@ pub(super) fn problems(summary: &ModuleSummary, memory: Option<MemoryType>) -> V
     if !exports("memory") {
         problems.push("it exports no \"memory\": the host has nowhere to write the request".to_owned());
     }
-    if !exports("inspect_request") && !exports("pc_request") {
+    let has_phase = PHASES.iter().any(|name| exports(name));
+    if has_phase && !exports("pc_buffer") {
+        problems.push("it exports no \"pc_buffer\": the host has nowhere to write the view (version 2)".to_owned());
+    }
+    if !exports("inspect_request") && !has_phase {
         let functions = summary.exports.iter().filter(|export| export.kind.starts_with("func"));
         let functions: Vec<&str> = functions.map(|export| export.name.as_str()).take(8).collect();
         let found = if functions.is_empty() { "no function".to_owned() } else { functions.join(", ") };

@@ -5,9 +5,11 @@ use std::path::Path;
 
 use clap::Args;
 use portcullis_artifact::{Abi, ModuleSummary, Reference};
+use portcullis_engine::{Engine, EngineConfig};
 use serde::Serialize;
 
 use crate::commands::pull;
+use crate::described::Described;
 use crate::failure::Failure;
 use crate::module_file;
 use crate::output::OutputArgs;
@@ -35,6 +37,8 @@ pub(crate) struct InspectArgs {
 struct Inspected {
     #[serde(flatten)]
     summary: ModuleSummary,
+    #[serde(rename = "rule", skip_serializing_if = "Option::is_none")]
+    described: Option<Described>,
     sample: Sample,
 }
 
@@ -51,7 +55,10 @@ pub(crate) async fn run(args: &InspectArgs) -> Result<(), Failure> {
         pull::fetch(&reference, &args.registry).await?.wasm.to_vec()
     };
     let summary = module_file::summary(&args.module, &wasm)?;
-    let inspected = Inspected { sample: sample::judge(&wasm), summary };
+    let engine = Engine::new(&EngineConfig { workers: 1, ..EngineConfig::default() })
+        .map_err(|error| Failure::CouldNotRun(error.to_string()))?;
+    let (described, sample) = sample::judge(&engine, &wasm);
+    let inspected = Inspected { summary, described, sample };
     args.output.print(&inspected)?;
     let module = &args.module;
     match (&inspected.summary.problems[..], &inspected.sample) {
@@ -67,7 +74,7 @@ pub(crate) async fn run(args: &InspectArgs) -> Result<(), Failure> {
 
 impl fmt::Display for Inspected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { summary, sample } = self;
+        let Self { summary, described, sample } = self;
         writeln!(f, "digest     {}", summary.digest)?;
         writeln!(
             f,
@@ -86,13 +93,19 @@ impl fmt::Display for Inspected {
             };
             writeln!(f, "memory     {} KiB at the start, {most}", kib(memory.min_pages))?;
         }
+        if let Some(stack) = summary.stack {
+            writeln!(f, "stack      {} KiB", stack >> 10)?;
+        }
+        if let Some(described) = described {
+            write!(f, "{described}")?;
+        }
         writeln!(f, "exports    {}", list(summary.exports.iter().map(|e| &*e.name)))?;
         writeln!(
             f,
             "imports    {}",
             list(summary.imports.iter().map(|i| format!("{}.{}", i.module, i.name)))
         )?;
-        writeln!(f, "sections   {}", list(summary.custom_sections.iter().map(|s| &*s.name)))?;
+        writeln!(f, "custom     {}", list(summary.custom_sections.iter().map(|s| &*s.name)))?;
         writeln!(f, "made by    {}", list(summary.producers.iter()))?;
         if let Sample::Judged { verdict, fuel_used, fuel_limit } = sample {
             writeln!(f, "sample     a browser's GET: {verdict}, {fuel_used} of {fuel_limit} fuel")?;

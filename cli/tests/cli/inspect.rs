@@ -11,7 +11,13 @@ fn a_rule_is_described_to_a_person() {
     let said = &said.done().stdout;
     for line in [
         "digest     sha256:",
-        "abi        1\n",
+        "abi        2\n",
+        "rule       bad-bot-blocker 1.0.0\n",
+        "phases     request\n",
+        "sees       headers\n",
+        "literals: it is run when one of them is there\n",
+        "needs      limits.memory of ",
+        "stack      ",
         "memory     64 KiB at the start",
         "imports    none\n",
         "sample     a browser's GET: Allow, ",
@@ -19,7 +25,7 @@ fn a_rule_is_described_to_a_person() {
         assert!(said.contains(line), "{line:?} in {said}");
     }
     let exports = said.lines().find(|line| line.starts_with("exports ")).unwrap();
-    assert!(exports.contains("memory") && exports.contains("inspect_request"), "{exports}");
+    assert!(exports.contains("memory") && exports.contains("pc_request"), "{exports}");
 }
 
 #[test]
@@ -30,7 +36,7 @@ fn a_program_reads_the_same_of_a_file_and_of_a_reference() {
     portcullis(&["push", "--plain-http", &module, &reference]).done();
     let file = portcullis(&["inspect", "--format", "json", &module]).done().json();
     assert_eq!(file["size"], bytes("bad-bot-blocker-1.0.0").len());
-    assert_eq!(file["abi"], serde_json::json!(["1"]));
+    assert_eq!(file["abi"], serde_json::json!(["2"]));
     assert_eq!(file["problems"], serde_json::json!([]));
     assert_eq!(file["sample"]["verdict"], "Allow");
     let (used, limit) = (&file["sample"]["fuelUsed"], &file["sample"]["fuelLimit"]);
