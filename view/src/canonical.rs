@@ -26,10 +26,10 @@ const fn starts(byte: u8) -> bool {
 fn find_near(bytes: &[u8]) -> Option<usize> {
     const STARTS: [bool; 256] = {
         let mut table = [false; 256];
-        let mut byte = 0;
-        while byte < 256 {
-            table[byte] = starts(byte as u8);
-            byte += 1;
+        let mut byte = u8::MAX;
+        while byte > 0 {
+            table[byte as usize] = starts(byte);
+            byte -= 1;
         }
         table
     };

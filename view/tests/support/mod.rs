@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer};
 
 /// A byte each character, U+0000 to U+00FF.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Bytes(pub Vec<u8>);
+pub(crate) struct Bytes(pub Vec<u8>);
 
 impl<'de> Deserialize<'de> for Bytes {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -21,34 +21,34 @@ impl<'de> Deserialize<'de> for Bytes {
 /// One input and what it becomes.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Vector<I> {
-    pub name: String,
-    pub input: I,
-    pub expected: Expected,
+pub(crate) struct Vector<I> {
+    pub(crate) name: String,
+    pub(crate) input: I,
+    pub(crate) expected: Expected,
 }
 
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Expected {
-    pub flags: Vec<String>,
-    pub entries: Vec<ExpectedEntry>,
+pub(crate) struct Expected {
+    pub(crate) flags: Vec<String>,
+    pub(crate) entries: Vec<ExpectedEntry>,
 }
 
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ExpectedEntry {
-    pub name: Text,
-    pub value: Text,
-    pub flags: Vec<String>,
+pub(crate) struct ExpectedEntry {
+    pub(crate) name: Text,
+    pub(crate) value: Text,
+    pub(crate) flags: Vec<String>,
 }
 
 /// A view that is left out is the same as the one before it.
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Text {
-    pub raw: Bytes,
-    pub decoded: Option<Bytes>,
-    pub canonical: Option<Bytes>,
+pub(crate) struct Text {
+    pub(crate) raw: Bytes,
+    pub(crate) decoded: Option<Bytes>,
+    pub(crate) canonical: Option<Bytes>,
 }
 
 impl From<Views<'_>> for Text {
@@ -79,19 +79,19 @@ fn names(flags: Flags) -> Vec<String> {
 }
 
 /// The repository.
-pub fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
 
 /// The vectors of one file.
-pub fn vectors<I: for<'de> Deserialize<'de>>(file: &str) -> Vec<Vector<I>> {
+pub(crate) fn vectors<I: for<'de> Deserialize<'de>>(file: &str) -> Vec<Vector<I>> {
     let path = root().join("conformance/decoder").join(file).with_extension("json");
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// A request of HTTP/1.1 for a target.
-pub fn head(target: &[u8]) -> Head<'_> {
+pub(crate) fn head(target: &[u8]) -> Head<'_> {
     Head {
         method: b"GET",
         target,
