@@ -1,21 +1,139 @@
-//! What a body holds, by its media type.
+//! Arguments of a body: who reads it, by its Content-Type, and what is said of a body that nobody reads.
+//!
+//! `docs/abi/ambiguous-input.md` lists what is decided here and by the parsers, with a vector for each decision.
+
+mod charset;
+mod form;
+mod graphql;
+mod json;
+mod media_type;
+mod multipart;
+mod parameters;
+mod sniff;
 
 use std::ops::ControlFlow;
 
-use crate::found::Found;
+use self::media_type::{Format, MediaType};
+use crate::found::{Found, Kind, Text};
 use crate::section::Flags;
 
-/// Buffers of the parsers, kept between requests.
-#[derive(Default)]
-pub(crate) struct Scratch;
+/// What may be laid out of a body a second time: names of JSON leaves and of GraphQL fields, names of a part's file and
+/// media type, values of a GraphQL document in JSON. All else of a body is laid out once in each of the three views.
+const MAX_REPEATED: usize = 64 * 1024;
 
-/// Hands every argument of a body to `sink`.
+/// Buffers of the parsers, kept between bodies.
+#[derive(Default)]
+pub(crate) struct Scratch {
+    form: form::Scratch,
+    multipart: multipart::Scratch,
+    json: json::Scratch,
+    graphql: graphql::Scratch,
+}
+
+/// Hands the arguments of a body to `sink` and says what is to be known of them. A sink that breaks takes no more: then the
+/// rest of the body is not looked at.
+///
+/// No Content-Type and an empty one are the same.
 pub(crate) fn arguments(
-    _body: &[u8],
-    _content_type: Option<&[u8]>,
-    _content_encoding: Option<&[u8]>,
-    _scratch: &mut Scratch,
-    _sink: &mut impl FnMut(Found<'_>) -> ControlFlow<()>,
+    body: &[u8],
+    content_type: Option<&[u8]>,
+    content_encoding: Option<&[u8]>,
+    scratch: &mut Scratch,
+    sink: &mut impl FnMut(Found<'_>) -> ControlFlow<()>,
 ) -> Flags {
-    Flags::NOT_PARSED
+    if body.is_empty() {
+        return Flags::ABSENT;
+    }
+    if content_encoding.is_some_and(is_encoded) {
+        return Flags::NOT_PARSED;
+    }
+    let media = MediaType::parse(content_type.unwrap_or_default());
+    let mut left = MAX_REPEATED;
+    let sink = &mut |found: Found<'_>| match left.checked_sub(repeated(&found, media.format)) {
+        Some(rest) => {
+            left = rest;
+            sink(found)
+        }
+        None => ControlFlow::Break(()),
+    };
+    let flags = match media.format {
+        Format::Form => form::parse(body, &mut scratch.form, sink),
+        Format::FormData => multipart::parse(body, media.boundary, &mut scratch.multipart, sink),
+        Format::Json => json_with_graphql(body, &mut scratch.json, &mut scratch.graphql, sink),
+        Format::Graphql => graphql::parse(body, &mut scratch.graphql, sink),
+        Format::Multipart => Flags::NOT_PARSED | Flags::AMBIGUOUS,
+        Format::Xml => Flags::NOT_PARSED | of_xml(body),
+        Format::Other => Flags::NOT_PARSED | of_unknown(body),
+    };
+    media.flags | flags
+}
+
+fn is_encoded(content_encoding: &[u8]) -> bool {
+    let coding = content_encoding.trim_ascii();
+    !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity")
+}
+
+/// JSON, and in it the GraphQL documents that are the member `query` of the whole, or of an element of a batch.
+fn json_with_graphql(
+    body: &[u8],
+    json: &mut json::Scratch,
+    graphql: &mut graphql::Scratch,
+    sink: &mut impl FnMut(Found<'_>) -> ControlFlow<()>,
+) -> Flags {
+    let is_batch = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii_start().starts_with(b"[");
+    let mut of_graphql = Flags::NONE;
+    let flags = json::parse(body, json, &mut |found| {
+        let document = is_query(&found, is_batch).then(|| read(&found.value));
+        sink(found)?;
+        if let Some(document) = document {
+            of_graphql |= graphql::parse_if_document(document, graphql, sink)?;
+        }
+        ControlFlow::Continue(())
+    });
+    flags | of_graphql
+}
+
+/// `/query`, or `/0/query` in a batch. A number or a literal is no document, so that the value need not be known as a string.
+fn is_query(found: &Found<'_>, is_batch: bool) -> bool {
+    let Some(parent) = read(&found.name).strip_suffix(b"/query") else { return false };
+    match parent {
+        [b'/', index @ ..] => is_batch && index.iter().all(u8::is_ascii_digit),
+        _ => !is_batch && parent.is_empty(),
+    }
+}
+
+fn of_xml(body: &[u8]) -> Flags {
+    if sniff::is_wide(body) {
+        Flags::MALFORMED
+    } else if sniff::has_document_type(body) {
+        Flags::AMBIGUOUS
+    } else {
+        Flags::NONE
+    }
+}
+
+fn of_unknown(body: &[u8]) -> Flags {
+    if sniff::is_like_json(body) || sniff::is_like_form(body) { Flags::AMBIGUOUS } else { Flags::NONE }
+}
+
+/// The most bytes of the three views that an entry adds to what the body has, once.
+fn repeated(found: &Found<'_>, format: Format) -> usize {
+    match found.kind {
+        Kind::Argument | Kind::Part => 0,
+        Kind::GraphqlArgument if format == Format::Json => views(&found.name) + views(&found.value),
+        _ => views(&found.name),
+    }
+}
+
+/// The most bytes that a text has in its three views, of which equal ones are laid out once. The canonical view differs
+/// from the decoded one only where there is something to decode.
+fn views(text: &Text<'_>) -> usize {
+    let decoded = read(text);
+    let is_settled = !decoded.iter().any(|&byte| matches!(byte, b'%' | b'&' | 0x80..));
+    text.raw.len() + text.decoded.map_or(0, <[u8]>::len) + if is_settled { 0 } else { decoded.len() }
+}
+
+/// The decoded view.
+fn read<'a>(text: &Text<'a>) -> &'a [u8] {
+    text.decoded.unwrap_or(text.raw)
 }
