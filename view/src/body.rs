@@ -9,22 +9,25 @@ mod json;
 mod media_type;
 mod multipart;
 mod parameters;
+#[cfg(test)]
+mod properties;
 mod sniff;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod vectors;
 
 use std::ops::ControlFlow;
 
 use self::media_type::{Format, MediaType};
-use crate::found::{Found, Kind, Text};
+use crate::found::{Found, Kind};
 use crate::section::Flags;
-
-/// What may be laid out of a body a second time: names of JSON leaves and of GraphQL fields, names of a part's file and
-/// media type, values of a GraphQL document in JSON. All else of a body is laid out once in each of the three views.
-const MAX_REPEATED: usize = 64 * 1024;
+use crate::view::MAX_NAMES;
 
 /// Buffers of the parsers, kept between bodies.
 #[derive(Default)]
 pub(crate) struct Scratch {
-    form: form::Scratch,
+    form: Vec<u8>,
     multipart: multipart::Scratch,
     json: json::Scratch,
     graphql: graphql::Scratch,
@@ -33,7 +36,8 @@ pub(crate) struct Scratch {
 /// Hands the arguments of a body to `sink` and says what is to be known of them. A sink that breaks takes no more: then the
 /// rest of the body is not looked at.
 ///
-/// No Content-Type and an empty one are the same.
+/// No Content-Type and an empty one are the same. Names that a body does not hold once for each entry, [`MAX_NAMES`] bytes of
+/// them, are bounded here; entries and bytes in all by the sink.
 pub(crate) fn arguments(
     body: &[u8],
     content_type: Option<&[u8]>,
@@ -48,13 +52,15 @@ pub(crate) fn arguments(
         return Flags::NOT_PARSED;
     }
     let media = MediaType::parse(content_type.unwrap_or_default());
-    let mut left = MAX_REPEATED;
-    let sink = &mut |found: Found<'_>| match left.checked_sub(repeated(&found, media.format)) {
-        Some(rest) => {
-            left = rest;
-            sink(found)
+    let mut room_for_names = MAX_NAMES;
+    let sink = &mut |found: Found<'_>| {
+        if !matches!(found.kind, Kind::Argument | Kind::Part) {
+            match room_for_names.checked_sub(found.name.raw.len()) {
+                Some(room) => room_for_names = room,
+                None => return ControlFlow::Break(()),
+            }
         }
-        None => ControlFlow::Break(()),
+        sink(found)
     };
     let flags = match media.format {
         Format::Form => form::parse(body, &mut scratch.form, sink),
@@ -83,7 +89,7 @@ fn json_with_graphql(
     let is_batch = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii_start().starts_with(b"[");
     let mut of_graphql = Flags::NONE;
     let flags = json::parse(body, json, &mut |found| {
-        let document = is_query(&found, is_batch).then(|| read(&found.value));
+        let document = is_query(&found, is_batch).then(|| found.value.read());
         sink(found)?;
         if let Some(document) = document {
             of_graphql |= graphql::parse_if_document(document, graphql, sink)?;
@@ -95,7 +101,7 @@ fn json_with_graphql(
 
 /// `/query`, or `/0/query` in a batch. A number or a literal is no document, so that the value need not be known as a string.
 fn is_query(found: &Found<'_>, is_batch: bool) -> bool {
-    let Some(parent) = read(&found.name).strip_suffix(b"/query") else { return false };
+    let Some(parent) = found.name.read().strip_suffix(b"/query") else { return false };
     match parent {
         [b'/', index @ ..] => is_batch && index.iter().all(u8::is_ascii_digit),
         _ => !is_batch && parent.is_empty(),
@@ -114,26 +120,4 @@ fn of_xml(body: &[u8]) -> Flags {
 
 fn of_unknown(body: &[u8]) -> Flags {
     if sniff::is_like_json(body) || sniff::is_like_form(body) { Flags::AMBIGUOUS } else { Flags::NONE }
-}
-
-/// The most bytes of the three views that an entry adds to what the body has, once.
-fn repeated(found: &Found<'_>, format: Format) -> usize {
-    match found.kind {
-        Kind::Argument | Kind::Part => 0,
-        Kind::GraphqlArgument if format == Format::Json => views(&found.name) + views(&found.value),
-        _ => views(&found.name),
-    }
-}
-
-/// The most bytes that a text has in its three views, of which equal ones are laid out once. The canonical view differs
-/// from the decoded one only where there is something to decode.
-fn views(text: &Text<'_>) -> usize {
-    let decoded = read(text);
-    let is_settled = !decoded.iter().any(|&byte| matches!(byte, b'%' | b'&' | 0x80..));
-    text.raw.len() + text.decoded.map_or(0, <[u8]>::len) + if is_settled { 0 } else { decoded.len() }
-}
-
-/// The decoded view.
-fn read<'a>(text: &Text<'a>) -> &'a [u8] {
-    text.decoded.unwrap_or(text.raw)
 }

@@ -2,7 +2,7 @@
 
 use crate::section::Flags;
 
-/// Where the names of a body's charset can stand, a rule reads its bytes as they are. So:
+/// What a rule has to know of text in the charset `name`, of which it sees the bytes:
 /// - nothing for UTF-8 and its usual stand-ins;
 /// - AMBIGUOUS where only bytes from 0x80 on have another meaning;
 /// - MALFORMED where `<` or a quote can stand as other bytes (UTF-16, UTF-7, EBCDIC), where a byte below 0x80 can be the

@@ -119,8 +119,15 @@ mod tests {
 
     #[test]
     fn broken_values_are_malformed() {
-        for value in ["json", "/", "a/", "*/*, a/b", "application/json, text/plain", "a/b;c", "a/b; boundary=a; boundary=a"]
-        {
+        for value in [
+            "json",
+            "/",
+            "a/",
+            "*/*, a/b",
+            "application/json, text/plain",
+            "a/b;c",
+            "a/b; boundary=a; boundary=a",
+        ] {
             assert_eq!(MediaType::parse(value.as_bytes()).flags, Flags::MALFORMED, "{value:?}");
         }
     }

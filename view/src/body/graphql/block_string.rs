@@ -5,12 +5,8 @@ use crate::body::json::string::Decoded;
 
 /// Adds the value of what stands between `"""` and `"""` to `out`. It is never longer.
 pub(super) fn decode(raw: &[u8], out: &mut Vec<u8>) -> Decoded {
-    let indentation = Lines { rest: Some(raw) }
-        .skip(1)
-        .filter(|line| !is_blank(line))
-        .map(|line| white_space(line))
-        .min()
-        .unwrap_or(0);
+    let indentation =
+        Lines { rest: Some(raw) }.skip(1).filter(|line| !is_blank(line)).map(white_space).min().unwrap_or(0);
     let begin = out.len();
     let mut end = begin;
     for (index, line) in (Lines { rest: Some(raw) }).enumerate() {
@@ -82,7 +78,10 @@ mod tests {
 
     #[test]
     fn common_indentation_is_removed() {
-        assert_eq!(decode("\n    Hello,\n      World!\n\n    Yours,\n      GraphQL.\n  "), "Hello,\n  World!\n\nYours,\n  GraphQL.");
+        assert_eq!(
+            decode("\n    Hello,\n      World!\n\n    Yours,\n      GraphQL.\n  "),
+            "Hello,\n  World!\n\nYours,\n  GraphQL."
+        );
         assert_eq!(decode("  a\r\n   b\r c"), "  a\n  b\nc");
     }
 

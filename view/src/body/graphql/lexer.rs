@@ -14,7 +14,10 @@ pub(super) enum Token<'a> {
     Spread,
     Name(&'a [u8]),
     /// `$name`: as it stands there, and without the `$` and what may stand between the two.
-    Variable { raw: &'a [u8], name: &'a [u8] },
+    Variable {
+        raw: &'a [u8],
+        name: &'a [u8],
+    },
     Number(&'a [u8]),
     String(Contents<'a>),
     /// What stands between `"""` and `"""`.

@@ -126,7 +126,8 @@ mod tests {
 
     #[test]
     fn contents_end_at_the_quote() {
-        let read = |text: &'static str| contents(text.as_bytes(), 0).map(|found| (found.raw, found.has_escapes));
+        let read =
+            |text: &'static str| contents(text.as_bytes(), 0).map(|found| (found.raw, found.has_escapes));
         assert_eq!(read(r#"ab" c"#), Some((&b"ab"[..], false)));
         assert_eq!(read(r#"a\"b""#), Some((&br#"a\"b"#[..], true)));
         for text in ["ab", "a\\", "a\n\"", r#"\x41""#, r#"\u12""#, r#"\u{41}""#] {

@@ -48,8 +48,10 @@ impl<'a> Disposition<'a> {
                 }
                 continue;
             };
-            if slot.replace(parameter).is_some() {
+            if slot.is_some() {
                 flags |= Flags::MALFORMED;
+            } else {
+                *slot = Some(parameter);
             }
         }
 
