@@ -33,11 +33,11 @@ pub(crate) struct Scratch {
     graphql: graphql::Scratch,
 }
 
-/// Hands the arguments of a body to `sink` and says what is to be known of them. A sink that breaks takes no more: then the
-/// rest of the body is not looked at.
+/// Hands the arguments of a body to `sink` and says what is to be known of them. A sink that breaks takes no more: then
+/// the rest of the body is not looked at.
 ///
-/// No Content-Type and an empty one are the same. Names that a body does not hold once for each entry, [`MAX_NAMES`] bytes of
-/// them, are bounded here; entries and bytes in all by the sink.
+/// No Content-Type and an empty one are the same. Names that stand in the section more often than in the body are
+/// bounded here, by [`MAX_NAMES`]; entries and bytes in all are bounded by the sink.
 pub(crate) fn arguments(
     body: &[u8],
     content_type: Option<&[u8]>,
@@ -49,7 +49,8 @@ pub(crate) fn arguments(
         return Flags::ABSENT;
     }
     if content_encoding.is_some_and(is_encoded) {
-        return Flags::NOT_PARSED;
+        // Servers that know no codings of requests read the body as it is.
+        return Flags::NOT_PARSED | Flags::AMBIGUOUS;
     }
     let media = MediaType::parse(content_type.unwrap_or_default());
     let mut room_for_names = MAX_NAMES;
@@ -99,7 +100,7 @@ fn json_with_graphql(
     flags | of_graphql
 }
 
-/// `/query`, or `/0/query` in a batch. A number or a literal is no document, so that the value need not be known as a string.
+/// `/query`, or `/0/query` in a batch. No number or literal is a document, so the value need not be known as a string.
 fn is_query(found: &Found<'_>, is_batch: bool) -> bool {
     let Some(parent) = found.name.read().strip_suffix(b"/query") else { return false };
     match parent {

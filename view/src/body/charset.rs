@@ -5,8 +5,8 @@ use crate::section::Flags;
 /// What a rule has to know of text in the charset `name`, of which it sees the bytes:
 /// - nothing for UTF-8 and its usual stand-ins;
 /// - AMBIGUOUS where only bytes from 0x80 on have another meaning;
-/// - MALFORMED where `<` or a quote can stand as other bytes (UTF-16, UTF-7, EBCDIC), where a byte below 0x80 can be the
-///   second half of a character (Shift_JIS, GBK, Big5), and for names that are not known.
+/// - MALFORMED where `<` or a quote can stand as other bytes (UTF-16, UTF-7, EBCDIC), where a byte below 0x80 can be
+///   the second half of a character (Shift_JIS, GBK, Big5), and for names that are not known.
 pub(super) fn flags(name: &[u8]) -> Flags {
     const SAME: [&str; 6] = ["utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "latin1"];
     const SUPERSETS_OF_ASCII: [&str; 5] = ["iso-8859-", "windows-125", "cp125", "koi8-", "euc-"];

@@ -7,8 +7,8 @@ use crate::found::Found;
 use crate::query;
 use crate::section::Flags;
 
-/// Hands every argument to `sink`. JSON or markup that is sent as a form, as clients do that leave their default in place,
-/// is AMBIGUOUS: there are servers that read it as what it is.
+/// Hands every argument to `sink`. JSON or markup that is sent as a form, as by clients that leave their default in
+/// place, is AMBIGUOUS: there are servers that read it as what it is.
 pub(super) fn parse(
     body: &[u8],
     scratch: &mut Vec<u8>,

@@ -2,8 +2,8 @@
 //!
 //! Why not a parser that others maintain: serde_json, simd-json and jiter keep one of two equal keys or hand them out
 //! without a word, give strings only decoded, numbers only converted, and cannot bound what the names of leaves add up
-//! to. All of that is what a rule has to know. This one reads each byte once, keeps its own stack of at most
-//! [`MAX_DEPTH`] levels instead of recursing, and allocates nothing once its buffers have grown.
+//! to. All of that is what a rule has to know. This one keeps its own stack of at most [`MAX_DEPTH`] levels instead of
+//! recursing, and allocates nothing once its buffers have grown.
 //!
 //! Cost: `Parser::at` only grows, and what is read is looked at a bounded number of times: once for UTF-8, once as
 //! syntax, once when an escape in it is decoded, once when a key is hashed. Keys of an object are sorted by hash when it

@@ -1,7 +1,7 @@
 //! multipart/form-data (RFC 7578, with the grammar of RFC 2046, section 5.1.1), strictly.
 //!
-//! What a strict reader refuses is MALFORMED and is read on where only one way to go on makes sense: nothing of the body
-//! is to be missing for a rule that looks all the same.
+//! What a strict reader refuses is MALFORMED, and is read on where only one way to go on makes sense: nothing of the
+//! body is to be missing for a rule that looks all the same.
 //!
 //! Cost: the body is searched once for `--boundary`, from delimiter to delimiter; each part's head is read once.
 
@@ -15,7 +15,7 @@ use memchr::memmem::Finder;
 use self::disposition::Disposition;
 use self::part::Part;
 use super::charset;
-use super::media_type::MediaType;
+use super::media_type::{Format, MediaType};
 use super::parameters::Parameter;
 use crate::found::{Found, Kind, Text};
 use crate::section::Flags;
@@ -105,10 +105,9 @@ fn emit(
     ControlFlow::Continue(flags)
 }
 
-/// A part's own media type: parts inside parts are gone from forms (RFC 7578, section 4.3), and a charset counts as that of
-/// a whole body does. One that cannot be read is handed on by servers as it is.
+/// A part's own media type: parts inside parts are gone from forms (RFC 7578, section 4.3), and a charset counts as that
+/// of a whole body does.
 fn of_media_type(value: &[u8]) -> Flags {
-    use super::media_type::Format;
     let media = MediaType::parse(value);
     match media.format {
         Format::Multipart | Format::FormData => media.flags | Flags::MALFORMED,

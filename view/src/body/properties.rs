@@ -284,9 +284,12 @@ proptest! {
     fn json_leaves_are_those_of_serde_json(text in json_text()) {
         let value: Value = serde_json::from_str(&text).unwrap();
         let (entries, flags) = read(text.as_bytes(), "application/json");
-        // Of equal keys serde_json keeps the last.
-        prop_assume!(flags != Flags::AMBIGUOUS);
-        prop_assert_eq!(flags, Flags::NONE);
+        // Of equal keys serde_json keeps the last, so that entries are missing there.
+        let has_equal_keys = entries.len() > entries_of(&value, true);
+        prop_assert_eq!(flags, if has_equal_keys { Flags::AMBIGUOUS } else { Flags::NONE });
+        if has_equal_keys {
+            return Ok(());
+        }
         prop_assert_eq!(entries.len(), entries_of(&value, true));
         for entry in &entries {
             let pointer = std::str::from_utf8(&entry.name).unwrap();

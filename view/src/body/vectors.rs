@@ -121,3 +121,25 @@ fn names_of_vectors_are_unique() {
     let names: BTreeSet<_> = all.iter().map(|vector| &vector.name).collect();
     assert_eq!(names.len(), all.len());
 }
+
+/// Each row of the tables ends in the name of its vector.
+#[test]
+fn every_row_of_the_document_has_its_vector() {
+    let path = root().join("docs/abi/ambiguous-input-bodies.md");
+    let document = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let all = vectors();
+    let names: BTreeSet<_> = all.iter().map(|vector| vector.name.as_str()).collect();
+    let bodies =
+        document.split("\n## ").find(|section| section.trim_start_matches("## ").starts_with("Bodies\n"));
+    let rows: Vec<_> = bodies
+        .expect("a heading Bodies")
+        .lines()
+        .filter(|line| line.starts_with('|') && !line.starts_with("|---") && !line.starts_with("| input |"))
+        .collect();
+    assert!(!rows.is_empty());
+    for row in rows {
+        let cells: Vec<_> = row.trim_matches('|').split('|').map(str::trim).collect();
+        assert_eq!(cells.len(), 4, "{row}");
+        assert!(names.contains(cells[3].trim_matches('`')), "no vector: {row}");
+    }
+}

@@ -7,8 +7,8 @@ pub(in crate::body) struct Contents<'a> {
     pub has_escapes: bool,
 }
 
-/// The string that begins behind its opening quote at `start`; the closing quote is at `start + raw.len()`. None: it has no
-/// end, a control character, or an escape that JSON does not have.
+/// The string that begins behind its opening quote at `start`; the closing quote is at `start + raw.len()`. None: it has
+/// no end, a control character, or an escape that JSON does not have.
 pub(super) fn contents(text: &[u8], start: usize) -> Option<Contents<'_>> {
     let mut at = start;
     let mut has_escapes = false;

@@ -69,8 +69,8 @@ impl<'a> Disposition<'a> {
     }
 }
 
-/// Decoded is without the backslashes of quoted pairs. Browsers send none: some servers keep them. A quote behind one ends
-/// the text for those.
+/// Decoded is without the backslashes of quoted pairs. Browsers send none, and some servers keep them: for those a quote
+/// behind one ends the text.
 fn quoted_text<'a>(parameter: Parameter<'a>, buffer: &'a mut Vec<u8>, flags: &mut Flags) -> Text<'a> {
     let raw = parameter.value;
     let is_single_quoted = !parameter.quoted && raw.starts_with(b"'");

@@ -13,7 +13,8 @@ pub(super) struct Part<'a> {
 }
 
 impl<'a> Part<'a> {
-    /// Reads what stands between two delimiters. What is not a header field is passed over and makes the part MALFORMED.
+    /// Reads what stands between two delimiters. A line of the head that is no field is passed over and makes the part
+    /// MALFORMED.
     pub(super) fn read(text: &'a [u8]) -> Self {
         let mut part = Part { disposition: None, media_type: None, content: b"", flags: Flags::NONE };
         let mut encoding = None;
