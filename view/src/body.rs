@@ -14,8 +14,6 @@ mod properties;
 mod sniff;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod vectors;
 
 use std::ops::ControlFlow;
 
