@@ -46,4 +46,9 @@ impl<'a> Text<'a> {
     pub(crate) const fn plain(raw: &'a [u8]) -> Self {
         Self { raw, decoded: None }
     }
+
+    /// The decoded bytes.
+    pub(crate) fn read(&self) -> &'a [u8] {
+        self.decoded.unwrap_or(self.raw)
+    }
 }

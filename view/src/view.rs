@@ -16,7 +16,7 @@ pub const MAX_CARRY: usize = 4096;
 
 /// Bytes that names of `bodyArguments` may take which the body holds once and its view several times: the pointers of
 /// JSON leaves, the name of a part at its file name.
-const MAX_NAMES: usize = 64 << 10;
+pub(crate) const MAX_NAMES: usize = 64 << 10;
 
 const MAGIC: &[u8; 4] = b"PCV2";
 const MAJOR: u16 = 2;

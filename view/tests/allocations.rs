@@ -5,7 +5,7 @@ mod support;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use portcullis_view::{Sections, View};
+use portcullis_view::{SectionId, Sections, View};
 use support::head;
 
 thread_local! {
@@ -72,5 +72,35 @@ fn steady_state_does_not_allocate() {
         serve(&mut view, &mut out, b"/", b"");
         assert!(length > 1000);
     }
+    assert_eq!(ALLOCATIONS.with(Cell::get), before);
+}
+
+#[test]
+fn bodies_of_all_formats_do_not_allocate() {
+    let bodies: [(&[u8], &[u8]); 5] = [
+        (b"application/x-www-form-urlencoded", b"name=value&text=%26lt%3bscript%26gt%3b"),
+        (b"application/json", br#"{"a\u0062":["x\ny",{"c":{}}],"d":1.5}"#),
+        (
+            b"application/json; charset=utf-8",
+            br#"{"query":"query($i: ID = \"\\u0041\") { user(id: $i, in: [1, {a: 2}]) { name } }"}"#,
+        ),
+        (b"application/graphql", b"{ user(id: \"\\u0041\", text: \"\"\"\n  block\n\"\"\") { name } }"),
+        (
+            b"multipart/form-data; boundary=\"b\"",
+            b"--b\r\nContent-Disposition: form-data; name=\"a\\b\"; filename=x; filename*=UTF-8''%41\r\n\
+              Content-Type: text/plain\r\n\r\ncontent\r\n--b--\r\n",
+        ),
+    ];
+    let mut view = View::new();
+    let mut lay_out_all = || {
+        for (content_type, body) in bodies {
+            view.head(&head(b"/"), [(&b"Content-Type"[..], content_type)], Sections::ALL);
+            view.body(body, Sections::ALL);
+            assert!(view.section(SectionId::BodyArguments).is_some_and(|arguments| arguments.count() > 1));
+        }
+    };
+    lay_out_all();
+    let before = ALLOCATIONS.with(Cell::get);
+    lay_out_all();
     assert_eq!(ALLOCATIONS.with(Cell::get), before);
 }
