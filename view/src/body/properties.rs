@@ -78,6 +78,18 @@ fn pieces() -> impl Strategy<Value = Vec<u8>> {
     vec(piece, 0..40).prop_map(|pieces| pieces.concat())
 }
 
+/// The seeds of the fuzzer: a content type, a line break, a body.
+fn seeds() -> Vec<(String, Vec<u8>)> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/decoder");
+    let mut seeds = Vec::new();
+    for file in std::fs::read_dir(folder).unwrap() {
+        let seed = std::fs::read(file.unwrap().path()).unwrap();
+        let end = seed.iter().position(|&byte| byte == b'\n').unwrap();
+        seeds.push((String::from_utf8_lossy(&seed[..end]).into_owned(), seed[end + 1..].to_vec()));
+    }
+    seeds
+}
+
 /// Tokens of JSON in any order, mostly no JSON.
 fn json_tokens() -> impl Strategy<Value = String> {
     let tokens = [
@@ -260,6 +272,20 @@ proptest! {
     }
 
     #[test]
+    fn seeds_with_changes_end(
+        seed in select(seeds()),
+        changes in vec((any::<prop::sample::Index>(), select(&PIECES[..]), 0..4_usize), 1..6),
+    ) {
+        let (content_type, mut body) = seed;
+        for (at, piece, removed) in changes {
+            let at = at.index(body.len() + 1);
+            let end = body.len().min(at + removed);
+            body.splice(at..end, piece.bytes());
+        }
+        read(&body, &content_type);
+    }
+
+    #[test]
     fn any_content_type_ends(body in pieces(), content_type in "[ -~]{0,60}") {
         read(&body, &content_type);
         read(&body, &format!("multipart/form-data;{content_type}"));
@@ -277,7 +303,11 @@ proptest! {
     fn json_is_accepted_as_by_serde_json(text in prop_oneof![json_tokens(), json_text()]) {
         let (_, flags) = read(text.as_bytes(), "application/json");
         let accepted = !text.is_empty() && !flags.contains(Flags::MALFORMED);
-        prop_assert_eq!(accepted, serde_json::from_str::<Value>(&text).is_ok());
+        match serde_json::from_str::<Value>(&text) {
+            // A number is a text here, of any size.
+            Err(error) if error.to_string().starts_with("number out of range") => {}
+            other => prop_assert_eq!(accepted, other.is_ok()),
+        }
     }
 
     #[test]
