@@ -13,29 +13,33 @@ struct Decoded {
     consumed: usize,
 }
 
-/// The first byte that can start an encoding: `%`, `&`, or the first byte of an overlong UTF-8 sequence.
-pub(crate) fn find(bytes: &[u8]) -> Option<usize> {
-    scan::find(bytes, starts)
-}
-
+/// Bytes that can start an encoding: `%`, `&`, and the first of an overlong UTF-8 sequence.
 const fn starts(byte: u8) -> bool {
     (byte == b'%') | (byte == b'&') | (byte & 0xfe == 0xc0) | (byte == 0xe0) | (byte == 0xf0)
 }
 
+/// The same, for one byte at a time.
+const STARTS: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = u8::MAX;
+    while byte > 0 {
+        table[byte as usize] = starts(byte);
+        byte -= 1;
+    }
+    table
+};
+
+/// The first byte that can start an encoding.
+pub(crate) fn find(bytes: &[u8]) -> Option<usize> {
+    let near = scan::near_first(bytes, starts)?;
+    bytes[near..].iter().position(|&byte| STARTS[usize::from(byte)]).map(|at| near + at)
+}
+
 /// As [`find`], for text where one is known to be near.
 fn find_near(bytes: &[u8]) -> Option<usize> {
-    const STARTS: [bool; 256] = {
-        let mut table = [false; 256];
-        let mut byte = u8::MAX;
-        while byte > 0 {
-            table[byte as usize] = starts(byte);
-            byte -= 1;
-        }
-        table
-    };
-    let near = bytes.len().min(128);
-    match bytes[..near].iter().position(|&byte| STARTS[usize::from(byte)]) {
-        None if near < bytes.len() => find(&bytes[near..]).map(|at| near + at),
+    let (near, far) = bytes.split_at(bytes.len().min(128));
+    match near.iter().position(|&byte| STARTS[usize::from(byte)]) {
+        None => find(far).map(|at| near.len() + at),
         found => found,
     }
 }

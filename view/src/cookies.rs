@@ -12,13 +12,8 @@ use crate::section::Flags;
 pub(crate) fn parse(field: &[u8], sink: &mut impl FnMut(Found<'_>) -> ControlFlow<()>) -> Flags {
     // One look at the whole field for what makes a cookie anything but plain.
     let odd = scan::any(field, |byte| {
-        (byte == b'"')
-            | (byte == b',')
-            | (byte == b'$')
-            | (byte == 0x7f)
-            | (byte == b'\t')
-            | (byte.wrapping_sub(1) < 0x1f)
-    }) || memchr::memchr(0, field).is_some();
+        (byte == b'"') | (byte == b',') | (byte == b'$') | (byte == 0x7f) | (byte < 0x20)
+    });
     let mut rest = field;
     loop {
         let (pair, next) = match memchr::memchr(b';', rest) {

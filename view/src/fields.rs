@@ -97,9 +97,8 @@ impl FieldLines {
 
     /// Completes the section.
     pub(crate) fn finish(self, writer: &mut SectionWriter) {
-        if scan::any(writer.heap(), is_control) || memchr::memchr(0, writer.heap()).is_some() {
-            writer
-                .mark_where(Flags::MALFORMED, |text| text.iter().any(|&byte| byte == 0 || is_control(byte)));
+        if scan::any(writer.heap(), is_control) {
+            writer.mark_where(Flags::MALFORMED, |text| text.iter().any(|&byte| is_control(byte)));
         }
         writer.finish();
     }
@@ -116,7 +115,7 @@ fn fix_name(seen: u8, writer: &mut SectionWriter) {
     }
 }
 
-/// A byte that no field value holds (RFC 9110, 5.5), apart from NUL.
+/// A byte that no field value holds (RFC 9110, 5.5).
 const fn is_control(byte: u8) -> bool {
-    (byte.wrapping_sub(1) < 0x1f) & (byte != b'\t') | (byte == 0x7f)
+    (byte < 0x20) & (byte != b'\t') | (byte == 0x7f)
 }

@@ -228,9 +228,10 @@ impl SectionWriter {
     /// Offsets count from the start of the section, and the table stands before the heap.
     fn seal(&mut self) {
         let table = word(self.rows.len() * ENTRY_BYTES);
+        let shift: Row = [0, table, 0, table, 0, table, 0, table, 0, table, 0, table, 0];
         for row in &mut self.rows {
-            for at in (1..row.len()).step_by(2) {
-                row[at] += table;
+            for (word, shift) in row.iter_mut().zip(shift) {
+                *word += shift;
             }
         }
     }
