@@ -2,12 +2,17 @@
 //! was found, what to do.
 
 use std::fmt;
+use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
+use crate::compiler::CompilerFault;
+use crate::compiler::phrase::{self, Phrase};
 use crate::describe::DescribeError;
 use crate::pattern_set::PatternError;
 
 /// An import that a module asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Import {
     /// The module part, such as `wasi_snapshot_preview1`.
     pub module: String,
@@ -22,7 +27,7 @@ impl fmt::Display for Import {
 }
 
 /// Why a module cannot become a rule.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum CompileError {
     /// The bytes are something else.
     #[error(
@@ -56,18 +61,21 @@ pub enum CompileError {
         /// All imports.
         imports: Vec<Import>,
         /// What to change in the build.
-        hint: &'static str,
+        #[serde(deserialize_with = "phrase::deserialize")]
+        hint: Phrase,
     },
 
     /// Something that the ABI asks for is missing.
     #[error("a rule exports `{name}`, found {}; {hint}", found_exports(.found))]
     MissingExport {
         /// The missing export.
-        name: &'static str,
+        #[serde(deserialize_with = "phrase::deserialize")]
+        name: Phrase,
         /// All exports there are.
         found: Vec<String>,
         /// What to change in the source.
-        hint: &'static str,
+        #[serde(deserialize_with = "phrase::deserialize")]
+        hint: Phrase,
     },
 
     /// An export of the right name and the wrong type.
@@ -78,7 +86,8 @@ pub enum CompileError {
         /// The export.
         export: String,
         /// What the ABI asks for.
-        expected: &'static str,
+        #[serde(deserialize_with = "phrase::deserialize")]
+        expected: Phrase,
         /// What the module has.
         found: String,
     },
@@ -87,9 +96,11 @@ pub enum CompileError {
     #[error("the import `portcullis.{import}` is {expected}, found {found}; declare it so")]
     WrongImport {
         /// The import.
-        import: &'static str,
+        #[serde(deserialize_with = "phrase::deserialize")]
+        import: Phrase,
         /// What the host has.
-        expected: &'static str,
+        #[serde(deserialize_with = "phrase::deserialize")]
+        expected: Phrase,
         /// What the module wants.
         found: String,
     },
@@ -104,9 +115,11 @@ pub enum CompileError {
     )]
     UnexportedPhase {
         /// The phase.
-        phase: &'static str,
+        #[serde(deserialize_with = "phrase::deserialize")]
+        phase: Phrase,
         /// What it would be.
-        export: &'static str,
+        #[serde(deserialize_with = "phrase::deserialize")]
+        export: Phrase,
     },
 
     /// A module that never runs.
@@ -136,13 +149,15 @@ pub enum CompileError {
     #[error("{what}: at most {limit} allowed, found {found}; {hint}")]
     TooComplex {
         /// What is counted.
-        what: &'static str,
+        #[serde(deserialize_with = "phrase::deserialize")]
+        what: Phrase,
         /// How many there are.
         found: u64,
         /// How many there may be.
         limit: u64,
         /// What to change.
-        hint: &'static str,
+        #[serde(deserialize_with = "phrase::deserialize")]
+        hint: Phrase,
     },
 
     /// One function is beyond a bound that keeps compiling and interrupting it cheap.
@@ -153,7 +168,8 @@ pub enum CompileError {
         /// Index of the function in the module.
         function: u32,
         /// What is counted: bytes, locals, nested blocks, variables times blocks.
-        unit: &'static str,
+        #[serde(deserialize_with = "phrase::deserialize")]
+        unit: Phrase,
         /// How many there are.
         found: u64,
         /// How many there may be.
@@ -174,6 +190,71 @@ pub enum CompileError {
     /// The compiler gave up.
     #[error("the module is valid but could not be compiled: {0}")]
     Compile(String),
+
+    /// The compiler used up its CPU time.
+    #[error(
+        "compiling the module takes more than {} s of CPU time; build it with --release and `wasm-opt -O`, or split it into several rules", .cpu.as_secs()
+    )]
+    CompileTimedOut {
+        /// CPU time of one compilation, configuring included.
+        cpu: Duration,
+    },
+
+    /// The compiler used up its memory.
+    #[error(
+        "compiling the module takes more memory than the compiler may have; build it with --release and `wasm-opt -O`, or split it into several rules"
+    )]
+    CompileOutOfMemory,
+
+    /// A configuration for a module that takes none.
+    #[error("the rule has a `config`, and its module does not export `{expected}`; remove the config, or build the module with it")]
+    NotConfigurable {
+        /// What it would be.
+        #[serde(deserialize_with = "phrase::deserialize")]
+        expected: Phrase,
+    },
+
+    /// The module says that its configuration is wrong.
+    #[error("the module refused the rule's `config` with {code}{}; change the config to what the module's documentation says", said(.message.as_ref()))]
+    ConfigRefused {
+        /// What `pc_configure` returned.
+        code: i32,
+        /// What `pc_detail` said.
+        message: Option<String>,
+    },
+
+    /// The module failed while it was configured.
+    #[error("the module cannot be configured: in {step}: {reason}; change the rule's `config`, or fix the module")]
+    ConfigFailed {
+        /// Where: an export, or the start.
+        step: String,
+        /// What happened.
+        reason: String,
+    },
+
+    /// A configured module whose state cannot be written down.
+    #[error("the module cannot be frozen after it was configured: {reason}; see `pc_configure` in docs/abi/version-2.md for what it may not do")]
+    CannotFreeze {
+        /// What is in the way.
+        reason: String,
+    },
+
+    /// The compiler itself failed; nothing is known about the module.
+    #[error(transparent)]
+    #[serde(skip)]
+    Compiler(#[from] CompilerFault),
+}
+
+impl CompileError {
+    /// Whether this is the host's fault: the same module may do better later. All others are about the module and its
+    /// configuration, and stay.
+    pub fn is_host_fault(&self) -> bool {
+        matches!(self, Self::Compiler(_))
+    }
+}
+
+fn said(message: Option<&String>) -> String {
+    message.map(|message| format!(": {message}")).unwrap_or_default()
 }
 
 /// How many names a message lists.

@@ -4,6 +4,7 @@
 use portcullis_view::{SectionId, Sections};
 use serde::{Deserialize, Serialize};
 
+use crate::compiler::phrase::{self, Phrase};
 use crate::phase::Phase;
 
 /// Name of the custom section.
@@ -27,7 +28,7 @@ const MAX_PATTERNS: usize = 256;
 const MAX_PATTERN: usize = 1024;
 
 /// Why a describe document is not one.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum DescribeError {
     /// Larger than any rule needs.
     #[error("it has {0} bytes, at most {MAX_BYTES} are read; shorten it")]
@@ -53,7 +54,8 @@ pub enum DescribeError {
     #[error("{what} has {found} bytes or characters that are not printable; at most {limit} printable ones")]
     Text {
         /// Which.
-        what: &'static str,
+        #[serde(deserialize_with = "phrase::deserialize")]
+        what: Phrase,
         /// Bytes.
         found: usize,
         /// Bytes.
@@ -63,7 +65,8 @@ pub enum DescribeError {
     #[error("there are {found} {what}, at most {limit}")]
     TooMany {
         /// Which.
-        what: &'static str,
+        #[serde(deserialize_with = "phrase::deserialize")]
+        what: Phrase,
         /// How many.
         found: usize,
         /// How many may be.

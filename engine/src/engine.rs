@@ -3,6 +3,9 @@
 use std::sync::Arc;
 
 use crate::compile_error::CompileError;
+use crate::compiler::CompilerFault;
+use crate::compiler::bounds::ModuleBounds;
+use crate::compiler::frame::Artefact;
 use crate::imports;
 use crate::instance::Guest;
 use crate::module::Module;
@@ -71,7 +74,7 @@ pub(crate) struct Inner {
     pub(crate) slots: u32,
     /// Holds the imports; made once for all modules.
     pub(crate) linker: wasmtime::Linker<Guest>,
-    max_module_bytes: usize,
+    pub(crate) max_module_bytes: usize,
 }
 
 impl Engine {
@@ -112,5 +115,25 @@ impl Engine {
         let compiled = wasmtime::Module::from_binary(&self.0.wasmtime, wasm)
             .map_err(|error| CompileError::Compile(format!("{error:#}")))?;
         Module::link(Arc::clone(&self.0), &compiled, info)
+    }
+
+    /// Bounds that decide what its modules may be.
+    pub(crate) fn bounds(&self) -> ModuleBounds {
+        ModuleBounds { module_bytes: self.0.max_module_bytes, memory_bytes: self.0.max_memory }
+    }
+
+    pub(crate) fn wasmtime(&self) -> &wasmtime::Engine {
+        &self.0.wasmtime
+    }
+
+    /// Takes code that another engine of the same settings compiled.
+    pub(crate) fn load(&self, artefact: Artefact) -> Result<Module, CompileError> {
+        let not_loaded = |error: wasmtime::Error| CompilerFault::NotLoaded(format!("{error:#}"));
+        // SAFETY: the bytes are what wasmtime of this very program serialised, and nobody else could have written
+        // them: they came through a pipe from a process that this one started, or from a file whose MAC was verified
+        // over these bytes, or were made in this process.
+        let module =
+            unsafe { wasmtime::Module::deserialize(&self.0.wasmtime, &artefact.code) }.map_err(not_loaded)?;
+        Module::link(Arc::clone(&self.0), &module, artefact.info)
     }
 }

@@ -10,6 +10,8 @@ use regex_automata::nfa::thompson::{self, NFA, pikevm::PikeVM};
 use regex_automata::util::syntax;
 use regex_automata::{Anchored, Input, MatchKind, PatternSet as Matched};
 
+use serde::{Deserialize, Serialize};
+
 use crate::describe::Patterns;
 
 /// Bytes of one dense automaton, and what may be used to make it.
@@ -20,7 +22,7 @@ const DENSE_WORK_BYTES: usize = 4 << 20;
 const NFA_BYTES: usize = 1 << 20;
 
 /// Why a pattern is none.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[error("pattern set {set}: {reason}")]
 pub struct PatternError {
     /// Which set.

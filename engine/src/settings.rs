@@ -41,6 +41,13 @@ pub(crate) const FEATURES: WasmFeatures =
 
 /// The configuration of an engine with `slots` instances of at most `max_memory` bytes.
 pub(crate) fn config(slots: u32, max_memory: usize) -> Config {
+    let mut config = code();
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(slots, max_memory)));
+    config
+}
+
+/// All that compiled code depends on. An engine of this alone makes code for the pool without reserving one.
+pub(crate) fn code() -> Config {
     let mut config = Config::new();
     config
         .strategy(Strategy::Cranelift)
@@ -60,8 +67,7 @@ pub(crate) fn config(slots: u32, max_memory: usize) -> Config {
         // What a trap costs, and what a loaded module holds, without anyone to read it.
         .wasm_backtrace_max_frames(None::<NonZeroUsize>)
         .generate_address_map(false)
-        .native_unwind_info(false)
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(slots, max_memory)));
+        .native_unwind_info(false);
     config
 }
 
