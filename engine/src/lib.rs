@@ -30,6 +30,7 @@ pub mod abi1;
 mod abi2;
 mod clock;
 mod compile_error;
+mod compiler;
 mod cost;
 pub mod describe;
 pub mod detail;
@@ -51,6 +52,10 @@ mod verdict;
 mod worker_instance;
 
 pub use compile_error::{CompileError, Import};
+pub use compiler::{
+    ArtefactCache, CacheCounts, CacheError, CacheKey, CacheKeyError, Compiler, CompilerConfig, CompilerFault,
+    compile_child_main,
+};
 pub use engine::{Engine, EngineConfig, EngineError};
 pub use imports::{LogLevel, LogLine};
 pub use inspect_error::{Cause, InspectError, Overload, Step};
