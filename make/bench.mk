@@ -3,3 +3,7 @@
 .PHONY: bench-engine
 bench-engine: rules ## One evaluation: this engine beside a naive wasmtime host and native Rust; prefilters; memory
 	cargo run --release -p portcullis-engine --example bench
+
+.PHONY: bench-compile
+bench-compile: rules ## Compiling the worst modules, loading compiled ones, and what requests notice meanwhile
+	cargo run --release -p portcullis-engine --example compile -- rules/dist/secbeat-bad-bot.wasm rules/dist/bad-bot-blocker-2.0.0.wasm

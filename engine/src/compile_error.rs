@@ -207,7 +207,9 @@ pub enum CompileError {
     CompileOutOfMemory,
 
     /// A configuration for a module that takes none.
-    #[error("the rule has a `config`, and its module does not export `{expected}`; remove the config, or build the module with it")]
+    #[error(
+        "the rule has a `config`, and its module does not export `{expected}`; remove the config, or build the module with it"
+    )]
     NotConfigurable {
         /// What it would be.
         #[serde(deserialize_with = "phrase::deserialize")]
@@ -224,7 +226,9 @@ pub enum CompileError {
     },
 
     /// The module failed while it was configured.
-    #[error("the module cannot be configured: in {step}: {reason}; change the rule's `config`, or fix the module")]
+    #[error(
+        "the module cannot be configured: in {step}: {reason}; change the rule's `config`, or fix the module"
+    )]
     ConfigFailed {
         /// Where: an export, or the start.
         step: String,
@@ -233,7 +237,9 @@ pub enum CompileError {
     },
 
     /// A configured module whose state cannot be written down.
-    #[error("the module cannot be frozen after it was configured: {reason}; see `pc_configure` in docs/abi/version-2.md for what it may not do")]
+    #[error(
+        "the module cannot be frozen after it was configured: {reason}; see `pc_configure` in docs/abi/version-2.md for what it may not do"
+    )]
     CannotFreeze {
         /// What is in the way.
         reason: String,

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use self::bounds::{CostBounds, ModuleBounds};
+use self::bounds::{CostBounds, ModuleBounds, Priority};
 use self::cache::Name;
 pub use self::cache::{ArtefactCache, CacheCounts, CacheError, CacheKey, CacheKeyError};
 pub use self::child::compile_child_main;
@@ -42,6 +42,9 @@ const ANSWER_PER_BYTE: usize = 64;
 /// Bytes of an answer beside that: static data grows to at most 1 MiB while a module is configured, and sections of
 /// the code are padded to pages.
 const ANSWER_BASE: usize = 2 << 20;
+
+/// Real time for a child that takes only what nobody else wants. Four times the CPU time that it may take.
+const IDLE_PATIENCE: Duration = Duration::from_secs(20);
 
 /// What a compile child is, and what it may take.
 #[derive(Clone, Debug)]
@@ -107,7 +110,12 @@ impl Compiler {
     /// # Errors
     /// The module is not a rule, takes no such configuration, or costs too much to compile; or the host is at fault,
     /// which [`CompileError::is_host_fault`] says.
-    pub fn compile(&self, engine: &Engine, wasm: &[u8], config: Option<&[u8]>) -> Result<Module, CompileError> {
+    pub fn compile(
+        &self,
+        engine: &Engine,
+        wasm: &[u8],
+        config: Option<&[u8]>,
+    ) -> Result<Module, CompileError> {
         let ModuleBounds { module_bytes: limit, .. } = engine.bounds();
         if wasm.len() > limit {
             return Err(CompileError::TooLarge { size: wasm.len(), limit });
@@ -153,19 +161,44 @@ fn cached(cache: &ArtefactCache, name: &Name, engine: &Engine) -> Option<Module>
 }
 
 impl CompilerConfig {
-    fn produce(&self, bounds: ModuleBounds, wasm: &[u8], config: Option<&[u8]>) -> Result<Artefact, CompileError> {
+    /// Serving comes first. On a machine without a free core that would mean never, so there is a second child, which
+    /// takes a little from those who serve.
+    fn produce(
+        &self,
+        bounds: ModuleBounds,
+        wasm: &[u8],
+        config: Option<&[u8]>,
+    ) -> Result<Artefact, CompileError> {
+        let first = self.start(Priority::Idle, IDLE_PATIENCE.min(self.patience), bounds, wasm, config);
+        match first {
+            Err(CompileError::Compiler(CompilerFault::Starved(_))) => {
+                self.start(Priority::Low, self.patience, bounds, wasm, config)
+            }
+            done => done,
+        }
+    }
+
+    fn start(
+        &self,
+        priority: Priority,
+        patience: Duration,
+        bounds: ModuleBounds,
+        wasm: &[u8],
+        config: Option<&[u8]>,
+    ) -> Result<Artefact, CompileError> {
         let cost = CostBounds { cpu_seconds: whole_seconds(self.cpu), memory_bytes: self.memory };
-        let head = RequestHead { bounds, cost, wasm: wasm.len(), config: config.map(<[u8]>::len) };
+        let head = RequestHead { bounds, cost, priority, wasm: wasm.len(), config: config.map(<[u8]>::len) };
         let mut input = Vec::with_capacity(wasm.len() + config.map_or(0, <[u8]>::len) + 512);
         write_head(&mut input, &head).map_err(|error| CompilerFault::NotStarted(error.to_string()))?;
         input.extend_from_slice(wasm);
         input.extend_from_slice(config.unwrap_or_default());
+        let answer = wasm.len().saturating_mul(ANSWER_PER_BYTE).saturating_add(ANSWER_BASE);
         let ended = Conversation {
             program: &self.program,
             args: &self.args,
             input: &input,
-            output_limit: wasm.len().saturating_mul(ANSWER_PER_BYTE).saturating_add(ANSWER_BASE).min(LARGEST_ANSWER),
-            patience: self.patience,
+            output_limit: answer.min(LARGEST_ANSWER),
+            patience,
         }
         .run()?;
         self.judge(ended)
@@ -175,7 +208,9 @@ impl CompilerConfig {
     fn judge(&self, Ended { status, stdout, stderr: said }: Ended) -> Result<Artefact, CompileError> {
         match signal(status) {
             Some(libc::SIGXCPU) => {
-                return Err(CompileError::CompileTimedOut { cpu: Duration::from_secs(whole_seconds(self.cpu)) });
+                return Err(CompileError::CompileTimedOut {
+                    cpu: Duration::from_secs(whole_seconds(self.cpu)),
+                });
             }
             // What the standard library says before it aborts.
             Some(libc::SIGABRT) if said.contains("memory allocation of") => {

@@ -37,7 +37,9 @@ pub enum DescribeError {
     #[error("it is not what docs/abi/version-2.md says: {0}")]
     Json(String),
     /// The module was built for a later host.
-    #[error("the module wants ABI {major}.{minor}, this host has {MAJOR}.{MINOR}; update Portcullis, or build it with an older SDK")]
+    #[error(
+        "the module wants ABI {major}.{minor}, this host has {MAJOR}.{MINOR}; update Portcullis, or build it with an older SDK"
+    )]
     TooNew {
         /// Of the module.
         major: u16,
@@ -45,7 +47,9 @@ pub enum DescribeError {
         minor: u16,
     },
     /// The module wants an import that this host lacks.
-    #[error("the module wants the feature `{0}`, this host has log and match_set; update Portcullis, or do without")]
+    #[error(
+        "the module wants the feature `{0}`, this host has log and match_set; update Portcullis, or do without"
+    )]
     Feature(String),
     /// No section of that name.
     #[error("there is no section `{0}`; docs/abi/version-2.md lists them")]
@@ -73,7 +77,9 @@ pub enum DescribeError {
         limit: usize,
     },
     /// A literal that the prefilter cannot look for.
-    #[error("the literal {literal:?} of the prefilter is not {MIN_LITERAL} to {MAX_LITERAL} bytes of printable ASCII; use a longer one, or leave the prefilter out")]
+    #[error(
+        "the literal {literal:?} of the prefilter is not {MIN_LITERAL} to {MAX_LITERAL} bytes of printable ASCII; use a longer one, or leave the prefilter out"
+    )]
     Literal {
         /// As it stands there.
         literal: String,
@@ -312,10 +318,7 @@ mod tests {
             parse(r#"{"abi": {"major": 2, "minor": 1}}"#),
             Err(DescribeError::TooNew { major: 2, minor: 1 })
         );
-        assert_eq!(
-            parse(r#"{"abi": {"major": 3}}"#),
-            Err(DescribeError::TooNew { major: 3, minor: 0 })
-        );
+        assert_eq!(parse(r#"{"abi": {"major": 3}}"#), Err(DescribeError::TooNew { major: 3, minor: 0 }));
         assert_eq!(
             parse(r#"{"abi": {"features": ["log", "fetch"]}}"#),
             Err(DescribeError::Feature("fetch".into()))

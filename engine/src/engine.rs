@@ -94,7 +94,8 @@ impl Engine {
         let wasmtime = wasmtime::Engine::new(&settings::config(slots, pool_memory))
             .map_err(|error| EngineError::Sandbox(format!("{error:#}")))?;
         let ticker = Ticker::start(wasmtime.clone())?;
-        let linker = imports::linker(&wasmtime).map_err(|error| EngineError::Sandbox(format!("{error:#}")))?;
+        let linker =
+            imports::linker(&wasmtime).map_err(|error| EngineError::Sandbox(format!("{error:#}")))?;
         Ok(Self(Arc::new(Inner {
             wasmtime,
             ticker,

@@ -44,7 +44,11 @@ enum PatternSet {
 impl PatternSets {
     /// Builds the automata.
     pub(crate) fn new(sets: &[Patterns]) -> Result<Self, PatternError> {
-        sets.iter().enumerate().map(|(set, patterns)| PatternSet::new(set, patterns)).collect::<Result<_, _>>().map(Self)
+        sets.iter()
+            .enumerate()
+            .map(|(set, patterns)| PatternSet::new(set, patterns))
+            .collect::<Result<_, _>>()
+            .map(Self)
     }
 
     pub(crate) fn is_empty(&self) -> bool {

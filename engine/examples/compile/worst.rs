@@ -2,13 +2,16 @@
 
 use wasm_encoder::{
     BlockType, CodeSection, ConstExpr, DataSection, ElementSection, Elements, ExportKind, ExportSection,
-    Function, FunctionSection, GlobalSection, GlobalType, Instruction, MemArg, MemorySection, MemoryType, Module,
-    RefType, TableSection, TableType, TypeSection, ValType,
+    Function, FunctionSection, GlobalSection, GlobalType, Instruction, MemArg, MemorySection, MemoryType,
+    Module, RefType, TableSection, TableType, TypeSection, ValType,
 };
 
 /// Bytes of code below the bound of 2 MiB, and of one function below that of 64 KiB.
 const CODE: usize = (2 << 20) - (4 << 10);
 const BODY: usize = (64 << 10) - 64;
+
+/// Bytes of static data, the most there may be.
+const DATA: usize = 1 << 20;
 
 /// A module and what is special about it.
 pub(crate) struct Worst {
@@ -19,20 +22,20 @@ pub(crate) struct Worst {
 /// All of them.
 pub(crate) fn modules() -> Vec<Worst> {
     [
-        ("indirect calls", straight(indirect_call(), CODE)),
-        ("calls", straight(call(), CODE)),
-        ("stores of loads", straight(store_of_load(), CODE)),
-        ("divisions", straight(division(), CODE)),
-        ("float arithmetic", straight(floats(), CODE)),
-        ("vector arithmetic", straight(vectors(), CODE)),
-        ("bulk copies", straight(bulk_copy(), CODE)),
-        ("memory.grow", straight(grow(), CODE)),
-        ("globals", straight(globals(), CODE)),
-        ("empty blocks", straight(blocks(), CODE)),
-        ("loops around variables", repeated(&nested_loops(60, 60), 36)),
-        ("variables through branches", repeated(&branches(200, 1_100), 11)),
-        ("branch tables", repeated(&branch_table(1_500, 25), 30)),
-        ("20,000 functions", repeated(&small(), 19_990)),
+        ("indirect calls", straight(indirect_call(), CODE, DATA)),
+        ("calls", straight(call(), CODE, DATA)),
+        ("stores of loads", straight(store_of_load(), CODE, DATA)),
+        ("divisions", straight(division(), CODE, DATA)),
+        ("float arithmetic", straight(floats(), CODE, DATA)),
+        ("vector arithmetic", straight(vectors(), CODE, DATA)),
+        ("bulk copies", straight(bulk_copy(), CODE, DATA)),
+        ("memory.grow", straight(grow(), CODE, DATA)),
+        ("globals", straight(globals(), CODE, DATA)),
+        ("empty blocks", straight(blocks(), CODE * 24 / 25, DATA)),
+        ("loops around variables", repeated(&nested_loops(60, 60), 35, DATA)),
+        ("variables through branches", repeated(&branches(200, 1_100), 11, DATA)),
+        ("branch tables", repeated(&branch_table(1_500, 25), 30, DATA)),
+        ("20,000 functions", repeated(&small(), 19_990, DATA)),
     ]
     .into_iter()
     .map(|(name, wasm)| Worst { name, wasm })
@@ -41,11 +44,16 @@ pub(crate) fn modules() -> Vec<Worst> {
 
 /// Nothing but indirect calls, in so many bytes of code.
 pub(crate) fn indirect_calls(code: usize) -> Vec<u8> {
-    straight(indirect_call(), code)
+    straight(indirect_call(), code, 0)
+}
+
+/// Nothing but calls, in so many bytes of code.
+pub(crate) fn calls(code: usize) -> Vec<u8> {
+    straight(call(), code, 0)
 }
 
 /// One instruction after the other, in as few functions as hold them.
-fn straight(pattern: Vec<Instruction<'static>>, code: usize) -> Vec<u8> {
+fn straight(pattern: Vec<Instruction<'static>>, code: usize, data: usize) -> Vec<u8> {
     let length = encoded_length(&pattern);
     let per_function = (BODY.min(code) / length).max(1);
     let mut body = Function::new([(3, ValType::I32), (2, ValType::F64), (2, ValType::V128)]);
@@ -55,7 +63,7 @@ fn straight(pattern: Vec<Instruction<'static>>, code: usize) -> Vec<u8> {
         }
     }
     body.instruction(&Instruction::LocalGet(0)).instruction(&Instruction::End);
-    repeated(&body, (code / (per_function * length)).max(1))
+    repeated(&body, (code / (per_function * length)).max(1), data)
 }
 
 fn encoded_length(pattern: &[Instruction<'_>]) -> usize {
@@ -89,7 +97,18 @@ fn division() -> Vec<Instruction<'static>> {
 
 fn floats() -> Vec<Instruction<'static>> {
     use Instruction::{F64Add, F64Div, F64Sqrt, I32TruncF64S, LocalGet, LocalSet};
-    vec![LocalGet(4), LocalGet(5), F64Div, F64Sqrt, LocalGet(4), F64Add, LocalSet(4), LocalGet(4), I32TruncF64S, LocalSet(0)]
+    vec![
+        LocalGet(4),
+        LocalGet(5),
+        F64Div,
+        F64Sqrt,
+        LocalGet(4),
+        F64Add,
+        LocalSet(4),
+        LocalGet(4),
+        I32TruncF64S,
+        LocalSet(0),
+    ]
 }
 
 fn vectors() -> Vec<Instruction<'static>> {
@@ -177,8 +196,9 @@ fn small() -> Function {
     body
 }
 
-/// A rule of ABI 1 that allows everything, with so many more functions of the type (i32) -> i32.
-fn repeated(body: &Function, count: usize) -> Vec<u8> {
+/// A rule of ABI 1 that allows everything, with so many more functions of the type (i32) -> i32, and so many bytes of
+/// static data.
+fn repeated(body: &Function, count: usize, data_bytes: usize) -> Vec<u8> {
     let count = u32::try_from(count).expect("fewer functions than a module may have");
     let mut types = TypeSection::new();
     types.ty().function([ValType::I32], [ValType::I32]);
@@ -194,10 +214,22 @@ fn repeated(body: &Function, count: usize) -> Vec<u8> {
     code.function(&allow);
 
     let mut tables = TableSection::new();
-    let table = TableType { element_type: RefType::FUNCREF, table64: false, minimum: 8, maximum: None, shared: false };
+    let table = TableType {
+        element_type: RefType::FUNCREF,
+        table64: false,
+        minimum: 8,
+        maximum: None,
+        shared: false,
+    };
     tables.table(table);
     let mut memories = MemorySection::new();
-    memories.memory(MemoryType { minimum: 17, maximum: None, memory64: false, shared: false, page_size_log2: None });
+    memories.memory(MemoryType {
+        minimum: 17,
+        maximum: None,
+        memory64: false,
+        shared: false,
+        page_size_log2: None,
+    });
     let mut globals = GlobalSection::new();
     for _ in 0..2 {
         let global = GlobalType { val_type: ValType::I32, mutable: true, shared: false };
@@ -208,7 +240,7 @@ fn repeated(body: &Function, count: usize) -> Vec<u8> {
     let mut elements = ElementSection::new();
     elements.active(None, &ConstExpr::i32_const(0), Elements::Functions([0].as_slice().into()));
     let mut data = DataSection::new();
-    data.active(0, &ConstExpr::i32_const(0), std::iter::repeat_n(b'x', (1 << 20) - 1));
+    data.active(0, &ConstExpr::i32_const(0), std::iter::repeat_n(b'x', data_bytes));
 
     let mut module = Module::new();
     module.section(&types).section(&functions).section(&tables).section(&memories).section(&globals);

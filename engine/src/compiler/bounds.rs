@@ -19,3 +19,13 @@ pub(crate) struct CostBounds {
     /// Bytes of address space beyond what the process starts with.
     pub(crate) memory_bytes: u64,
 }
+
+/// How far a compile child steps back for those who serve requests. A process that stepped back cannot step forward
+/// again without privileges, so this is said when it starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Priority {
+    /// Takes what nobody else wants, and is preempted at once.
+    Idle,
+    /// Gets a tenth of a core that others keep busy (nice 10).
+    Low,
+}

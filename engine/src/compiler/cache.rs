@@ -167,7 +167,7 @@ impl ArtefactCache {
 
     fn try_store(&self, name: &Name, artefact: &Artefact) -> io::Result<()> {
         let mut content = Vec::with_capacity(artefact.code.len() + (64 << 10));
-        let head = AnswerHead::Compiled { info: artefact.info.clone(), code: artefact.code.len() };
+        let head = AnswerHead::Compiled { info: Box::new(artefact.info.clone()), code: artefact.code.len() };
         write_head(&mut content, &head)?;
         content.extend_from_slice(&artefact.code);
         let mac = self.mac(name, &content).finalize().into_bytes();

@@ -87,7 +87,10 @@ struct Ceiling(u64);
 impl ResourceLimiter for Ceiling {
     fn memory_growing(&mut self, _: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
         if desired as u64 > self.0 {
-            return Err(wasmtime::format_err!("it wants {desired} bytes of memory, at most {} allowed", self.0));
+            return Err(wasmtime::format_err!(
+                "it wants {desired} bytes of memory, at most {} allowed",
+                self.0
+            ));
         }
         Ok(maximum.is_none_or(|maximum| desired <= maximum))
     }
@@ -119,7 +122,11 @@ impl Running {
     }
 
     /// Calls a function whose type the shape check has seen.
-    fn call<P: WasmParams, R: WasmResults>(&mut self, name: &'static str, params: P) -> Result<R, CompileError> {
+    fn call<P: WasmParams, R: WasmResults>(
+        &mut self,
+        name: &'static str,
+        params: P,
+    ) -> Result<R, CompileError> {
         let function = self.function::<P, R>(name);
         let function = function.ok_or_else(|| CompileError::Compile(format!("`{name}` is not exported")))?;
         function.call(&mut self.store, params).map_err(|error| failure(name, &error))
@@ -134,7 +141,10 @@ impl Running {
             _ => ("pc_buffer", self.call("pc_buffer", length_of(config)?)?),
         };
         if address == 0 {
-            return Err(stopped(step, format!("it has no room for a configuration of {} bytes", config.len())));
+            return Err(stopped(
+                step,
+                format!("it has no room for a configuration of {} bytes", config.len()),
+            ));
         }
         self.memory.write(&mut self.store, address.cast_unsigned() as usize, config).map_err(|_| {
             stopped(step, format!("{address:#x} for {} bytes is not inside its memory", config.len()))
@@ -185,7 +195,8 @@ impl Running {
 /// What wizer asks of an instance that it freezes. Names are those that it exported itself.
 impl InstanceState for Running {
     async fn global_get(&mut self, name: &str, _: ValType) -> SnapshotVal {
-        let global = self.instance.get_global(&mut self.store, name).expect("the instrumented module exports it");
+        let global =
+            self.instance.get_global(&mut self.store, name).expect("the instrumented module exports it");
         match global.get(&mut self.store) {
             Val::I32(value) => SnapshotVal::I32(value),
             Val::I64(value) => SnapshotVal::I64(value),
@@ -197,7 +208,8 @@ impl InstanceState for Running {
     }
 
     async fn memory_contents(&mut self, name: &str, contents: impl FnOnce(&[u8]) + Send) {
-        let memory = self.instance.get_memory(&mut self.store, name).expect("the instrumented module exports it");
+        let memory =
+            self.instance.get_memory(&mut self.store, name).expect("the instrumented module exports it");
         contents(memory.data(&self.store));
     }
 }

@@ -13,14 +13,14 @@ use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
 };
 
-use super::bounds::CostBounds;
+use super::bounds::{CostBounds, Priority};
 
 /// Gives everything up but stdin, stdout, stderr, memory and CPU time as `cost` says.
-pub(crate) fn confine(cost: CostBounds) -> Result<(), String> {
+pub(crate) fn confine(cost: CostBounds, priority: Priority) -> Result<(), String> {
     let what = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
     close_other_files().map_err(what("close what was inherited"))?;
     die_with_parent().map_err(what("die with the parent"))?;
-    yield_to_others();
+    step_back(priority);
     limit(cost).map_err(what("set resource limits"))?;
     seccompiler::apply_filter(&filter()?).map_err(|error| format!("install the system call filter: {error}"))
 }
@@ -44,13 +44,20 @@ fn die_with_parent() -> io::Result<()> {
 }
 
 /// Requests are served by others. None of this is needed for safety, so what a sandbox around us forbids is left out.
-fn yield_to_others() {
+fn step_back(priority: Priority) {
     // The kernel's out-of-memory killer takes this process first.
     let _ = fs::write("/proc/self/oom_score_adj", "1000");
-    let _ = setpriority_process(None, 19);
-    let idle = libc::sched_param { sched_priority: 0 };
-    // SAFETY: `idle` outlives the call, which only reads it.
-    let _ = unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const idle) };
+    match priority {
+        Priority::Idle => {
+            let _ = setpriority_process(None, 19);
+            let idle = libc::sched_param { sched_priority: 0 };
+            // SAFETY: `idle` outlives the call, which only reads it.
+            let _ = unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const idle) };
+        }
+        Priority::Low => {
+            let _ = setpriority_process(None, 10);
+        }
+    }
 }
 
 fn limit(cost: CostBounds) -> io::Result<()> {
@@ -105,9 +112,11 @@ const ALLOWED: &[libc::c_long] = &[
 
 fn filter() -> Result<BpfProgram, String> {
     let failed = |error: seccompiler::BackendError| format!("make the system call filter: {error}");
-    let mut rules: std::collections::BTreeMap<_, _> = ALLOWED.iter().map(|&call| (call, Vec::new())).collect();
+    let mut rules: std::collections::BTreeMap<_, _> =
+        ALLOWED.iter().map(|&call| (call, Vec::new())).collect();
     // `abort` signals the process it is called in, and no other.
-    let own = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, own_pid()).map_err(failed)?;
+    let own =
+        SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, own_pid()).map_err(failed)?;
     rules.insert(libc::SYS_tgkill, vec![SeccompRule::new(vec![own]).map_err(failed)?]);
     let arch = std::env::consts::ARCH.try_into().map_err(failed)?;
     SeccompFilter::new(rules, SeccompAction::KillProcess, SeccompAction::Allow, arch)

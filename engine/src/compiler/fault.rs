@@ -9,7 +9,9 @@ pub enum CompilerFault {
     #[error("cannot start the compile child: {0}; check the limits on processes and memory")]
     NotStarted(String),
     /// The process could not put itself behind its walls, and compiled nothing.
-    #[error("the compile child cannot confine itself: {0}; it needs seccomp filters (CONFIG_SECCOMP_FILTER) and /proc")]
+    #[error(
+        "the compile child cannot confine itself: {0}; it needs seccomp filters (CONFIG_SECCOMP_FILTER) and /proc"
+    )]
     NotConfined(String),
     /// Somebody ended it: the kernel's out-of-memory killer, an administrator, its own system call filter (SIGSYS).
     #[error("the compile child was killed by signal {signal}{}; if that repeats, look for the kernel's reason (dmesg)", quoted(.said))]
@@ -38,6 +40,8 @@ pub enum CompilerFault {
 fn quoted(said: &str) -> String {
     match said.trim() {
         "" => String::new(),
-        said => format!(" ({})", said.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>()),
+        said => {
+            format!(" ({})", said.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>())
+        }
     }
 }

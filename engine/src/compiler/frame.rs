@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::bounds::{CostBounds, ModuleBounds};
+use super::bounds::{CostBounds, ModuleBounds, Priority};
 use super::fault::CompilerFault;
 use crate::compile_error::CompileError;
 use crate::shape::ModuleInfo;
@@ -19,6 +19,7 @@ const MAX_HEAD: usize = 4 << 20;
 pub(crate) struct RequestHead {
     pub(crate) bounds: ModuleBounds,
     pub(crate) cost: CostBounds,
+    pub(crate) priority: Priority,
     /// Bytes of the module, which follows.
     pub(crate) wasm: usize,
     /// Bytes of the configuration, which follows the module.
@@ -29,7 +30,7 @@ pub(crate) struct RequestHead {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum AnswerHead {
     /// The module is compiled; so many bytes of code follow.
-    Compiled { info: ModuleInfo, code: usize },
+    Compiled { info: Box<ModuleInfo>, code: usize },
     /// The module is no rule.
     Refused(CompileError),
     /// The child has no walls around it and does nothing.
@@ -69,7 +70,7 @@ pub(crate) fn read_answer(mut bytes: &[u8]) -> Result<Artefact, CompileError> {
     let broke = |what: String| CompileError::Compiler(CompilerFault::Broke { what, said: String::new() });
     let head = read_head(&mut bytes).map_err(|error| broke(format!("wrote no answer: {error}")))?;
     let (info, code) = match head {
-        AnswerHead::Compiled { info, code } => (info, code),
+        AnswerHead::Compiled { info, code } => (*info, code),
         AnswerHead::Refused(error) => return Err(error),
         AnswerHead::NotConfined(reason) => {
             return Err(CompileError::Compiler(CompilerFault::NotConfined(reason)));

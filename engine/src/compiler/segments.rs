@@ -51,7 +51,9 @@ fn joined(content: &[u8]) -> Result<Option<DataSection>, BinaryReaderError> {
             section.passive(data.iter().copied());
             continue;
         };
-        let Operator::I32Const { value } = offset_expr.get_operators_reader().read()? else { return Ok(None) };
+        let Operator::I32Const { value } = offset_expr.get_operators_reader().read()? else {
+            return Ok(None);
+        };
         // Wasm has no signs: an address is the same 32 bits either way.
         let address = value.cast_unsigned() as usize;
         match &mut run {
@@ -128,10 +130,7 @@ mod tests {
             r#"(module (memory 1) (data "") (data "passive") (data (i32.const 0) "a") (data (i32.const 2) "b")
                  (func (memory.init 1 (i32.const 0) (i32.const 0) (i32.const 7))))"#,
         );
-        assert_eq!(
-            found,
-            [(None, Vec::new()), (None, b"passive".to_vec()), (Some(0), b"a\0b".to_vec())]
-        );
+        assert_eq!(found, [(None, Vec::new()), (None, b"passive".to_vec()), (Some(0), b"a\0b".to_vec())]);
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use portcullis_engine::{
-    ArtefactCache, CacheCounts, CacheError, CacheKey, CacheKeyError, Compiler, CompilerConfig, Engine, EngineConfig,
-    Verdict,
+    ArtefactCache, CacheCounts, CacheError, CacheKey, CacheKeyError, Compiler, CompilerConfig, Engine,
+    EngineConfig, Verdict,
 };
 use tempfile::TempDir;
 
@@ -62,7 +62,8 @@ impl World {
     }
 
     fn files(&self) -> Vec<PathBuf> {
-        let mut files: Vec<_> = fs::read_dir(self.folder()).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let mut files: Vec<_> =
+            fs::read_dir(self.folder()).unwrap().map(|entry| entry.unwrap().path()).collect();
         files.sort();
         files
     }
@@ -163,8 +164,7 @@ fn the_least_recently_used_goes_first() {
     world.look();
     let first = world.files().remove(0);
     let size = fs::metadata(&first).unwrap().len();
-    let compiler =
-        Compiler::new(CompilerConfig::default(), Some(world.cache().with_size(size * 5 / 2)));
+    let compiler = Compiler::new(CompilerConfig::default(), Some(world.cache().with_size(size * 5 / 2)));
     let variant = |n: u32| {
         let wat = format!(
             r#"(module (memory (export "memory") 1)

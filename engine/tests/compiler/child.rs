@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use portcullis_engine::{CompileError, Compiler, CompilerConfig, CompilerFault, Engine, EngineConfig, Verdict};
+use portcullis_engine::{
+    CompileError, Compiler, CompilerConfig, CompilerFault, Engine, EngineConfig, Verdict,
+};
 
 use crate::modules::blocks;
 use crate::{compiler, engine, patient, tests, worst};
@@ -47,7 +49,8 @@ fn the_child_refuses_as_the_engine_does() {
 }
 
 fn a_module_that_takes_too_long_is_refused() {
-    let compiler = Compiler::new(CompilerConfig { cpu: Duration::from_secs(1), ..CompilerConfig::default() }, None);
+    let compiler =
+        Compiler::new(CompilerConfig { cpu: Duration::from_secs(1), ..CompilerConfig::default() }, None);
     let error = compiler.compile(&engine(), &worst::indirect_calls(2_000_000), None).unwrap_err();
     assert_eq!(error, CompileError::CompileTimedOut { cpu: Duration::from_secs(1) });
     assert!(!error.is_host_fault());

@@ -17,7 +17,7 @@ tests![
     a_module_of_abi_1_is_configured_too,
     memory_that_was_added_for_the_configuration_stays,
     what_the_configuration_builds_is_bounded_like_static_data,
-    a_configured_module_starts_as_fast_as_one_with_the_same_data,
+    what_is_scattered_over_memory_becomes_one_segment,
 ];
 
 fn configured(wasm: &[u8], config: &str) -> Result<Module, CompileError> {
@@ -159,7 +159,7 @@ fn grows_and_fills(pages: u32, bytes: &str) -> Vec<u8> {
     .unwrap()
 }
 
-fn a_configured_module_starts_as_fast_as_one_with_the_same_data() {
+fn what_is_scattered_over_memory_becomes_one_segment() {
     // One byte in 64 is set, over 256 KiB: 4,096 runs of bytes that are not zero.
     let wasm = wat::parse_str(
         r#"(module (memory (export "memory") 6)

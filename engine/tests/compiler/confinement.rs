@@ -72,7 +72,11 @@ fn the_child_has_no_files_no_network_and_little_of_everything() {
             .map(|entry| entry.unwrap())
             .map(|entry| {
                 let target = fs::read_link(entry.path()).unwrap();
-                format!("{} {}", entry.file_name().display(), target.display().to_string().split(':').next().unwrap())
+                format!(
+                    "{} {}",
+                    entry.file_name().display(),
+                    target.display().to_string().split(':').next().unwrap()
+                )
             })
             .collect();
         files.sort();

@@ -6,6 +6,7 @@ mod child;
 mod configure;
 mod confinement;
 mod modules;
+#[expect(dead_code, reason = "the benchmark compiles all of them")]
 #[path = "../../examples/compile/worst.rs"]
 mod worst;
 
@@ -30,7 +31,8 @@ fn main() -> ExitCode {
     if let Some(code) = portcullis_engine::compile_child_main() {
         return code;
     }
-    let filters: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let filters: Vec<String> =
+        std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     let tests = [cache::TESTS, child::TESTS, configure::TESTS, confinement::TESTS].concat();
     let mut failed = 0;
     for (name, test) in tests {

@@ -20,7 +20,9 @@ pub struct CacheKey {
 #[derive(Debug, thiserror::Error)]
 pub enum CacheKeyError {
     /// The file.
-    #[error("cannot read or make the cache key {path}: {source}; name a file on a tmpfs or in a mounted Secret")]
+    #[error(
+        "cannot read or make the cache key {path}: {source}; name a file on a tmpfs or in a mounted Secret"
+    )]
     File {
         /// The file.
         path: PathBuf,
@@ -89,7 +91,8 @@ fn create(path: &Path) -> io::Result<()> {
     }
     let unfinished = path.with_extension(format!("{:016x}", rand::random::<u64>()));
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
-    let linked = file.write_all(&rand::random::<[u8; BYTES]>()).and_then(|()| fs::hard_link(&unfinished, path));
+    let linked =
+        file.write_all(&rand::random::<[u8; BYTES]>()).and_then(|()| fs::hard_link(&unfinished, path));
     fs::remove_file(&unfinished)?;
     match linked {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
