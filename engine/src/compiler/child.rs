@@ -46,9 +46,10 @@ fn answer_one(input: &mut impl Read, output: &mut impl Write) -> io::Result<()> 
         Ok(()) => {
             let (wasm, config) = read_module(input, &head)?;
             match compilers.and_then(|compilers| produce(&compilers, &wasm, config.as_deref())) {
-                Ok(artefact) => {
-                    (AnswerHead::Compiled { info: Box::new(artefact.info), code: artefact.code.len() }, artefact.code)
-                }
+                Ok(artefact) => (
+                    AnswerHead::Compiled { info: Box::new(artefact.info), code: artefact.code.len() },
+                    artefact.code,
+                ),
                 Err(error) => (AnswerHead::Refused(error), Vec::new()),
             }
         }
