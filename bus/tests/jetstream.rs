@@ -10,7 +10,7 @@ use portcullis_crds::bus::{
     Checkpoint, Desired, DesiredLimits, DesiredRule, Envelope, ModuleRef, SCHEMA, SetHash, Tombstone,
 };
 use portcullis_crds::revision::{ModuleDigest, Revision};
-use portcullis_crds::wasm_rule::{Block, Limits, Mode, OnFailure};
+use portcullis_crds::wasm_rule::{Block, Isolation, Limits, Mode, OnFailure};
 
 fn module(bytes: &[u8]) -> ModuleRef {
     ModuleRef {
@@ -26,6 +26,8 @@ fn rule(name: &str, epoch: u64) -> Envelope<Desired> {
         key: RuleKey::namespaced("shop", name),
         module: module(b"module"),
         abi: 1,
+        config: None,
+        isolation: Isolation::PerRequest,
         mode: Mode::Enforce,
         priority: 100,
         limits: DesiredLimits::from(&Limits::default()),

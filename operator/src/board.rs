@@ -189,7 +189,7 @@ pub(crate) mod tests {
     use bytes::Bytes;
     use portcullis_crds::ModuleDigest;
     use portcullis_crds::bus::{DesiredLimits, ModuleRef};
-    use portcullis_crds::wasm_rule::{Block, Limits, Mode, OnFailure};
+    use portcullis_crds::wasm_rule::{Block, Isolation, Limits, Mode, OnFailure};
 
     use super::*;
 
@@ -205,6 +205,8 @@ pub(crate) mod tests {
                 manifest_digest: ModuleDigest::of(b"manifest").to_string(),
             },
             abi: 1,
+            config: None,
+            isolation: Isolation::PerRequest,
             mode: Mode::Enforce,
             priority: 100,
             limits: DesiredLimits::from(&Limits::default()),

@@ -212,7 +212,7 @@ impl Publisher {
             generation,
             revision: revision.clone(),
             epoch: term.epoch,
-            requires: vec![format!("abi/{}", rule.abi)],
+            requires: rule.requires(),
             expires: None,
             payload: Desired::Rule(rule.clone()),
         };
