@@ -61,11 +61,11 @@ impl Bus {
         Ok(())
     }
 
-    /// The modules on the bus, whole or in part.
+    /// The modules on the bus: those of which there is the first chunk, which is written first.
     pub async fn modules(&self) -> Result<BTreeSet<ModuleDigest>, BusError> {
         let unreachable = |e: String| BusError::Unreachable(e);
         let stream = self.modules_stream().await?;
-        let chunks = stream.info_with_subjects(self.subjects.all_modules()).await;
+        let chunks = stream.info_with_subjects(self.subjects.first_chunks()).await;
         chunks
             .map_err(|e| unreachable(e.to_string()))?
             .try_filter_map(|(subject, _)| std::future::ready(Ok(self.subjects.parse_chunk(&subject))))

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use portcullis_bus::{
     Bus, BusError, ConnectError, ConnectOptions, PublishError, ReadError, StreamError, Term, TermError,
 };
-use portcullis_crds::bus::{Checkpoint, Desired, DesiredRule, Envelope, SCHEMA};
 use portcullis_crds::Revision;
+use portcullis_crds::bus::{Checkpoint, Desired, DesiredRule, Envelope, SCHEMA};
 use thiserror::Error;
 use tokio::sync::Notify;
 

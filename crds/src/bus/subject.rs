@@ -72,6 +72,11 @@ impl Subjects {
         format!("sha256:{hex}").parse().ok()
     }
 
+    /// The first chunk of each module.
+    pub fn first_chunks(&self) -> String {
+        format!("portcullis.module.{}.*.0", self.cluster)
+    }
+
     /// All modules; what the stream collects.
     pub fn all_modules(&self) -> String {
         format!("portcullis.module.{}.>", self.cluster)
