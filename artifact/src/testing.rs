@@ -1,12 +1,12 @@
 //! A real registry (CNCF distribution) as a child process, for tests of this and other crates.
 
 use std::io::{BufRead, BufReader, Read};
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, Once};
 use std::time::{Duration, Instant};
 
+use portcullis_test_tools::tool;
 use tempfile::TempDir;
 
 use crate::{Credentials, Reference, Registry, RegistryConfig};
@@ -146,19 +146,6 @@ pub fn install_tls_provider() {
         // It fails only when another provider is installed already, which serves as well.
         drop(rustls::crypto::ring::default_provider().install_default());
     });
-}
-
-/// The path of a program that `make tools-check` builds.
-fn tool(name: &str) -> PathBuf {
-    let folder = |name: &str| std::env::var_os(name).filter(|path| !path.is_empty()).map(PathBuf::from);
-    // The Makefile's rule.
-    let cache = folder("PORTCULLIS_CACHE")
-        .or_else(|| folder("XDG_CACHE_HOME").map(|cache| cache.join("portcullis")))
-        .or_else(|| folder("HOME").map(|home| home.join(".cache/portcullis")))
-        .expect("HOME is set");
-    let path = cache.join("bin").join(name);
-    assert!(path.is_file(), "the test needs {}, which is missing: run `make tools-check`", path.display());
-    path
 }
 
 fn read_lines(pipe: impl Read + Send + 'static, mut each: impl FnMut(String) + Send + 'static) {

@@ -1,11 +1,15 @@
 //! Modules in chunks.
 
+use std::collections::BTreeSet;
+
+use async_nats::jetstream::stream::Stream;
 use bytes::{Bytes, BytesMut};
+use futures::TryStreamExt;
 use portcullis_crds::bus::{CHUNK_BYTES, MODULES_STREAM, ModuleRef};
 use portcullis_crds::revision::ModuleDigest;
 use thiserror::Error;
 
-use crate::term::PublishError;
+use crate::term::{PublishError, Term};
 use crate::{Bus, BusError, ReadError};
 
 /// Why a module could not be had.
@@ -57,13 +61,33 @@ impl Bus {
         Ok(())
     }
 
-    /// Takes a module off the bus that no desired rule names any more.
-    pub async fn remove_module(&self, digest: &ModuleDigest) -> Result<(), BusError> {
+    /// The modules on the bus: those of which there is the first chunk, which is written first.
+    pub async fn modules(&self) -> Result<BTreeSet<ModuleDigest>, BusError> {
         let unreachable = |e: String| BusError::Unreachable(e);
-        let stream =
-            self.jetstream.get_stream(MODULES_STREAM).await.map_err(|e| unreachable(e.to_string()))?;
-        stream.purge().filter(self.subjects.chunks(digest)).await.map_err(|e| unreachable(e.to_string()))?;
-        Ok(())
+        let stream = self.modules_stream().await?;
+        let chunks = stream.info_with_subjects(self.subjects.first_chunks()).await;
+        chunks
+            .map_err(|e| unreachable(e.to_string()))?
+            .try_filter_map(|(subject, _)| std::future::ready(Ok(self.subjects.parse_chunk(&subject))))
+            .try_collect()
+            .await
+            .map_err(|e| unreachable(e.to_string()))
+    }
+
+    /// Takes a module off the bus that no desired rule names any more.
+    ///
+    /// The server has no fence for a purge: that the term is still the last one is read before it. A leader that is
+    /// frozen in between can take away what the next one wants. Agents then say that they miss the module, and the
+    /// operator publishes it again.
+    pub async fn remove_module(&self, term: &Term, digest: &ModuleDigest) -> Result<(), PublishError> {
+        self.confirm(term).await?;
+        let purged = self.modules_stream().await?.purge().filter(self.subjects.chunks(digest)).await;
+        purged.map(|_| ()).map_err(|e| BusError::Unreachable(e.to_string()).into())
+    }
+
+    async fn modules_stream(&self) -> Result<Stream<()>, BusError> {
+        let stream = self.jetstream.get_stream_no_info(MODULES_STREAM).await;
+        stream.map_err(|e| BusError::Unreachable(e.to_string()))
     }
 
     /// Reads a module and checks it against its digest.

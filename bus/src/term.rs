@@ -78,6 +78,14 @@ impl Bus {
         }
     }
 
+    /// Reads whether this is still the last term. A write need not ask: the server refuses it by itself.
+    pub(crate) async fn confirm(&self, term: &Term) -> Result<(), PublishError> {
+        match self.last_epoch().await? {
+            Some((_, sequence)) if sequence == term.fence => Ok(()),
+            _ => Err(PublishError::Deposed { epoch: term.epoch }),
+        }
+    }
+
     /// Writes one rule or tombstone. Returns its sequence.
     pub async fn publish_rule(&self, term: &Term, envelope: &Envelope<Desired>) -> Result<u64, PublishError> {
         let mut headers = self.fenced(term);

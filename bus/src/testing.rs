@@ -2,10 +2,10 @@
 
 use std::io;
 use std::net::TcpListener;
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use nkeys::KeyPair;
+use portcullis_test_tools::tool;
 
 use crate::permissions::{AGENT_INBOX, OPERATOR_INBOX, server_authorization};
 use crate::{Bus, ConnectOptions, connect};
@@ -20,18 +20,6 @@ pub struct NatsServer {
     port: u16,
     operator: KeyPair,
     agent: KeyPair,
-}
-
-/// The folder that `make tools` fills.
-pub fn tool(name: &str) -> PathBuf {
-    let cache = std::env::var_os("PORTCULLIS_CACHE").map(PathBuf::from).or_else(|| {
-        let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-        let base = base.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
-        base.map(|base| base.join("portcullis"))
-    });
-    let path = cache.unwrap_or_default().join("bin").join(name);
-    assert!(path.exists(), "{} is missing: run `make tools`", path.display());
-    path
 }
 
 impl NatsServer {

@@ -10,7 +10,7 @@ use portcullis_crds::bus::{
     Checkpoint, Desired, DesiredLimits, DesiredRule, Envelope, ModuleRef, SCHEMA, SetHash, Tombstone,
 };
 use portcullis_crds::revision::{ModuleDigest, Revision};
-use portcullis_crds::wasm_rule::{Block, Limits, Mode, OnFailure};
+use portcullis_crds::wasm_rule::{Block, Isolation, Limits, Mode, OnFailure};
 
 fn module(bytes: &[u8]) -> ModuleRef {
     ModuleRef {
@@ -26,6 +26,8 @@ fn rule(name: &str, epoch: u64) -> Envelope<Desired> {
         key: RuleKey::namespaced("shop", name),
         module: module(b"module"),
         abi: 1,
+        config: None,
+        isolation: Isolation::PerRequest,
         mode: Mode::Enforce,
         priority: 100,
         limits: DesiredLimits::from(&Limits::default()),
@@ -175,8 +177,43 @@ async fn a_module_travels_in_chunks_and_comes_back_by_its_digest() {
     operator.publish_module(&reference.digest, &bytes).await.unwrap();
     operator.publish_module(&reference.digest, &bytes).await.unwrap();
     assert_eq!(agent.fetch_module(&reference).await.unwrap(), bytes);
-    operator.remove_module(&reference.digest).await.unwrap();
-    assert!(agent.fetch_module(&reference).await.is_err());
+}
+
+#[tokio::test]
+async fn a_module_that_is_removed_is_gone_and_can_be_published_again() {
+    let server = NatsServer::start().await;
+    let operator = server.operator().await;
+    operator.ensure_streams().await.unwrap();
+    assert!(operator.modules().await.unwrap().is_empty());
+    let term = operator.take_term("a").await.unwrap();
+    let large = Bytes::from(vec![1; 300_000]);
+    let (first, second) = (module(&large), module(b"second"));
+    operator.publish_module(&first.digest, &large).await.unwrap();
+    operator.publish_module(&second.digest, &Bytes::from_static(b"second")).await.unwrap();
+    assert_eq!(operator.modules().await.unwrap(), [first.digest.clone(), second.digest.clone()].into());
+
+    operator.remove_module(&term, &first.digest).await.unwrap();
+    assert_eq!(operator.modules().await.unwrap(), [second.digest.clone()].into());
+    let missing = operator.fetch_module(&first).await;
+    assert!(matches!(missing, Err(FetchError::Incomplete { found: 0, .. })), "{missing:?}");
+    assert_eq!(operator.fetch_module(&second).await.unwrap().as_ref(), b"second");
+
+    operator.publish_module(&first.digest, &large).await.unwrap();
+    assert_eq!(operator.fetch_module(&first).await.unwrap(), large);
+}
+
+#[tokio::test]
+async fn a_deposed_leader_removes_no_module() {
+    let server = NatsServer::start().await;
+    let (old, new) = (server.operator().await, server.operator().await);
+    old.ensure_streams().await.unwrap();
+    let old_term = old.take_term("old").await.unwrap();
+    let reference = module(b"module");
+    old.publish_module(&reference.digest, &Bytes::from_static(b"module")).await.unwrap();
+    new.take_term("new").await.unwrap();
+    let refused = old.remove_module(&old_term, &reference.digest).await;
+    assert!(matches!(refused, Err(PublishError::Deposed { .. })), "{refused:?}");
+    assert!(new.fetch_module(&reference).await.is_ok());
 }
 
 #[tokio::test]

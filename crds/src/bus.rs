@@ -8,7 +8,9 @@ pub mod subject;
 
 pub use checkpoint::{Checkpoint, EpochRecord, SetHash};
 pub use desired::{Desired, DesiredLimits, DesiredRule, ModuleRef, Tombstone};
-pub use envelope::{Envelope, EnvelopeError, FEATURES, SCHEMA};
+pub use envelope::{
+    CONFIG_FEATURE, Envelope, EnvelopeError, FEATURES, PER_WORKER_FEATURE, SCHEMA, missing_features,
+};
 pub use report::{Exception, ExceptionState, Report};
 pub use subject::Subjects;
 

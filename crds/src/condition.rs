@@ -101,6 +101,8 @@ reasons! {
     AbiMismatch => "Build the rule as docs/abi/README.md says; `portcullis inspect` shows what is missing.",
     /// The module cannot be compiled, or breaks a bound of the sandbox.
     ModuleInvalid => "See the message; `portcullis inspect` shows the module's sizes.",
+    /// The module refuses spec.config or takes none, or spec.config is larger than 64 KiB.
+    ConfigInvalid => "Correct spec.config as the message says; the module's own documentation has its schema.",
     /// The module cannot judge a harmless request within its limits.
     ProbeFailed => "Correct the module, or raise the limit that the message names.",
     /// The desired state of this generation is on the bus.
@@ -117,8 +119,8 @@ reasons! {
     NodeSilent => "Look at the agent on that node.",
     /// No agent runs on a Ready node, so nothing enforces the rule.
     NoNodes => "Check the node-agent DaemonSet.",
-    /// The node lacks a feature that the rule requires.
-    Unsupported => "Upgrade the node-agent.",
+    /// The rule needs a feature that the node, or this version of Portcullis, lacks.
+    Unsupported => "Upgrade the node-agent, or leave out what the message names.",
     /// The node could not get the module from the bus; it tries again.
     ModuleUnavailable => "Check NATS and the operator; the module is published again within ten minutes.",
     /// The node's sandbox refused or could not compile the module.

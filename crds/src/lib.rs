@@ -7,12 +7,14 @@ pub mod condition;
 pub mod generated;
 pub mod quantity;
 pub mod revision;
+pub mod rule_config;
 pub mod rule_key;
 pub mod status;
 pub mod wasm_rule;
 
 pub use quantity::{ByteSize, Span};
 pub use revision::{ModuleDigest, Revision};
+pub use rule_config::{CanonicalConfig, RuleConfig};
 pub use rule_key::RuleKey;
 pub use status::WasmRuleStatus;
 pub use wasm_rule::{WasmRule, WasmRuleSpec};

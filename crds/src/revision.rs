@@ -8,6 +8,8 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use crate::bus::DesiredRule;
+use crate::rule_config::CanonicalConfig;
+use crate::wasm_rule::Isolation;
 
 /// `sha256:` and 64 lower-case hex digits, as OCI writes digests (OCI image spec, descriptor).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -77,21 +79,31 @@ pub struct Revision(String);
 impl Revision {
     /// The revision of a desired rule.
     pub fn of(rule: &DesiredRule) -> Self {
-        /// Field order is part of the hash; a new field changes every revision, which is right only
-        /// when it affects verdicts.
+        /// Field order is part of the hash. A field that is added is left out where it has its default: else a
+        /// new version of the operator would give every rule another revision, and have every node take it up.
         #[derive(Serialize)]
         struct Verdict<'a> {
             module: &'a ModuleDigest,
             abi: u32,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            config: Option<&'a CanonicalConfig>,
+            #[serde(skip_serializing_if = "is_per_request")]
+            isolation: Isolation,
             mode: crate::wasm_rule::Mode,
             priority: i32,
             limits: &'a crate::bus::DesiredLimits,
             on_failure: &'a crate::wasm_rule::OnFailure,
             block: &'a crate::wasm_rule::Block,
         }
+        #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+        fn is_per_request(isolation: &Isolation) -> bool {
+            *isolation == Isolation::PerRequest
+        }
         let verdict = Verdict {
             module: &rule.module.digest,
             abi: rule.abi,
+            config: rule.config.as_ref(),
+            isolation: rule.isolation,
             mode: rule.mode,
             priority: rule.priority,
             limits: &rule.limits,
@@ -122,6 +134,8 @@ impl From<String> for Revision {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::bus::desired::tests::a_rule;
     use crate::wasm_rule::Mode;
@@ -144,9 +158,20 @@ mod tests {
         mode.mode = Mode::Monitor;
         let mut limits = rule.clone();
         limits.limits.fuel += 1;
-        for changed in [module, mode, limits] {
-            assert_ne!(Revision::of(&rule), Revision::of(&changed));
-        }
+        let mut configured = rule.clone();
+        configured.config = Some("{}".to_owned().into());
+        let mut reconfigured = rule.clone();
+        reconfigured.config = Some(r#"{"deny":[]}"#.to_owned().into());
+        let mut shared = rule.clone();
+        shared.isolation = Isolation::PerWorker;
+        let rules = [rule, module, mode, limits, configured, reconfigured, shared];
+        let revisions: BTreeSet<_> = rules.iter().map(Revision::of).collect();
+        assert_eq!(revisions.len(), rules.len());
+    }
+
+    #[test]
+    fn a_rule_that_uses_nothing_new_keeps_the_revision_that_it_had() {
+        assert_eq!(Revision::of(&a_rule()).as_str(), "a2d0e4eb7328df87");
     }
 
     #[test]

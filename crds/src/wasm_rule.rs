@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::quantity::{ByteSize, Span};
+use crate::rule_config::RuleConfig;
 use crate::status::{WasmRuleStatus, pending};
 
 /// Largest `limits.memory`: what one instance slot of the nodes' pool holds.
@@ -89,6 +90,14 @@ pub struct WasmRuleSpec {
     /// The answer to a blocked request.
     #[serde(default)]
     pub block: Block,
+
+    /// Whether an evaluation may see what an earlier one left behind.
+    #[serde(default)]
+    pub isolation: Isolation,
+
+    /// What the module is configured with: an object of its own schema, at most 64 KiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<RuleConfig>,
 }
 
 /// Exactly one source of a module.
@@ -151,6 +160,16 @@ pub enum Mode {
     Monitor,
     /// Do not run the module. (Not `Off`: YAML 1.1 reads that as false.)
     Disabled,
+}
+
+/// Whether an evaluation may see what an earlier one left behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Isolation {
+    /// Each evaluation has a fresh instance.
+    #[default]
+    PerRequest,
+    /// The evaluations of one thread share an instance, which is renewed after many of them and after any error.
+    PerWorker,
 }
 
 /// What one evaluation may cost.

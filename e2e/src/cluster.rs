@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use kube::Client;
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use portcullis_test_tools::tool;
 
 use crate::probe::SQLMAP;
 
@@ -85,17 +86,6 @@ impl Cluster {
 pub fn cluster_command<S: AsRef<OsStr>>(name: &str, args: impl IntoIterator<Item = S>) -> Result<String> {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("cluster").join(name);
     run(Command::new(path).args(args))
-}
-
-/// A program from the cache that `make tools` fills.
-pub fn tool(name: &str) -> PathBuf {
-    let cache = std::env::var_os("PORTCULLIS_CACHE").map(PathBuf::from).unwrap_or_else(|| {
-        let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
-        std::env::var_os("XDG_CACHE_HOME")
-            .map_or_else(|| home.join(".cache"), PathBuf::from)
-            .join("portcullis")
-    });
-    cache.join("bin").join(name)
 }
 
 /// Runs a command; an exit code other than 0 is an error with everything it printed.

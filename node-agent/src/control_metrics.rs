@@ -106,6 +106,7 @@ fn state_name(state: ExceptionState) -> &'static str {
         ExceptionState::ModuleUnavailable => "ModuleUnavailable",
         ExceptionState::DigestMismatch => "DigestMismatch",
         ExceptionState::CompileFailed => "CompileFailed",
+        ExceptionState::ConfigInvalid => "ConfigInvalid",
         ExceptionState::ProbeFailed => "ProbeFailed",
         ExceptionState::Unsupported => "Unsupported",
     }

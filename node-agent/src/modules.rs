@@ -4,4 +4,5 @@ pub mod compiled;
 pub mod disk;
 pub mod prepare;
 
+pub use compiled::Configured;
 pub use prepare::{Modules, PrepareError};

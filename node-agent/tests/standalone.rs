@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use portcullis_node_agent::proxy::ProxyConfig;
 use portcullis_node_agent::standalone::{ServeConfig, ServeError, Started, serve};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use portcullis_test_tools::http::{Answer, ask, request};
+use portcullis_test_tools::upstream::upstream;
+use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -20,7 +21,7 @@ struct Serving {
 async fn start(rules: &Path) -> Serving {
     let (shutdown, end) = oneshot::channel::<()>();
     let (started, running) = oneshot::channel();
-    let upstream = upstream().await;
+    let upstream = upstream();
     let mut proxy =
         ProxyConfig::new("127.0.0.1:0".parse().unwrap(), format!("http://{upstream}").parse().unwrap());
     proxy.workers = 1;
@@ -41,45 +42,19 @@ async fn start(rules: &Path) -> Serving {
     }
 }
 
-async fn upstream() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            tokio::spawn(async move {
-                let mut chunk = [0; 4096];
-                while let Ok(1..) = stream.read(&mut chunk).await {
-                    if stream
-                        .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nupstream")
-                        .await
-                        .is_err()
-                    {
-                        return;
-                    }
-                }
-            });
-        }
-    });
-    address
+async fn get(address: SocketAddr, path: &str) -> Answer {
+    let stream = TcpStream::connect(address).await.unwrap();
+    ask(stream, &request("GET", path, "", b"")).await.unwrap()
 }
 
-async fn get(address: SocketAddr, path: &str) -> String {
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    answer
-}
-
-async fn eventually(address: SocketAddr, expected: &str) {
+async fn eventually(address: SocketAddr, expected: u16) {
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let answer = get(address, "/").await;
-        if answer.starts_with(expected) {
+        if answer.status == expected {
             return;
         }
-        assert!(Instant::now() < deadline, "expected {expected}, found {answer}");
+        assert!(Instant::now() < deadline, "expected {expected}, found {answer:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -107,13 +82,13 @@ async fn rules_are_taken_up_as_the_folder_changes_and_a_broken_file_changes_noth
     write("rule.yaml", rule("").as_bytes());
     let serving = start(dir.path()).await;
     let proxy = serving.started.proxy;
-    assert!(get(proxy, "/").await.contains("Blocked by WASM rule: bad-bot"));
-    assert!(get(serving.started.health.unwrap(), "/readyz").await.starts_with("HTTP/1.1 200"));
+    assert!(get(proxy, "/").await.body.contains("Blocked by WASM rule: bad-bot"));
+    assert_eq!(get(serving.started.health.unwrap(), "/readyz").await.status, 200);
 
     write("rule.wasm", &module(0));
-    eventually(proxy, "HTTP/1.1 200").await;
+    eventually(proxy, 200).await;
     write("rule.wasm", &module(1));
-    eventually(proxy, "HTTP/1.1 403").await;
+    eventually(proxy, 403).await;
     // A file that breaks and a module that breaks, beside a rule that shows that both were seen.
     write("rule.yaml", b"spec: [");
     write("second.wasm", &module(1));
@@ -124,7 +99,7 @@ async fn rules_are_taken_up_as_the_folder_changes_and_a_broken_file_changes_noth
             .replace("bad-bot", "second")
             .as_bytes(),
     );
-    eventually(proxy, "HTTP/1.1 451").await;
+    eventually(proxy, 451).await;
     write("second.wasm", b"not wasm, and longer");
     std::fs::remove_file(dir.path().join("rule.yaml")).unwrap();
     write("third.wasm", &module(1));
@@ -135,12 +110,12 @@ async fn rules_are_taken_up_as_the_folder_changes_and_a_broken_file_changes_noth
             .replace("bad-bot", "third")
             .as_bytes(),
     );
-    eventually(proxy, "HTTP/1.1 410").await;
+    eventually(proxy, 410).await;
     std::fs::remove_file(dir.path().join("third.yaml")).unwrap();
     // `second` goes on with the module that it had.
-    eventually(proxy, "HTTP/1.1 451").await;
+    eventually(proxy, 451).await;
     std::fs::remove_file(dir.path().join("second.yaml")).unwrap();
-    eventually(proxy, "HTTP/1.1 200").await;
+    eventually(proxy, 200).await;
 
     serving.shutdown.send(()).unwrap();
     serving.served.await.unwrap().unwrap();
@@ -152,6 +127,8 @@ async fn a_rule_that_cannot_run_at_the_start_is_a_reason_not_to_start() {
         (b"not wasm".to_vec(), rule(""), "expected a WebAssembly module"),
         (module(7), rule(""), "returned 7"),
         (module(1), rule("  sauce: 1\n"), "unknown field spec.sauce"),
+        (module(1), rule("  config: {deny: [sqlmap]}\n"), "needs what this version lacks (config)"),
+        (module(1), rule("  isolation: PerWorker\n"), "needs what this version lacks (isolation/PerWorker)"),
     ] {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("rule.wasm"), wasm).unwrap();

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use portcullis_bus::{Message, Snapshot, StreamId};
 use portcullis_crds::bus::subject::DesiredSubject;
 use portcullis_crds::bus::{Checkpoint, Desired, DesiredRule, Envelope, SCHEMA, SetHash, Tombstone};
-use portcullis_crds::{Revision, RuleKey};
+use portcullis_crds::{ModuleDigest, Revision, RuleKey};
 
 /// One rule on the bus.
 #[derive(Clone, Debug, PartialEq)]
@@ -89,6 +89,12 @@ impl Board {
     /// What is on the bus for a rule.
     pub(crate) fn get(&self, key: &RuleKey) -> Option<&Entry> {
         self.rules.get(key)
+    }
+
+    /// The modules that rules name; `None` while a message cannot be read, which may name any.
+    pub(crate) fn modules(&self) -> Option<BTreeSet<ModuleDigest>> {
+        let named = self.rules.values().map(|entry| entry.rule.module.digest.clone());
+        self.unreadable.is_empty().then(|| named.collect())
     }
 
     /// All rules.
@@ -187,9 +193,8 @@ pub(crate) struct Orphan {
 #[cfg(test)]
 pub(crate) mod tests {
     use bytes::Bytes;
-    use portcullis_crds::ModuleDigest;
     use portcullis_crds::bus::{DesiredLimits, ModuleRef};
-    use portcullis_crds::wasm_rule::{Block, Limits, Mode, OnFailure};
+    use portcullis_crds::wasm_rule::{Block, Isolation, Limits, Mode, OnFailure};
 
     use super::*;
 
@@ -205,6 +210,8 @@ pub(crate) mod tests {
                 manifest_digest: ModuleDigest::of(b"manifest").to_string(),
             },
             abi: 1,
+            config: None,
+            isolation: Isolation::PerRequest,
             mode: Mode::Enforce,
             priority: 100,
             limits: DesiredLimits::from(&Limits::default()),
@@ -300,6 +307,7 @@ pub(crate) mod tests {
         let snapshot =
             Snapshot { stream: StreamId::from("s1".to_owned()), messages: vec![broken], last_sequence: 1 };
         let board = Board::adopt(CLUSTER, &snapshot);
+        assert_eq!(board.modules(), None, "it may name any module");
         assert!(board.orphans(&objects(&[("a", "u1")])).is_empty());
         let orphan = board.orphans(&objects(&[])).remove(0);
         assert!(board.tombstone(&orphan, CLUSTER, 2).is_some());

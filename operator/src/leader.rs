@@ -26,7 +26,7 @@ use crate::health::Health;
 use crate::publisher::{TakeOverError, WriteError};
 use crate::reconcile::update_status::UpdateError;
 use crate::reconcile::{Context, ReconcileError, after_error, identity, observe, reconcile};
-use crate::sweep::{bury, sweep};
+use crate::sweep::{SweepError, bury, sweep};
 
 /// Between two comparisons of the bus with the API server.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
@@ -221,37 +221,40 @@ impl Leader {
         }
     }
 
-    /// Buries what is gone: when the API server says so, and by comparison at the start, every ten minutes,
+    /// Buries what is gone, and removes what nobody needs: when the API server says so, and by comparison at the start, every ten minutes,
     /// and whenever something may have been missed.
     async fn tidy(&self, mut gone: mpsc::UnboundedReceiver<Orphan>) -> Result<Infallible, LeadError> {
         let mut next = Instant::now() + SWEEP_EVERY;
         loop {
-            let result = tokio::select! {
-                Some(orphan) = gone.next() => bury(&orphan, &self.ctx).await.map(usize::from).map_err(Into::into),
-                () = self.compare.notified() => self.compare().await,
-                () = tokio::time::sleep_until(next) => self.compare().await,
+            let missed = async {
+                tokio::select! {
+                    () = self.compare.notified() => {}
+                    () = tokio::time::sleep_until(next) => {}
+                }
             };
-            match result {
-                Ok(_) => {}
+            let tidied = tokio::select! {
+                Some(orphan) = gone.next() => bury(&orphan, &self.ctx).await.map_err(SweepError::from).map(|()| next),
+                () = missed => self.compare().await.map(|()| Instant::now() + SWEEP_EVERY),
+            };
+            match tidied {
+                Ok(then) => next = then,
                 Err(error) => {
                     tracing::warn!(%error, "the bus could not be tidied; it is tried again");
                     next = Instant::now() + SWEEP_AGAIN;
-                    if let crate::sweep::SweepError::Write(error) = error
+                    if let SweepError::Write(error) = error
                         && let Some(end) = LeadError::from_write(&error)
                     {
                         return Err(end);
                     }
-                    continue;
                 }
             }
-            next = next.max(Instant::now()).min(Instant::now() + SWEEP_EVERY);
         }
     }
 
-    async fn compare(&self) -> Result<usize, crate::sweep::SweepError> {
+    async fn compare(&self) -> Result<(), SweepError> {
         // Before the first complete list every rule would look like an orphan.
         if self.rules.wait_until_ready().await.is_err() {
-            return Ok(0);
+            return Ok(());
         }
         sweep(&self.rules.state(), &self.ctx).await
     }

@@ -2,7 +2,8 @@
 //!
 //! - [`run`](run::run): health port, election, and while leading everything below; `leader` lists the duties.
 //! - `reconcile`: one rule, one file a step; `progress` says what is left to do for it.
-//! - `board` (what is on the bus) and `publisher` (the one writer of it), `sweep` (what has no object any more).
+//! - `board` (what is on the bus) and `publisher` (the one writer of it), `sweep` (what has no object any more) and
+//!   `unused_modules` (what no rule names any more).
 //! - `fleet` (kept by `watch_agents`): which agents should run the rules, and what they said.
 //! - [`bootstrap`](bootstrap::bootstrap): the keys of the bus, made once by the chart's hook Job.
 //!
@@ -27,4 +28,5 @@ mod publisher;
 mod reconcile;
 pub mod run;
 mod sweep;
+mod unused_modules;
 mod watch_agents;

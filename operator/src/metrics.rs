@@ -38,6 +38,7 @@ pub(crate) struct Metrics {
     pub(crate) bus_connected: Gauge,
     pub(crate) agents_reporting: Gauge,
     pub(crate) reports_refused: Counter,
+    pub(crate) checkpoint_missing_rules: Gauge,
     pub(crate) last_checkpoint: Gauge<f64, AtomicU64>,
 }
 
@@ -65,6 +66,11 @@ impl Metrics {
             "reports_refused",
             "Reports that were malformed, too large or not of this cluster",
             self.reports_refused.clone(),
+        );
+        registry.register(
+            "checkpoint_missing_rules",
+            "Rules that the bus does not have again yet; no checkpoint is published while there are any",
+            self.checkpoint_missing_rules.clone(),
         );
         registry.register(
             "last_checkpoint_timestamp_seconds",
@@ -112,6 +118,7 @@ impl Metrics {
         self.leader.set(0);
         self.bus_connected.set(0);
         self.agents_reporting.set(0);
+        self.checkpoint_missing_rules.set(0);
         self.rules.clear();
     }
 }

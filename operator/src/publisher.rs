@@ -1,6 +1,8 @@
 //! The one writer of desired state: holds the term, knows what is on the bus, and writes one thing at a time,
 //! so that a checkpoint never speaks of a set that a write is about to change.
 
+mod modules;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -8,13 +10,14 @@ use bytes::Bytes;
 use portcullis_bus::{
     Bus, BusError, ConnectError, ConnectOptions, PublishError, ReadError, StreamError, Term, TermError,
 };
+use portcullis_crds::Revision;
 use portcullis_crds::bus::{Checkpoint, Desired, DesiredRule, Envelope, SCHEMA};
-use portcullis_crds::{ModuleDigest, Revision, RuleKey};
 use thiserror::Error;
 use tokio::sync::Notify;
 
 use crate::board::{Board, Entry, Orphan};
 use crate::lease::Validity;
+use crate::unused_modules::UnusedModules;
 
 /// Why nothing was written.
 #[derive(Debug, Error)]
@@ -73,6 +76,7 @@ pub(crate) struct Publisher {
     board: Mutex<Option<Board>>,
     /// What a replaced stream had and this one has not.
     lost: Mutex<Vec<Entry>>,
+    unused: Mutex<UnusedModules>,
     /// The board must be read again: a write may or may not have happened, or the stream was replaced.
     stale: AtomicBool,
     /// Something was written.
@@ -107,6 +111,7 @@ impl Publisher {
             session: tokio::sync::Mutex::default(),
             board: Mutex::default(),
             lost: Mutex::default(),
+            unused: Mutex::default(),
             stale: AtomicBool::new(true),
             changed: Notify::new(),
             wanted: Notify::new(),
@@ -212,7 +217,7 @@ impl Publisher {
             generation,
             revision: revision.clone(),
             epoch: term.epoch,
-            requires: vec![format!("abi/{}", rule.abi)],
+            requires: rule.requires(),
             expires: None,
             payload: Desired::Rule(rule.clone()),
         };
@@ -224,35 +229,6 @@ impl Publisher {
         }
         self.changed.notify_one();
         Ok(entry)
-    }
-
-    /// Puts a module on the bus again for a rule that is there already.
-    pub(crate) async fn put_module(&self, rule: &DesiredRule, wasm: &Bytes) -> Result<(), WriteError> {
-        let session = self.session.lock().await;
-        let (bus, _) = self.open(&session)?;
-        bus.publish_module(&rule.module.digest, wasm).await.map_err(|e| self.failed(e))
-    }
-
-    /// The module from the bus, if what the bus has for this very object is made of it.
-    pub(crate) async fn fetch_module(
-        &self,
-        key: &RuleKey,
-        uid: &str,
-        digest: &ModuleDigest,
-    ) -> Option<Bytes> {
-        let module = self.view(|board| {
-            let entry =
-                board.get(key).filter(|entry| entry.uid == uid && entry.rule.module.digest == *digest);
-            entry.map(|entry| entry.rule.module.clone())
-        })??;
-        let (bus, _) = self.open(&*self.session.lock().await).ok()?;
-        match bus.fetch_module(&module).await {
-            Ok(wasm) => Some(wasm),
-            Err(error) => {
-                tracing::info!(rule = %key, %error, "the module is not on the bus and is pulled again");
-                None
-            }
-        }
     }
 
     /// Puts a tombstone on the bus. False if there was nothing to bury.

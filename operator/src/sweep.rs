@@ -1,4 +1,4 @@
-//! What is on the bus without an object gets a tombstone. There are no finalizers: a namespace is deleted also
+//! What is on the bus without an object gets a tombstone, and modules that no rule names are taken off it. There are no finalizers: a namespace is deleted also
 //! while the bus is down, and the bus is tidied when it is back.
 
 use std::collections::BTreeMap;
@@ -8,6 +8,7 @@ use kube::ResourceExt;
 use kube::api::Api;
 use portcullis_crds::{RuleKey, WasmRule};
 use thiserror::Error;
+use tokio::time::Instant;
 
 use crate::api_error::said;
 use crate::board::Orphan;
@@ -30,9 +31,9 @@ pub(crate) enum SweepError {
     Write(#[from] WriteError),
 }
 
-/// Compares the bus with the objects, confirms each difference with the API server, and buries what is gone.
-/// Returns the number of tombstones.
-pub(crate) async fn sweep(objects: &[Arc<WasmRule>], ctx: &Context) -> Result<usize, SweepError> {
+/// Compares the bus with the objects, confirms each difference with the API server, and buries what is gone. Then
+/// modules go that no rule has named for a while.
+pub(crate) async fn sweep(objects: &[Arc<WasmRule>], ctx: &Context) -> Result<(), SweepError> {
     let objects: BTreeMap<RuleKey, String> = objects
         .iter()
         .map(|rule| {
@@ -40,7 +41,6 @@ pub(crate) async fn sweep(objects: &[Arc<WasmRule>], ctx: &Context) -> Result<us
         })
         .collect();
     let orphans = ctx.publisher.view(|board| board.orphans(&objects)).unwrap_or_default();
-    let mut buried = 0;
     for orphan in orphans {
         // A rule without a namespace is of a kind that this version does not watch: it says nothing about it.
         let Some(namespace) = &orphan.key.namespace else { continue };
@@ -50,19 +50,19 @@ pub(crate) async fn sweep(objects: &[Arc<WasmRule>], ctx: &Context) -> Result<us
             .await
             .map_err(|source| SweepError::Api { key: orphan.key.clone(), source })?;
         if is_gone(&orphan, found.and_then(|object| object.uid()).as_deref()) {
-            buried += usize::from(bury(&orphan, ctx).await?);
+            bury(&orphan, ctx).await?;
         }
     }
-    Ok(buried)
+    ctx.publisher.remove_unused_modules(Instant::now()).await?;
+    Ok(())
 }
 
 /// Puts the tombstone of an object that is known to be gone.
-pub(crate) async fn bury(orphan: &Orphan, ctx: &Context) -> Result<bool, WriteError> {
-    let buried = ctx.publisher.bury(orphan).await?;
-    if buried {
+pub(crate) async fn bury(orphan: &Orphan, ctx: &Context) -> Result<(), WriteError> {
+    if ctx.publisher.bury(orphan).await? {
         tracing::info!(rule = %orphan.key, "tombstone published");
     }
-    Ok(buried)
+    Ok(())
 }
 
 /// An object of the same name with another uid is another object.

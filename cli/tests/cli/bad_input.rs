@@ -4,7 +4,7 @@ use portcullis_artifact::testing::TestRegistry;
 
 use crate::modules::dist_arg;
 use crate::portcullis::portcullis;
-use crate::upstream::nobody;
+use portcullis_test_tools::upstream::nobody;
 
 #[test]
 fn a_file_that_is_missing_is_named() {

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::portcullis::portcullis;
-use crate::upstream::{answer, nobody, serving};
+use portcullis_test_tools::upstream::{answer, nobody, serving};
 
 /// Blocks sqlmap, and has a page that is larger than anybody wants to read.
 fn server() -> SocketAddr {

@@ -9,4 +9,3 @@ mod modules;
 mod portcullis;
 mod push_pull;
 mod serve;
-mod upstream;

@@ -2,9 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::envelope::{CONFIG_FEATURE, PER_WORKER_FEATURE};
 use crate::revision::ModuleDigest;
+use crate::rule_config::CanonicalConfig;
 use crate::rule_key::RuleKey;
-use crate::wasm_rule::{Block, Limits, Mode, OnFailure};
+use crate::wasm_rule::{Block, Isolation, Limits, Mode, OnFailure};
 
 /// What is wanted for one rule.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -25,8 +27,14 @@ pub struct DesiredRule {
     pub key: RuleKey,
     /// The module.
     pub module: ModuleRef,
-    /// ABI version to call it by.
+    /// ABI version that the operator found it to have; 0 where there is no operator, and the node sees for itself.
     pub abi: u32,
+    /// What the module is configured with; `None` if it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<CanonicalConfig>,
+    /// Whether an evaluation may see what an earlier one left behind.
+    #[serde(default)]
+    pub isolation: Isolation,
     /// What a verdict does.
     pub mode: Mode,
     /// Lower runs first.
@@ -37,6 +45,16 @@ pub struct DesiredRule {
     pub on_failure: OnFailure,
     /// The answer to a blocked request.
     pub block: Block,
+}
+
+impl DesiredRule {
+    /// Features without which a node would run something else than is wanted.
+    pub fn requires(&self) -> Vec<String> {
+        let abi = (self.abi > 0).then(|| format!("abi/{}", self.abi));
+        let config = self.config.as_ref().map(|_| CONFIG_FEATURE.to_owned());
+        let isolation = (self.isolation == Isolation::PerWorker).then(|| PER_WORKER_FEATURE.to_owned());
+        abi.into_iter().chain(config).chain(isolation).collect()
+    }
 }
 
 /// A rule that was deleted.
@@ -111,6 +129,8 @@ pub(crate) mod tests {
                 manifest_digest: ModuleDigest::of(b"manifest").to_string(),
             },
             abi: 1,
+            config: None,
+            isolation: Isolation::PerRequest,
             mode: Mode::Enforce,
             priority: 100,
             limits: DesiredLimits::from(&Limits::default()),
@@ -122,6 +142,32 @@ pub(crate) mod tests {
     #[test]
     fn the_last_chunk_may_be_short() {
         assert_eq!(a_rule().module.chunks(), 3);
+    }
+
+    #[test]
+    fn a_message_from_before_configurations_reads_as_one_without() {
+        let mut old = serde_json::to_value(Desired::Rule(a_rule())).unwrap();
+        old.as_object_mut().unwrap().remove("isolation");
+        assert_eq!(old.get("config"), None);
+        assert_eq!(serde_json::from_value::<Desired>(old).unwrap(), Desired::Rule(a_rule()));
+    }
+
+    #[test]
+    fn a_configuration_is_the_same_text_at_both_ends() {
+        let config: crate::RuleConfig = serde_json::from_str(r#"{"share": 0.1, "deny": ["a\"b"]}"#).unwrap();
+        let rule = DesiredRule { config: Some(config.canonical()), ..a_rule() };
+        let json = serde_json::to_vec(&Desired::Rule(rule.clone())).unwrap();
+        assert_eq!(serde_json::from_slice::<Desired>(&json).unwrap(), Desired::Rule(rule));
+    }
+
+    #[test]
+    fn what_an_older_node_would_pass_over_is_required_of_it() {
+        let rule = a_rule();
+        assert_eq!(rule.requires(), ["abi/1"]);
+        let config = Some(CanonicalConfig::from("{}".to_owned()));
+        let rule = DesiredRule { config, isolation: Isolation::PerWorker, ..rule };
+        assert_eq!(rule.requires(), ["abi/1", CONFIG_FEATURE, PER_WORKER_FEATURE]);
+        assert_eq!(DesiredRule { abi: 0, ..a_rule() }.requires(), [""; 0]);
     }
 
     #[test]

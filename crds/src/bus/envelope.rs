@@ -13,6 +13,11 @@ pub const SCHEMA: u32 = 1;
 /// What this version of an agent can do; an envelope may require some of it.
 pub const FEATURES: &[&str] = &["abi/1"];
 
+/// The feature of an agent that configures modules.
+pub const CONFIG_FEATURE: &str = "config";
+/// The feature of an agent that lets evaluations share an instance.
+pub const PER_WORKER_FEATURE: &str = "isolation/PerWorker";
+
 /// A message of desired state. `epoch` only grows; `generation` only grows for one `uid`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -81,8 +86,13 @@ impl<P: DeserializeOwned> Envelope<P> {
 impl<P> Envelope<P> {
     /// Required features that are not among `supported`.
     pub fn missing_features(&self, supported: &[&str]) -> Vec<String> {
-        self.requires.iter().filter(|f| !supported.contains(&f.as_str())).cloned().collect()
+        missing_features(&self.requires, supported)
     }
+}
+
+/// Those of `required` that are not among `supported`.
+pub fn missing_features(required: &[String], supported: &[&str]) -> Vec<String> {
+    required.iter().filter(|feature| !supported.contains(&feature.as_str())).cloned().collect()
 }
 
 #[cfg(test)]

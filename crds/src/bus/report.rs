@@ -77,6 +77,8 @@ pub enum ExceptionState {
     DigestMismatch,
     /// The sandbox refused the module.
     CompileFailed,
+    /// The module refused its configuration, or takes none.
+    ConfigInvalid,
     /// The module cannot judge a harmless request within its limits.
     ProbeFailed,
     /// The agent lacks a required feature.

@@ -63,6 +63,20 @@ impl Subjects {
         format!("portcullis.module.{}.{}.*", self.cluster, digest.hex())
     }
 
+    /// The module that a subject of [`Self::chunk`] is about; `None` for one of another shape.
+    pub fn parse_chunk(&self, subject: &str) -> Option<ModuleDigest> {
+        let rest =
+            subject.strip_prefix("portcullis.module.")?.strip_prefix(&self.cluster)?.strip_prefix('.')?;
+        let (hex, index) = rest.split_once('.')?;
+        index.parse::<u32>().ok()?;
+        format!("sha256:{hex}").parse().ok()
+    }
+
+    /// The first chunk of each module.
+    pub fn first_chunks(&self) -> String {
+        format!("portcullis.module.{}.*.0", self.cluster)
+    }
+
     /// All modules; what the stream collects.
     pub fn all_modules(&self) -> String {
         format!("portcullis.module.{}.>", self.cluster)
@@ -149,6 +163,16 @@ mod tests {
         let republished = written.replace("portcullis.desired", "wasm.rule.deploy");
         assert_eq!(subjects.parse_desired(&republished), Some(DesiredSubject::Rule(cluster_rule)));
         assert_eq!(subjects.parse_desired("wasm.rule.deploy.3f0c.epoch"), Some(DesiredSubject::Epoch));
+    }
+
+    #[test]
+    fn a_chunk_names_its_module() {
+        let (subjects, digest) = (Subjects::new("3f0c"), ModuleDigest::of(b"module"));
+        assert_eq!(subjects.parse_chunk(&subjects.chunk(&digest, 7)), Some(digest.clone()));
+        assert_eq!(Subjects::new("3f0d").parse_chunk(&subjects.chunk(&digest, 7)), None);
+        for other in [subjects.chunks(&digest), subjects.all_modules(), subjects.epoch()] {
+            assert_eq!(subjects.parse_chunk(&other), None, "{other}");
+        }
     }
 
     #[test]

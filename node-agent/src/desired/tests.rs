@@ -3,7 +3,7 @@
 use portcullis_crds::bus::{DesiredLimits, DesiredRule, ModuleRef};
 use portcullis_crds::revision::{ModuleDigest, Revision};
 use portcullis_crds::rule_key::RuleKey;
-use portcullis_crds::wasm_rule::{Block, Limits, Mode, OnFailure};
+use portcullis_crds::wasm_rule::{Block, Isolation, Limits, Mode, OnFailure};
 
 use super::version::Version;
 
@@ -18,6 +18,8 @@ pub(crate) fn a_version(namespace: &str, name: &str, generation: i64) -> Version
             manifest_digest: String::new(),
         },
         abi: 1,
+        config: None,
+        isolation: Isolation::PerRequest,
         mode: Mode::Enforce,
         priority: 100,
         limits: DesiredLimits::from(&Limits::default()),

@@ -19,7 +19,7 @@ use super::standing::Standing;
 use crate::control_metrics::ControlMetrics;
 use crate::desired::last_known_good::LastKnownGood;
 use crate::desired::{Version, View};
-use crate::modules::{Modules, prepare};
+use crate::modules::{Configured, Modules, prepare};
 use crate::report::{ReportState, Submission};
 use crate::ruleset::{ActiveRule, ActiveSet, Loaded, RuleSet, RuleSetHandle};
 
@@ -352,11 +352,12 @@ impl Enforcer {
         self.ran_before.as_ref().is_some_and(|before| before.iter().all(runs))
     }
 
-    fn used(&self) -> BTreeSet<ModuleDigest> {
-        let slots = self.slots.rules().flat_map(|(wanted, running)| {
-            std::iter::once(wanted).chain(running.map(|r| &r.version)).map(|v| &v.rule.module.digest)
-        });
-        slots.chain(self.local.iter().map(|r| &r.version.rule.module.digest)).cloned().collect()
+    fn used(&self) -> BTreeSet<Configured> {
+        let slots = self
+            .slots
+            .rules()
+            .flat_map(|(wanted, running)| std::iter::once(wanted).chain(running.map(|r| &r.version)));
+        slots.chain(self.local.iter().map(|r| &r.version)).map(|v| Configured::of(&v.rule)).collect()
     }
 }
 

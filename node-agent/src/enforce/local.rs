@@ -6,7 +6,7 @@ use std::sync::Arc;
 use portcullis_crds::bus::{DesiredLimits, DesiredRule, Exception, ExceptionState, ModuleRef};
 use portcullis_crds::revision::{ModuleDigest, Revision};
 use portcullis_crds::rule_key::RuleKey;
-use portcullis_crds::wasm_rule::{Block, Limits, Mode, OnFailure};
+use portcullis_crds::wasm_rule::{Block, Isolation, Limits, Mode, OnFailure};
 use thiserror::Error;
 
 use super::slots::Running;
@@ -93,7 +93,9 @@ pub fn local_rule(name: &str, digest: ModuleDigest, size: u64) -> DesiredRule {
             reference: format!("local:{name}"),
             manifest_digest: String::new(),
         },
-        abi: 1,
+        abi: 0,
+        config: None,
+        isolation: Isolation::PerRequest,
         mode: Mode::Enforce,
         priority: 100,
         limits: DesiredLimits::from(&Limits::default()),

@@ -8,13 +8,15 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use portcullis_bus::{Bus, FetchError};
-use portcullis_crds::bus::{DesiredLimits, DesiredRule, ExceptionState, ModuleRef};
+use portcullis_crds::bus::{
+    DesiredLimits, DesiredRule, ExceptionState, FEATURES, ModuleRef, missing_features,
+};
 use portcullis_crds::revision::ModuleDigest;
 use portcullis_engine::{Cause, CompileError, Engine, InspectError, Limits, Module};
 use thiserror::Error;
 use tokio::sync::{Semaphore, watch};
 
-use super::compiled::Compiled;
+use super::compiled::{Compiled, Configured};
 use super::disk::ModuleDisk;
 use crate::control_metrics::ControlMetrics;
 
@@ -32,6 +34,9 @@ pub enum PrepareError {
     /// The bus does not have it.
     #[error(transparent)]
     Fetch(#[from] FetchError),
+    /// A rule from a folder or from the disk, of which no bus has said what it requires.
+    #[error("the rule needs what this version lacks ({}): upgrade, or leave it out", .0.join(", "))]
+    Unsupported(Vec<String>),
     /// The sandbox refused it.
     #[error(transparent)]
     Compile(#[from] CompileError),
@@ -49,6 +54,7 @@ impl PrepareError {
         match self {
             Self::Fetch(FetchError::DigestMismatch { .. }) => ExceptionState::DigestMismatch,
             Self::NoBus(_) | Self::Fetch(_) => ExceptionState::ModuleUnavailable,
+            Self::Unsupported(_) => ExceptionState::Unsupported,
             Self::Compile(_) => ExceptionState::CompileFailed,
             Self::Probe(_) => ExceptionState::ProbeFailed,
             Self::Host(_) => ExceptionState::Progressing,
@@ -61,7 +67,7 @@ impl PrepareError {
             Self::NoBus(_) | Self::Fetch(_) | Self::Host(_) => true,
             // On a machine that is short of memory or caches, a rule that is just quick enough is not.
             Self::Probe(error) => matches!(error, InspectError::DeadlineExceeded { .. }),
-            Self::Compile(_) => false,
+            Self::Unsupported(_) | Self::Compile(_) => false,
         }
     }
 }
@@ -110,7 +116,7 @@ impl Modules {
     pub async fn prepare(&self, rule: &DesiredRule) -> Result<Module, PrepareError> {
         let _few_at_a_time =
             self.places.acquire().await.map_err(|closed| PrepareError::Host(closed.to_string()))?;
-        let known = lock(&self.compiled).get(&rule.module.digest);
+        let known = lock(&self.compiled).get(&Configured::of(rule));
         if let Some(module) = known {
             self.keep_on_disk(&rule.module).await;
             return self.try_out(rule, module).await;
@@ -121,7 +127,11 @@ impl Modules {
 
     /// The same for a module that is at hand; `bytes` have the digest that the rule names.
     pub async fn prepare_bytes(&self, rule: &DesiredRule, bytes: Bytes) -> Result<Module, PrepareError> {
-        let module = self.compile(&rule.module.digest, bytes).await?;
+        let missing = missing_features(&rule.requires(), FEATURES);
+        if !missing.is_empty() {
+            return Err(PrepareError::Unsupported(missing));
+        }
+        let module = self.compile(Configured::of(rule), bytes).await?;
         self.try_out(rule, module).await
     }
 
@@ -155,7 +165,7 @@ impl Modules {
     }
 
     /// Drops compiled modules that no rule uses; called on the control thread.
-    pub fn retain(&self, used: &BTreeSet<ModuleDigest>) {
+    pub fn retain(&self, used: &BTreeSet<Configured>) {
         lock(&self.compiled).retain(used);
     }
 
@@ -164,10 +174,10 @@ impl Modules {
         self.disk.as_ref()
     }
 
-    async fn compile(&self, digest: &ModuleDigest, bytes: Bytes) -> Result<Module, PrepareError> {
+    async fn compile(&self, wanted: Configured, bytes: Bytes) -> Result<Module, PrepareError> {
         let _one_at_a_time = self.sandbox.lock().await;
         // Another rule's, while this one waited.
-        if let Some(module) = lock(&self.compiled).get(digest) {
+        if let Some(module) = lock(&self.compiled).get(&wanted) {
             return Ok(module);
         }
         let engine = self.engine.clone();
@@ -175,7 +185,7 @@ impl Modules {
         let compiled = blocking(move || engine.compile(&bytes)).await?;
         self.metrics.compile_seconds.observe(start.elapsed().as_secs_f64());
         let module = compiled?;
-        lock(&self.compiled).insert(digest.clone(), module.clone());
+        lock(&self.compiled).insert(wanted, module.clone());
         Ok(module)
     }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use portcullis_crds::RuleConfig;
 use portcullis_crds::bus::{DesiredLimits, DesiredRule, ModuleRef};
 use portcullis_crds::revision::{ModuleDigest, Revision};
 use portcullis_crds::rule_key::RuleKey;
@@ -204,7 +205,9 @@ fn version(manifest: &Manifest, source: &Path, module: &Bytes, scan: u64) -> Ver
             reference: source.display().to_string(),
             manifest_digest: String::new(),
         },
-        abi: 1,
+        abi: 0,
+        config: spec.config.as_ref().map(RuleConfig::canonical),
+        isolation: spec.isolation,
         mode: spec.mode,
         priority: spec.priority,
         limits: DesiredLimits::from(&spec.limits),

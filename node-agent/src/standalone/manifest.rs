@@ -152,6 +152,9 @@ fn ranges(spec: &WasmRuleSpec) -> Result<(), String> {
             bytes.to_string(),
         )?;
     }
+    if let Some(config) = &spec.config {
+        config.canonical().check_size().map_err(|error| error.to_string())?;
+    }
     between(
         (400..=599).contains(&spec.block.status),
         "block.status",
@@ -206,6 +209,20 @@ spec:
             let error = read(&yaml).unwrap_err().to_string();
             assert!(error.contains(path), "{error}");
         }
+    }
+
+    #[test]
+    fn a_configuration_is_free_json_up_to_its_ceiling() {
+        let with = |config: &str| read(&RULE.replace("spec:\n", &format!("spec:\n  config: {config}\n")));
+        let rules = with("{deny: [sqlmap, nikto], depth: 2, share: 0.5, strict: true, note: null}").unwrap();
+        let config = rules[0].spec.config.as_ref().unwrap().canonical();
+        assert_eq!(
+            String::from(config),
+            r#"{"deny":["sqlmap","nikto"],"depth":2,"note":null,"share":0.5,"strict":true}"#
+        );
+        let error = with(&format!("{{deny: [{}]}}", "x".repeat(70_000))).unwrap_err().to_string();
+        assert!(error.contains("spec.config of at most 64Ki"), "{error}");
+        assert!(with("[sqlmap]").is_err());
     }
 
     #[test]

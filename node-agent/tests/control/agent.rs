@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use portcullis_bus::testing::{CLUSTER, NatsServer};
+use portcullis_test_tools::upstream::upstream;
 
 use crate::eventually;
 use crate::http::{self, Answer};
@@ -37,7 +38,7 @@ impl Agent {
             format!("--cluster-file={}", path("cluster")),
             "--agent-name=agent-1".into(),
             "--node-name=node-1".into(),
-            format!("--upstream=http://{}", http::upstream().await),
+            format!("--upstream=http://{}", upstream()),
             format!("--state-dir={}", path("state")),
             format!("--listen={proxy}"),
             format!("--health-listen={health}"),

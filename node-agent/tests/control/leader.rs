@@ -12,7 +12,7 @@ use portcullis_crds::bus::{
 };
 use portcullis_crds::revision::{ModuleDigest, Revision};
 use portcullis_crds::rule_key::RuleKey;
-use portcullis_crds::wasm_rule::{Block, Limits, Mode, OnFailure, Responses};
+use portcullis_crds::wasm_rule::{Block, Isolation, Limits, Mode, OnFailure, Responses};
 
 use crate::eventually;
 
@@ -93,6 +93,8 @@ impl Leader {
                 manifest_digest: String::new(),
             },
             abi: 1,
+            config: None,
+            isolation: Isolation::PerRequest,
             mode: Mode::Enforce,
             priority: 100,
             // The deadline is not what these tests are about, and the machine is shared.

@@ -141,6 +141,8 @@ impl Leader {
                 () = tokio::time::sleep(WITHHELD), if withheld => Ok(()),
             };
             let missing = self.published_before_and_missing();
+            let count = i64::try_from(missing.len()).unwrap_or(i64::MAX);
+            self.ctx.metrics.checkpoint_missing_rules.set(count);
             if let Some(rule) = missing.first().filter(|_| !withheld) {
                 tracing::warn!(%rule, missing = missing.len(), "no checkpoint until the bus has every rule again");
             }

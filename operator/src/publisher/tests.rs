@@ -7,9 +7,12 @@ use std::time::Duration;
 
 use portcullis_bus::testing::NatsServer;
 use portcullis_crds::bus::ModuleRef;
+use portcullis_crds::{ModuleDigest, RuleKey};
+use tokio::time::Instant;
 
 use super::*;
 use crate::board::tests::rule;
+use crate::unused_modules::GRACE;
 
 const WASM: &[u8] = b"\0asm stands for any bytes";
 
@@ -17,13 +20,17 @@ fn publisher(server: &NatsServer, holder: &str) -> Publisher {
     Publisher::new(server.operator_options(), holder, Validity::for_a_test(true))
 }
 
-fn wanted(name: &str) -> DesiredRule {
-    let module = ModuleRef { digest: ModuleDigest::of(WASM), size: WASM.len() as u64, ..rule(name).module };
+fn wanted(name: &str, wasm: &[u8]) -> DesiredRule {
+    let module = ModuleRef { digest: ModuleDigest::of(wasm), size: wasm.len() as u64, ..rule(name).module };
     DesiredRule { module, ..rule(name) }
 }
 
 async fn put(publisher: &Publisher, name: &str) -> Result<Entry, WriteError> {
-    publisher.put("u1", 1, wanted(name), &Bytes::from_static(WASM)).await
+    put_made_of(publisher, name, WASM).await
+}
+
+async fn put_made_of(publisher: &Publisher, name: &str, wasm: &'static [u8]) -> Result<Entry, WriteError> {
+    publisher.put("u1", 1, wanted(name, wasm), &Bytes::from_static(wasm)).await
 }
 
 fn key(name: &str) -> RuleKey {
@@ -152,4 +159,56 @@ async fn a_module_comes_from_the_bus_only_for_the_object_that_it_was_put_there_f
     assert_eq!(leader.fetch_module(&key("a"), "u1", &digest).await.as_deref(), Some(WASM));
     assert!(leader.fetch_module(&key("a"), "u2", &digest).await.is_none());
     assert!(leader.fetch_module(&key("b"), "u1", &digest).await.is_none());
+}
+
+#[tokio::test]
+async fn a_module_is_taken_off_the_bus_once_no_rule_has_named_it_for_a_while() {
+    const SHARED: &[u8] = b"named by two rules";
+    const NEXT: &[u8] = b"the next version";
+    let server = NatsServer::start().await;
+    let leader = publisher(&server, "a");
+    let now = Instant::now();
+    assert_eq!(leader.remove_unused_modules(now).await.unwrap(), 0, "what the bus has is not known");
+    let bus = leader.take_over().await.unwrap();
+    for (name, wasm) in [("a", WASM), ("b", SHARED), ("c", SHARED), ("c", NEXT), ("a", NEXT)] {
+        put_made_of(&leader, name, wasm).await.unwrap();
+    }
+
+    for early in [now, now + GRACE - Duration::from_millis(1)] {
+        assert_eq!(leader.remove_unused_modules(early).await.unwrap(), 0);
+    }
+    assert_eq!(leader.remove_unused_modules(now + GRACE).await.unwrap(), 1);
+    assert_eq!(bus.modules().await.unwrap(), [SHARED, NEXT].map(ModuleDigest::of).into());
+
+    put(&leader, "a").await.unwrap();
+    assert!(
+        bus.fetch_module(&wanted("a", WASM).module).await.is_ok(),
+        "a rule that goes back brings it along"
+    );
+    for later in [now + 2 * GRACE, now + 3 * GRACE] {
+        assert_eq!(leader.remove_unused_modules(later).await.unwrap(), 0, "all are in use");
+    }
+    for (name, module) in [("a", WASM), ("b", SHARED), ("c", NEXT)] {
+        assert!(bus.fetch_module(&wanted(name, module).module).await.is_ok(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_module_is_removed_only_by_who_leads() {
+    let server = NatsServer::start().await;
+    let (old, new) = (publisher(&server, "old"), publisher(&server, "new"));
+    old.take_over().await.unwrap();
+    put(&old, "a").await.unwrap();
+    put_made_of(&old, "a", b"the next version").await.unwrap();
+    let now = Instant::now();
+    assert_eq!(old.remove_unused_modules(now).await.unwrap(), 0);
+
+    let bus = new.take_over().await.unwrap();
+    put(&new, "a").await.unwrap();
+    let refused = old.remove_unused_modules(now + GRACE).await;
+    assert!(matches!(refused, Err(WriteError::Deposed(_))), "{refused:?}");
+    let thawed = Publisher { validity: Validity::for_a_test(false), ..old };
+    let refused = thawed.remove_unused_modules(now + GRACE).await;
+    assert!(matches!(refused, Err(WriteError::LeaseOver)), "{refused:?}");
+    assert!(bus.fetch_module(&wanted("a", WASM).module).await.is_ok());
 }

@@ -4,7 +4,7 @@ use kube::ResourceExt;
 use portcullis_artifact::{Reference, ReferenceError};
 use portcullis_crds::bus::{DesiredLimits, DesiredRule, ModuleRef};
 use portcullis_crds::condition::{ConditionType, Reason};
-use portcullis_crds::{RuleKey, WasmRule};
+use portcullis_crds::{CanonicalConfig, RuleConfig, RuleKey, WasmRule};
 use thiserror::Error;
 
 use super::{Halt, Retry};
@@ -39,6 +39,7 @@ pub(crate) struct Accepted {
     /// The reference as the user wrote it.
     pub(crate) written: String,
     pub(crate) pull_secret: Option<String>,
+    config: Option<CanonicalConfig>,
     spec: portcullis_crds::WasmRuleSpec,
 }
 
@@ -51,6 +52,8 @@ impl Accepted {
             key: self.key.clone(),
             module,
             abi,
+            config: self.config.clone(),
+            isolation: self.spec.isolation,
             mode: self.spec.mode,
             priority: self.spec.priority,
             limits: DesiredLimits::from(&self.spec.limits),
@@ -87,6 +90,7 @@ pub(crate) fn accept(rule: &WasmRule) -> Result<Accepted, AcceptError> {
         reference: oci.reference.parse()?,
         written: oci.reference.clone(),
         pull_secret: oci.pull_secret_ref.as_ref().map(|secret| secret.name.clone()),
+        config: rule.spec.config.as_ref().map(RuleConfig::canonical),
         spec: rule.spec.clone(),
     })
 }

@@ -221,6 +221,7 @@ fn failure(exception: &Exception) -> State {
         ExceptionState::ModuleUnavailable => Reason::ModuleUnavailable,
         ExceptionState::DigestMismatch => Reason::DigestMismatch,
         ExceptionState::CompileFailed => Reason::CompileFailed,
+        ExceptionState::ConfigInvalid => Reason::ConfigInvalid,
         ExceptionState::ProbeFailed => Reason::ProbeFailed,
         ExceptionState::Unsupported => Reason::Unsupported,
     };

@@ -1,5 +1,5 @@
-//! Fourth step: the nodes' own sandbox compiles the module and runs it on a harmless request within the
-//! rule's limits. What fails here would fail on every node.
+//! Fourth step: the nodes' own sandbox compiles the module, configures it, and runs it on a harmless request
+//! within the rule's limits. What fails here would fail on every node.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use portcullis_crds::ModuleDigest;
-use portcullis_crds::bus::{DesiredLimits, DesiredRule};
+use portcullis_crds::bus::{CONFIG_FEATURE, DesiredLimits, DesiredRule, FEATURES, missing_features};
 use portcullis_crds::condition::{ConditionType, Reason};
+use portcullis_crds::rule_config::ConfigTooLarge;
 use portcullis_crds::status::ResolvedModule;
 use portcullis_engine::{CompileError, Engine, InspectError, Limits};
 use thiserror::Error;
@@ -17,12 +18,23 @@ use tokio::sync::Semaphore;
 use super::verify::Verified;
 use super::{Halt, Retry};
 
-/// The only ABI of this version.
-const ABI: u32 = 1;
+/// Before the module is looked at.
+const ABI_UNKNOWN: u32 = 0;
 
 /// Why a module cannot be a rule.
 #[derive(Debug, Error)]
 pub(crate) enum ValidateError {
+    /// No module is given this much.
+    #[error(transparent)]
+    ConfigTooLarge(#[from] ConfigTooLarge),
+    /// The nodes of this version cannot hand it to a module.
+    #[error(
+        "the node-agents of this version cannot configure a module: remove spec.config, or upgrade Portcullis"
+    )]
+    NotConfigurable,
+    /// The nodes of this version would all refuse the rule.
+    #[error("the node-agents of this version lack {}: remove it from the spec, or upgrade Portcullis", .0.join(", "))]
+    Unsupported(Vec<String>),
     /// The sandbox refused it.
     #[error(transparent)]
     Compile(#[from] CompileError),
@@ -44,15 +56,24 @@ pub(crate) struct Validated {
     pub(crate) resolved: ResolvedModule,
 }
 
-/// Modules that passed lately, by digest and limits.
+/// Trials that are remembered.
 const PASSED_MAX: usize = 1024;
+
+/// What a module was tried with.
+#[derive(Clone, Debug, PartialEq)]
+struct Trial {
+    module: ModuleDigest,
+    /// SHA-256 of the configuration.
+    config: Option<ModuleDigest>,
+    limits: DesiredLimits,
+}
 
 /// The sandbox, for one module at a time: compiling takes a core and much memory.
 pub(crate) struct Validator {
     engine: Arc<Engine>,
     turn: Semaphore,
     /// Many rules are made of one module, which is compiled once for all of them. Oldest first.
-    passed: Mutex<VecDeque<(ModuleDigest, DesiredLimits)>>,
+    passed: Mutex<VecDeque<(Trial, u32)>>,
 }
 
 // === impl Validator ===
@@ -63,35 +84,51 @@ impl Validator {
         Self { engine: Arc::new(engine), turn: Semaphore::new(1), passed: Mutex::default() }
     }
 
-    async fn check(
-        &self,
-        digest: &ModuleDigest,
-        wasm: Bytes,
-        limits: DesiredLimits,
-    ) -> Result<(), ValidateError> {
+    /// Tries the module of a rule. Returns its ABI version.
+    async fn check(&self, rule: &DesiredRule, wasm: Bytes) -> Result<u32, ValidateError> {
         let _turn = self.turn.acquire().await.expect("the semaphore is never closed");
-        let what = (digest.clone(), limits);
-        if self.passed.lock().unwrap_or_else(PoisonError::into_inner).contains(&what) {
-            return Ok(());
+        let trial = Trial::of(rule);
+        if let Some(abi) = self.passed(&trial) {
+            return Ok(abi);
         }
-        let engine = self.engine.clone();
-        tokio::task::spawn_blocking(move || {
+        let (engine, rule) = (self.engine.clone(), rule.clone());
+        let abi = tokio::task::spawn_blocking(move || {
             let module = engine.compile(&wasm)?;
-            Ok::<_, ValidateError>(module.probe(&engine_limits(&limits))?)
+            module.probe(&engine_limits(&rule.limits))?;
+            Ok::<_, ValidateError>(u32::from(module.info().abi))
         })
         .await??;
         let mut passed = self.passed.lock().unwrap_or_else(PoisonError::into_inner);
-        passed.push_back(what);
+        passed.push_back((trial, abi));
         if passed.len() > PASSED_MAX {
             passed.pop_front();
         }
-        Ok(())
+        Ok(abi)
+    }
+
+    fn passed(&self, trial: &Trial) -> Option<u32> {
+        let passed = self.passed.lock().unwrap_or_else(PoisonError::into_inner);
+        passed.iter().find(|(before, _)| before == trial).map(|(_, abi)| *abi)
+    }
+}
+
+impl Trial {
+    fn of(rule: &DesiredRule) -> Self {
+        Self {
+            module: rule.module.digest.clone(),
+            config: rule.config.as_ref().map(|config| ModuleDigest::of(config.as_bytes())),
+            limits: rule.limits,
+        }
     }
 }
 
 impl From<ValidateError> for Halt {
     fn from(error: ValidateError) -> Self {
         let (reason, retry) = match &error {
+            ValidateError::ConfigTooLarge(_) | ValidateError::NotConfigurable => {
+                (Reason::ConfigInvalid, Retry::OnChange)
+            }
+            ValidateError::Unsupported(_) => (Reason::Unsupported, Retry::OnChange),
             ValidateError::Compile(error) => (compile_reason(error), Retry::OnChange),
             ValidateError::Probe(_) => (Reason::ProbeFailed, Retry::OnChange),
             ValidateError::Broken(_) => (Reason::ModuleInvalid, Retry::Soon),
@@ -104,10 +141,27 @@ impl From<ValidateError> for Halt {
 /// enabled when the registry is gone.
 pub(crate) async fn validate(verified: Verified, validator: &Validator) -> Result<Validated, ValidateError> {
     let Verified { accepted, module, wasm, mut resolved } = verified;
-    let rule = accepted.desired(module, ABI);
-    validator.check(&rule.module.digest, wasm.clone(), rule.limits).await?;
-    resolved.abi = ABI;
+    let rule = accepted.desired(module, ABI_UNKNOWN);
+    if let Some(config) = &rule.config {
+        config.check_size()?;
+    }
+    check_features(&rule)?;
+    let abi = validator.check(&rule, wasm.clone()).await?;
+    resolved.abi = abi;
+    let rule = DesiredRule { abi, ..rule };
     Ok(Validated { uid: accepted.uid, generation: accepted.generation, rule, wasm, resolved })
+}
+
+/// Nodes of this version must be able to do what the rule asks for.
+fn check_features(rule: &DesiredRule) -> Result<(), ValidateError> {
+    let missing = missing_features(&rule.requires(), FEATURES);
+    if missing.iter().any(|feature| feature == CONFIG_FEATURE) {
+        Err(ValidateError::NotConfigurable)
+    } else if !missing.is_empty() {
+        Err(ValidateError::Unsupported(missing))
+    } else {
+        Ok(())
+    }
 }
 
 fn engine_limits(limits: &DesiredLimits) -> Limits {

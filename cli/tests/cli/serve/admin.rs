@@ -6,7 +6,7 @@ use crate::http::{BROWSER, SCRIPT, form, request, tcp, unix};
 use crate::modules::bytes;
 use crate::portcullis::portcullis;
 use crate::serve::process::{Rules, Serving, eventually};
-use crate::upstream::upstream;
+use portcullis_test_tools::upstream::upstream;
 
 const LOAD: &str = "/api/v1/wasm/load";
 const RELOAD: &str = "/api/v1/wasm/reload";

@@ -3,7 +3,7 @@
 use crate::http::{BROWSER, SQLMAP};
 use crate::modules::repository;
 use crate::serve::process::Serving;
-use crate::upstream::upstream;
+use portcullis_test_tools::upstream::upstream;
 
 #[test]
 fn examples_standalone_serves_from_the_repository_after_make_rules() {

@@ -3,7 +3,7 @@
 use crate::http::{BROWSER, SQLMAP};
 use crate::portcullis::{Ended, portcullis};
 use crate::serve::process::{Rules, Serving};
-use crate::upstream::upstream;
+use portcullis_test_tools::upstream::upstream;
 
 #[test]
 fn a_browser_reaches_the_upstream_and_an_attack_tool_is_told_which_rule_blocked_it() {

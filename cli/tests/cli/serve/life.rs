@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 
 use crate::http::{Answer, BROWSER, get, request, tcp};
 use crate::serve::process::{Rules, Serving, eventually};
-use crate::upstream::{answer, serving, upstream};
+use portcullis_test_tools::upstream::{answer, serving, upstream};
 
 #[test]
 fn sigterm_lets_requests_under_way_end_and_exits_0() {

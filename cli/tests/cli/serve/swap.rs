@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 
 use crate::http::{BROWSER, Client, SCRIPT};
 use crate::serve::process::{Rules, Serving};
-use crate::upstream::upstream;
+use portcullis_test_tools::upstream::upstream;
 
 #[test]
 fn a_module_is_replaced_while_requests_run_and_none_is_lost() {

@@ -130,6 +130,7 @@ fn a_node_that_cannot_run_it_fails_the_rule_and_says_why() {
     let world = World::new();
     for (state, reason, stuck) in [
         (ExceptionState::CompileFailed, "CompileFailed", true),
+        (ExceptionState::ConfigInvalid, "ConfigInvalid", true),
         (ExceptionState::ProbeFailed, "ProbeFailed", true),
         (ExceptionState::Unsupported, "Unsupported", true),
         (ExceptionState::DigestMismatch, "DigestMismatch", true),

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 
 /// A server that answers each request, of which it is given the head, with whole bytes.
-pub(crate) fn serving(answer: impl Fn(&str) -> String + Send + Sync + 'static) -> SocketAddr {
+pub fn serving(answer: impl Fn(&str) -> String + Send + Sync + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let answer = Arc::new(answer);
@@ -25,17 +25,17 @@ pub(crate) fn serving(answer: impl Fn(&str) -> String + Send + Sync + 'static) -
 }
 
 /// A server that answers everything with 200 and `upstream`.
-pub(crate) fn upstream() -> SocketAddr {
+pub fn upstream() -> SocketAddr {
     serving(|_| answer("200 OK", "upstream"))
 }
 
 /// An answer with this body.
-pub(crate) fn answer(status: &str, body: &str) -> String {
+pub fn answer(status: &str, body: &str) -> String {
     format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}", body.len())
 }
 
 /// An address that nothing listens on.
-pub(crate) fn nobody() -> SocketAddr {
+pub fn nobody() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 

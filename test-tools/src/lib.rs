@@ -1,0 +1,11 @@
+//! What tests of several crates share. In no binary that is shipped.
+//!
+//! - [`tool()`]: programs that tests run as child processes.
+//! - [`http`]: a client that sends whole bytes and reads one answer, blocking or not.
+//! - [`upstream`]: servers in the test's own process.
+
+pub mod http;
+mod tool;
+pub mod upstream;
+
+pub use tool::tool;
