@@ -16,8 +16,16 @@ use clap::Parser;
 use crate::command_line::{Command, CommandLine};
 use crate::commands::{build, check, inspect, pull, push, serve};
 
+fn main() -> ExitCode {
+    // Before there are threads.
+    match portcullis_engine::compile_child_main() {
+        Some(code) => code,
+        None => command(),
+    }
+}
+
 #[tokio::main]
-async fn main() -> ExitCode {
+async fn command() -> ExitCode {
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         unreachable!("nothing before this installs a TLS provider");
     }

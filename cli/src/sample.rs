@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use portcullis_engine::{Engine, InspectError, Limits, Module, Phase, abi1};
+use portcullis_engine::{Compiler, CompilerConfig, Engine, InspectError, Limits, Module, Phase, abi1};
 use portcullis_view::{Connection, Head, Sections, View};
 use serde::Serialize;
 
@@ -46,7 +46,8 @@ const BROWSER: &[(&str, &[u8])] = &[
 
 /// Runs the module once.
 pub(crate) fn judge(engine: &Engine, wasm: &[u8]) -> (Option<Described>, Sample) {
-    let module = match engine.compile(wasm) {
+    let compiler = Compiler::new(CompilerConfig::default(), None);
+    let module = match compiler.compile(engine, wasm, None) {
         Ok(module) => module,
         Err(error) => return (None, Sample::Failed { error: error.to_string() }),
     };

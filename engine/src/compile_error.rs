@@ -257,6 +257,11 @@ impl CompileError {
     pub fn is_host_fault(&self) -> bool {
         matches!(self, Self::Compiler(_))
     }
+
+    /// Whether it is the rule's `config` that is wrong, or that there is one.
+    pub fn is_about_config(&self) -> bool {
+        matches!(self, Self::NotConfigurable { .. } | Self::ConfigRefused { .. } | Self::ConfigFailed { .. })
+    }
 }
 
 fn said(message: Option<&String>) -> String {

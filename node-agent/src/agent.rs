@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
+use portcullis_engine::{ArtefactCache, CacheKey};
 use prometheus_client::registry::Registry;
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
@@ -22,6 +23,9 @@ use crate::logging;
 use crate::proxy::ProxyError;
 use crate::report::{Identity, Reporter};
 use crate::side_port::SidePort;
+
+/// Bytes of compiled modules on disk: half of the volume that the chart gives the state.
+const ARTEFACT_BYTES: u64 = 512 << 20;
 
 /// Why the agent ended, other than by a signal.
 #[derive(Debug, Error)]
@@ -89,6 +93,7 @@ pub async fn run(config: Config) -> Result<(), AgentError> {
         views: view_receiver,
         bus: bus_receiver.clone(),
         keep: Some((&config.state_dir, &cluster)),
+        artefacts: artefacts(&config),
     };
     let mut control = Control::new(input, registry, metrics.clone())?;
 
@@ -123,6 +128,21 @@ pub async fn run(config: Config) -> Result<(), AgentError> {
     let started = || tracing::info!(%address, "serving");
     data_path::run(proxy, control.drain, tasks, shutdown, started).await?;
     Ok(())
+}
+
+/// Compiled modules on disk. A folder or a key that cannot be used costs time at the next start, and nothing else.
+fn artefacts(config: &Config) -> Option<ArtefactCache> {
+    let open = || -> Result<ArtefactCache, Box<dyn std::error::Error>> {
+        let key = CacheKey::load_or_create(&config.cache_key)?;
+        Ok(ArtefactCache::open(&config.state_dir.join("artefacts"), key)?.with_size(ARTEFACT_BYTES))
+    };
+    match open() {
+        Ok(cache) => Some(cache),
+        Err(error) => {
+            tracing::warn!(%error, "compiled modules are not kept; every start compiles them");
+            None
+        }
+    }
 }
 
 /// The set on disk. One that cannot be used is as good as none, but is said.

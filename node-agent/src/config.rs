@@ -42,6 +42,10 @@ pub struct Args {
     /// Folder for the last known good rules
     #[arg(long, env = "PORTCULLIS_STATE_DIR", value_name = "PATH", default_value = "/var/lib/portcullis")]
     state_dir: PathBuf,
+    /// File with the key that vouches for compiled modules in the state folder; made if it is missing. On a tmpfs or
+    /// in a mounted Secret, not in the state folder
+    #[arg(long, env = "PORTCULLIS_CACHE_KEY", value_name = "PATH", default_value = "/run/portcullis/cache-key")]
+    cache_key: PathBuf,
     /// Where /healthz, /readyz and /metrics are
     #[arg(long, env = "PORTCULLIS_HEALTH_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:8081")]
     health_listen: SocketAddr,
@@ -89,6 +93,8 @@ pub struct Config {
     pub proxy: ProxyConfig,
     /// Folder for the last known good rules; exists.
     pub state_dir: PathBuf,
+    /// Key of the compiled modules in it; may not exist yet.
+    pub cache_key: PathBuf,
     /// Where health and metrics are.
     pub health_listen: SocketAddr,
     /// Where the admin API is, if anywhere.
@@ -177,6 +183,7 @@ impl Args {
             node: self.node_name,
             proxy,
             state_dir: self.state_dir,
+            cache_key: self.cache_key,
             health_listen: self.health_listen,
             admin,
         })

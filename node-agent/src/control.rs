@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use portcullis_bus::Bus;
-use portcullis_engine::{Engine, EngineConfig, EngineError};
+use portcullis_engine::{ArtefactCache, Compiler, CompilerConfig, Engine, EngineConfig, EngineError};
 use prometheus_client::registry::Registry;
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
@@ -49,6 +49,8 @@ pub struct ControlInput<'a> {
     pub bus: watch::Receiver<Option<Bus>>,
     /// Folder of the last known good rules and the cluster's uid; `None` stand-alone.
     pub keep: Option<(&'a Path, &'a str)>,
+    /// Compiled modules from one start to the next; `None`: they are compiled at each start.
+    pub artefacts: Option<ArtefactCache>,
 }
 
 /// The parts, before they run.
@@ -85,7 +87,8 @@ impl Control {
         // One more than the proxy has: modules are tried out on a thread of their own.
         let engine = Engine::new(&EngineConfig { workers: input.workers + 1, ..EngineConfig::default() })?;
         let state_dir = input.keep.map(|(dir, _)| dir);
-        let modules = Modules::new(engine, state_dir, input.bus, metrics.clone()).map_err(|e| {
+        let compiler = Compiler::new(CompilerConfig::default(), input.artefacts);
+        let modules = Modules::new(engine, compiler, state_dir, input.bus, metrics.clone()).map_err(|e| {
             ControlError::Modules(state_dir.unwrap_or(Path::new("")).display().to_string(), e)
         })?;
         let modules = Arc::new(modules);

@@ -1,8 +1,9 @@
 //! Metrics of the control side.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use portcullis_crds::bus::ExceptionState;
+use portcullis_engine::CacheCounts;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -14,6 +15,12 @@ use prometheus_client::registry::{Registry, Unit};
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct StateLabel {
     state: &'static str,
+}
+
+/// Label of compiled modules.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ResultLabel {
+    result: &'static str,
 }
 
 /// Clones count into the same families.
@@ -37,6 +44,8 @@ pub struct ControlMetrics {
     pub reports: Counter,
     /// Time to compile a module.
     pub compile_seconds: Histogram,
+    /// Compiled modules that were looked for on disk, by what became of it.
+    pub artefacts: Family<ResultLabel, Counter>,
     /// 1 when the last known good set on disk is the one that is active.
     pub kept: Gauge,
 }
@@ -54,6 +63,7 @@ impl ControlMetrics {
             resyncs: Counter::default(),
             reports: Counter::default(),
             compile_seconds: Histogram::new(exponential_buckets(0.001, 4.0, 9)),
+            artefacts: Family::default(),
             kept: Gauge::default(),
         };
         let registry = registry.sub_registry_with_prefix("portcullis_agent");
@@ -84,11 +94,30 @@ impl ControlMetrics {
             metrics.compile_seconds.clone(),
         );
         registry.register(
+            "artefacts",
+            "Compiled modules on disk: found, missing, rejected because they were not what this agent had written, unwritten",
+            metrics.artefacts.clone(),
+        );
+        registry.register(
             "last_known_good_kept",
             "1 when the active set is on disk, 0 when it could not be written",
             metrics.kept.clone(),
         );
         metrics
+    }
+
+    /// Shows what became of the looks for compiled modules since the start; says aloud when one was changed on disk.
+    pub fn show_artefacts(&self, counts: CacheCounts) {
+        let CacheCounts { hits, misses, rejected, unwritten } = counts;
+        for (result, count) in
+            [("found", hits), ("missing", misses), ("rejected", rejected), ("unwritten", unwritten)]
+        {
+            let before =
+                self.artefacts.get_or_create(&ResultLabel { result }).inner().fetch_max(count, Ordering::Relaxed);
+            if count > before && (result == "rejected" || result == "unwritten") {
+                tracing::warn!(result, count, "a compiled module on disk is of no use, and was compiled again");
+            }
+        }
     }
 
     /// Shows these exceptions and no others.

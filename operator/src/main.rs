@@ -8,8 +8,16 @@ use portcullis_operator::config::{Cli, Command, LogFormat};
 use portcullis_operator::run::run;
 use tracing_subscriber::EnvFilter;
 
+fn main() -> ExitCode {
+    // Before there are threads.
+    match portcullis_engine::compile_child_main() {
+        Some(code) => code,
+        None => operate(),
+    }
+}
+
 #[tokio::main]
-async fn main() -> ExitCode {
+async fn operate() -> ExitCode {
     let cli = match Cli::read(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => error.exit(),

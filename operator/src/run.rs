@@ -12,7 +12,7 @@ use kube::{Client, ResourceExt};
 use portcullis_artifact::{Registry, RegistryConfig, RegistrySetupError};
 use portcullis_bus::ConnectOptions;
 use portcullis_bus::permissions::OPERATOR_INBOX;
-use portcullis_engine::{Engine, EngineConfig, EngineError};
+use portcullis_engine::{Compiler, CompilerConfig, Engine, EngineConfig, EngineError};
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
@@ -112,7 +112,11 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
             ..RegistryConfig::default()
         })?,
         registry_permits: Semaphore::new(REGISTRY_PERMITS),
-        validator: Validator::new(Engine::new(&EngineConfig::default())?),
+        validator: Validator::new(
+            Engine::new(&EngineConfig::default())?,
+            // A module is compiled once for all nodes' sake: nothing is kept.
+            Compiler::new(CompilerConfig::default(), None),
+        ),
         modules: ModuleCache::default(),
         publisher: Publisher::new(connect_options(&args, &cluster)?, &identity, validity.clone()),
         agents,

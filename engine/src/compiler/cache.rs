@@ -57,7 +57,7 @@ struct Counts {
 pub struct CacheCounts {
     /// Artefacts that were there.
     pub hits: u64,
-    /// Artefacts that were not there.
+    /// Artefacts that were not there, and were made.
     pub misses: u64,
     /// Files that were there, and were not what this process had written: changed, cut off, or of another key. They
     /// were removed.
@@ -134,10 +134,7 @@ impl ArtefactCache {
     /// The artefact, if it is there and is what was written.
     pub(crate) fn load(&self, name: &Name) -> Option<Artefact> {
         let path = self.path(name);
-        let Some(read) = File::open(&path).ok().map(read_whole) else {
-            count(&self.counts.misses);
-            return None;
-        };
+        let read = File::open(&path).ok().map(read_whole)?;
         match read.ok().and_then(|file| self.verified(name, &file)) {
             Some(artefact) => {
                 count(&self.counts.hits);
@@ -154,6 +151,7 @@ impl ArtefactCache {
 
     /// Keeps an artefact. One that cannot be kept is compiled again at the next start.
     pub(crate) fn store(&self, name: &Name, artefact: &Artefact) {
+        count(&self.counts.misses);
         if self.try_store(name, artefact).is_err() {
             count(&self.counts.unwritten);
         }

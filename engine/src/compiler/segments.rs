@@ -4,8 +4,9 @@
 use wasm_encoder::{ConstExpr, DataCountSection, DataSection, Module, RawSection, SectionId};
 use wasmparser::{BinaryReader, BinaryReaderError, Data, DataKind, DataSectionReader, Operator, Parser};
 
-/// Zeros between two segments that are copied rather than skipped: about what starting another segment takes.
-const GAP: usize = 256;
+/// Zeros between two segments that are copied rather than skipped: 20 ns for each segment and 0.18 ns for each byte
+/// come to about this many.
+const GAP: usize = 128;
 
 /// One segment, or several next to one another.
 struct Run {

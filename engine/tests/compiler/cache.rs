@@ -71,7 +71,7 @@ impl World {
 
 const HIT: CacheCounts = CacheCounts { hits: 1, misses: 0, rejected: 0, unwritten: 0 };
 const MISS: CacheCounts = CacheCounts { hits: 0, misses: 1, rejected: 0, unwritten: 0 };
-const REJECTED: CacheCounts = CacheCounts { hits: 0, misses: 0, rejected: 1, unwritten: 0 };
+const REJECTED: CacheCounts = CacheCounts { hits: 0, misses: 1, rejected: 1, unwritten: 0 };
 
 fn the_second_time_it_is_loaded() {
     use std::os::unix::fs::PermissionsExt;

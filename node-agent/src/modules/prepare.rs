@@ -3,16 +3,17 @@
 use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use portcullis_bus::{Bus, FetchError};
+use portcullis_crds::CanonicalConfig;
 use portcullis_crds::bus::{
     DesiredLimits, DesiredRule, ExceptionState, FEATURES, ModuleRef, missing_features,
 };
 use portcullis_crds::revision::ModuleDigest;
-use portcullis_engine::{Cause, CompileError, Engine, InspectError, Limits, Module};
+use portcullis_engine::{Cause, CompileError, Compiler, Engine, InspectError, Limits, Module};
 use thiserror::Error;
 use tokio::sync::{Semaphore, watch};
 
@@ -55,6 +56,8 @@ impl PrepareError {
             Self::Fetch(FetchError::DigestMismatch { .. }) => ExceptionState::DigestMismatch,
             Self::NoBus(_) | Self::Fetch(_) => ExceptionState::ModuleUnavailable,
             Self::Unsupported(_) => ExceptionState::Unsupported,
+            Self::Compile(error) if error.is_host_fault() => ExceptionState::Progressing,
+            Self::Compile(error) if error.is_about_config() => ExceptionState::ConfigInvalid,
             Self::Compile(_) => ExceptionState::CompileFailed,
             Self::Probe(_) => ExceptionState::ProbeFailed,
             Self::Host(_) => ExceptionState::Progressing,
@@ -67,7 +70,8 @@ impl PrepareError {
             Self::NoBus(_) | Self::Fetch(_) | Self::Host(_) => true,
             // On a machine that is short of memory or caches, a rule that is just quick enough is not.
             Self::Probe(error) => matches!(error, InspectError::DeadlineExceeded { .. }),
-            Self::Unsupported(_) | Self::Compile(_) => false,
+            Self::Compile(error) => error.is_host_fault(),
+            Self::Unsupported(_) => false,
         }
     }
 }
@@ -75,6 +79,7 @@ impl PrepareError {
 /// Makes modules ready. One for the process.
 pub struct Modules {
     engine: Engine,
+    compiler: Arc<Compiler>,
     disk: Option<ModuleDisk>,
     bus: watch::Receiver<Option<Bus>>,
     /// Modules from a folder rather than from the bus.
@@ -82,8 +87,10 @@ pub struct Modules {
     compiled: Mutex<Compiled<Module>>,
     /// Rules that are worked on at a time. Those that wait find a module that others share already compiled.
     places: Semaphore,
-    /// One compilation or trial at a time: the proxy's threads need the cores and the sandbox's slots.
-    sandbox: tokio::sync::Mutex<()>,
+    /// One compilation at a time: the proxy's threads need the cores. What is compiled already is loaded beside it.
+    compiling: tokio::sync::Mutex<()>,
+    /// One trial at a time: the proxy's threads need the sandbox's slots.
+    trying: tokio::sync::Mutex<()>,
     metrics: ControlMetrics,
 }
 
@@ -91,18 +98,21 @@ impl Modules {
     /// With a folder to keep modules in, or without one (stand-alone).
     pub fn new(
         engine: Engine,
+        compiler: Compiler,
         state_dir: Option<&Path>,
         bus: watch::Receiver<Option<Bus>>,
         metrics: ControlMetrics,
     ) -> io::Result<Self> {
         Ok(Self {
             engine,
+            compiler: Arc::new(compiler),
             disk: state_dir.map(ModuleDisk::open).transpose()?,
             bus,
             given: Mutex::default(),
             compiled: Mutex::default(),
             places: Semaphore::new(PLACES),
-            sandbox: tokio::sync::Mutex::new(()),
+            compiling: tokio::sync::Mutex::new(()),
+            trying: tokio::sync::Mutex::new(()),
             metrics,
         })
     }
@@ -136,7 +146,7 @@ impl Modules {
     }
 
     async fn try_out(&self, rule: &DesiredRule, module: Module) -> Result<Module, PrepareError> {
-        let _one_at_a_time = self.sandbox.lock().await;
+        let _one_at_a_time = self.trying.lock().await;
         let (limits, trial) = (limits(&rule.limits), module.clone());
         match blocking(move || trial.probe(&limits)).await? {
             Ok(()) => Ok(module),
@@ -175,18 +185,44 @@ impl Modules {
     }
 
     async fn compile(&self, wanted: Configured, bytes: Bytes) -> Result<Module, PrepareError> {
-        let _one_at_a_time = self.sandbox.lock().await;
+        if let Some(module) = lock(&self.compiled).get(&wanted) {
+            return Ok(module);
+        }
+        if let Some(module) = self.sandbox(&wanted, &bytes, Compiler::cached).await? {
+            lock(&self.compiled).insert(wanted, module.clone());
+            return Ok(module);
+        }
+        let _one_at_a_time = self.compiling.lock().await;
         // Another rule's, while this one waited.
         if let Some(module) = lock(&self.compiled).get(&wanted) {
             return Ok(module);
         }
-        let engine = self.engine.clone();
         let start = Instant::now();
-        let compiled = blocking(move || engine.compile(&bytes)).await?;
+        let compiled = self.sandbox(&wanted, &bytes, Compiler::compile).await?;
         self.metrics.compile_seconds.observe(start.elapsed().as_secs_f64());
         let module = compiled?;
         lock(&self.compiled).insert(wanted, module.clone());
         Ok(module)
+    }
+
+    /// Has the compiler do something with a module and its configuration, on a thread that may take its time.
+    async fn sandbox<T: Send + 'static>(
+        &self,
+        wanted: &Configured,
+        wasm: &Bytes,
+        work: fn(&Compiler, &Engine, &[u8], Option<&[u8]>) -> T,
+    ) -> Result<T, PrepareError> {
+        let (compiler, engine) = (self.compiler.clone(), self.engine.clone());
+        let (wasm, config) = (wasm.clone(), wanted.config.clone());
+        let done = blocking(move || {
+            let config = config.as_ref().map(CanonicalConfig::as_bytes);
+            work(&compiler, &engine, &wasm, config)
+        })
+        .await;
+        if let Some(cache) = self.compiler.cache() {
+            self.metrics.show_artefacts(cache.counts());
+        }
+        done
     }
 
     /// Bytes with the wanted digest, from the nearest place.

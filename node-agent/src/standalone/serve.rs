@@ -88,8 +88,13 @@ pub async fn serve(
     let metrics = ControlMetrics::register(&mut registry);
     let (views, view_receiver) = watch::channel(Arc::new(scan.view));
     let (_no_bus, bus) = watch::channel(None);
-    let input =
-        ControlInput { workers: config.proxy.workers, views: view_receiver, bus: bus.clone(), keep: None };
+    let input = ControlInput {
+        workers: config.proxy.workers,
+        views: view_receiver,
+        bus: bus.clone(),
+        keep: None,
+        artefacts: None,
+    };
     let mut control = Control::new(input, registry, metrics.clone())?;
     control.modules.give(scan.modules);
     let first = views.borrow().clone();

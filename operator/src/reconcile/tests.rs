@@ -176,7 +176,7 @@ async fn context(nats: &NatsServer, registry: &TestRegistry, api: &Arc<Api>, hol
         client,
         registry: registry.client(),
         registry_permits: Semaphore::new(1),
-        validator: Validator::new(engine),
+        validator: Validator::new(engine, portcullis_engine::Compiler::in_process()),
         modules: ModuleCache::default(),
         publisher,
         agents,

@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use portcullis_crds::ModuleDigest;
-use portcullis_crds::bus::{CONFIG_FEATURE, DesiredLimits, DesiredRule, FEATURES, missing_features};
+use portcullis_crds::{CanonicalConfig, ModuleDigest};
+use portcullis_crds::bus::{DesiredLimits, DesiredRule, FEATURES, missing_features};
 use portcullis_crds::condition::{ConditionType, Reason};
 use portcullis_crds::rule_config::ConfigTooLarge;
 use portcullis_crds::status::ResolvedModule;
-use portcullis_engine::{CompileError, Engine, InspectError, Limits};
+use portcullis_engine::{CompileError, Compiler, Engine, InspectError, Limits};
 use thiserror::Error;
 use tokio::sync::Semaphore;
 
@@ -27,11 +27,6 @@ pub(crate) enum ValidateError {
     /// No module is given this much.
     #[error(transparent)]
     ConfigTooLarge(#[from] ConfigTooLarge),
-    /// The nodes of this version cannot hand it to a module.
-    #[error(
-        "the node-agents of this version cannot configure a module: remove spec.config, or upgrade Portcullis"
-    )]
-    NotConfigurable,
     /// The nodes of this version would all refuse the rule.
     #[error("the node-agents of this version lack {}: remove it from the spec, or upgrade Portcullis", .0.join(", "))]
     Unsupported(Vec<String>),
@@ -68,9 +63,10 @@ struct Trial {
     limits: DesiredLimits,
 }
 
-/// The sandbox, for one module at a time: compiling takes a core and much memory.
+/// The sandbox, for one module at a time: compiling takes a core.
 pub(crate) struct Validator {
     engine: Arc<Engine>,
+    compiler: Arc<Compiler>,
     turn: Semaphore,
     /// Many rules are made of one module, which is compiled once for all of them. Oldest first.
     passed: Mutex<VecDeque<(Trial, u32)>>,
@@ -80,8 +76,9 @@ pub(crate) struct Validator {
 
 impl Validator {
     /// A validator with the nodes' own engine.
-    pub(crate) fn new(engine: Engine) -> Self {
-        Self { engine: Arc::new(engine), turn: Semaphore::new(1), passed: Mutex::default() }
+    pub(crate) fn new(engine: Engine, compiler: Compiler) -> Self {
+        let (engine, compiler) = (Arc::new(engine), Arc::new(compiler));
+        Self { engine, compiler, turn: Semaphore::new(1), passed: Mutex::default() }
     }
 
     /// Tries the module of a rule. Returns its ABI version.
@@ -91,9 +88,10 @@ impl Validator {
         if let Some(abi) = self.passed(&trial) {
             return Ok(abi);
         }
-        let (engine, rule) = (self.engine.clone(), rule.clone());
+        let (engine, compiler, rule) = (self.engine.clone(), self.compiler.clone(), rule.clone());
         let abi = tokio::task::spawn_blocking(move || {
-            let module = engine.compile(&wasm)?;
+            let config = rule.config.as_ref().map(CanonicalConfig::as_bytes);
+            let module = compiler.compile(&engine, &wasm, config)?;
             module.probe(&engine_limits(&rule.limits))?;
             Ok::<_, ValidateError>(u32::from(module.info().abi))
         })
@@ -125,10 +123,9 @@ impl Trial {
 impl From<ValidateError> for Halt {
     fn from(error: ValidateError) -> Self {
         let (reason, retry) = match &error {
-            ValidateError::ConfigTooLarge(_) | ValidateError::NotConfigurable => {
-                (Reason::ConfigInvalid, Retry::OnChange)
-            }
+            ValidateError::ConfigTooLarge(_) => (Reason::ConfigInvalid, Retry::OnChange),
             ValidateError::Unsupported(_) => (Reason::Unsupported, Retry::OnChange),
+            ValidateError::Compile(error) if error.is_host_fault() => (Reason::Pending, Retry::Soon),
             ValidateError::Compile(error) => (compile_reason(error), Retry::OnChange),
             ValidateError::Probe(_) => (Reason::ProbeFailed, Retry::OnChange),
             ValidateError::Broken(_) => (Reason::ModuleInvalid, Retry::Soon),
@@ -155,13 +152,7 @@ pub(crate) async fn validate(verified: Verified, validator: &Validator) -> Resul
 /// Nodes of this version must be able to do what the rule asks for.
 fn check_features(rule: &DesiredRule) -> Result<(), ValidateError> {
     let missing = missing_features(&rule.requires(), FEATURES);
-    if missing.iter().any(|feature| feature == CONFIG_FEATURE) {
-        Err(ValidateError::NotConfigurable)
-    } else if !missing.is_empty() {
-        Err(ValidateError::Unsupported(missing))
-    } else {
-        Ok(())
-    }
+    if missing.is_empty() { Ok(()) } else { Err(ValidateError::Unsupported(missing)) }
 }
 
 fn engine_limits(limits: &DesiredLimits) -> Limits {
@@ -179,6 +170,7 @@ fn compile_reason(error: &CompileError) -> Reason {
         CompileError::UnsupportedImports { .. }
         | CompileError::MissingExport { .. }
         | CompileError::WrongType { .. } => Reason::AbiMismatch,
+        error if error.is_about_config() => Reason::ConfigInvalid,
         _ => Reason::ModuleInvalid,
     }
 }
