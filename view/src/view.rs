@@ -46,20 +46,21 @@ pub struct View {
     /// One for each section but `carry`.
     writers: [SectionWriter; SectionId::ALL.len() - 1],
     laid_out: Sections,
-    content_type: MediaField,
-    content_encoding: MediaField,
+    content_type: BodyField,
+    content_encoding: BodyField,
     scratch: Vec<u8>,
     body: body::Scratch,
 }
 
-/// A field of the head that says how the body is to be read.
+/// A field of the head that says how the body is to be read. Several lines of it are one list (RFC 9110, 5.3): of codings
+/// that is right, and several media types are none.
 #[derive(Default)]
-struct MediaField {
+struct BodyField {
     value: Vec<u8>,
     lines: usize,
 }
 
-impl MediaField {
+impl BodyField {
     fn clear(&mut self) {
         self.value.clear();
         self.lines = 0;
@@ -90,8 +91,8 @@ impl View {
         Self {
             writers: [const { SectionWriter::new() }; SectionId::ALL.len() - 1],
             laid_out: Sections::NONE,
-            content_type: MediaField::default(),
-            content_encoding: MediaField::default(),
+            content_type: BodyField::default(),
+            content_encoding: BodyField::default(),
             scratch: Vec::new(),
             body: body::Scratch::default(),
         }
