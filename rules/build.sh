@@ -124,9 +124,10 @@ if [[ -f target/state && $(state) == "$(<target/state)" ]]; then
 fi
 say "building with $("${RUSTC:-rustc}" --version)"
 
-cargo_build wasm "${FLAGS[@]}" -p bad-bot-blocker -p version-probe
+cargo_build wasm "${FLAGS[@]}" -p bad-bot-blocker -p version-probe -p sdk-probe
 keep bad_bot_blocker.wasm bad-bot-blocker-1.0.0.wasm
 keep version_probe.wasm version-probe-v1.wasm
+keep sdk_probe.wasm sdk-probe.wasm
 
 cargo_build wasm "${FLAGS[@]}" -p bad-bot-blocker -p version-probe \
   --features bad-bot-blocker/scripted-clients,version-probe/v2

@@ -36,7 +36,11 @@ pub(crate) fn find(bytes: &[u8]) -> Option<usize> {
 }
 
 /// As [`find`], for text where one is known to be near.
+#[inline]
 fn find_near(bytes: &[u8]) -> Option<usize> {
+    if bytes.first().is_some_and(|&first| STARTS[usize::from(first)]) {
+        return Some(0);
+    }
     let (near, far) = bytes.split_at(bytes.len().min(128));
     match near.iter().position(|&byte| STARTS[usize::from(byte)]) {
         None => find(far).map(|at| near.len() + at),
@@ -72,12 +76,16 @@ pub(crate) fn settle(buffer: &mut Vec<u8>, start: usize) -> bool {
 fn round(text: &mut [u8]) -> (usize, bool) {
     let (mut read, mut written, mut changed) = (0, 0, false);
     while let Some(skipped) = find_near(&text[read..]) {
-        text.copy_within(read..read + skipped, written);
-        read += skipped;
-        written += skipped;
+        if skipped > 0 {
+            text.copy_within(read..read + skipped, written);
+            read += skipped;
+            written += skipped;
+        }
         if let Some(decoded) = decode(&text[read..]) {
-            text[written..written + decoded.length].copy_from_slice(&decoded.bytes[..decoded.length]);
-            written += decoded.length;
+            for &byte in &decoded.bytes[..decoded.length] {
+                text[written] = byte;
+                written += 1;
+            }
             read += decoded.consumed;
             changed = true;
         } else {
@@ -91,6 +99,7 @@ fn round(text: &mut [u8]) -> (usize, bool) {
 }
 
 /// Decodes the encoding that `bytes` starts with.
+#[inline]
 fn decode(bytes: &[u8]) -> Option<Decoded> {
     match bytes {
         [b'%', b'u' | b'U', digits @ ..] => percent_u(digits),
@@ -112,11 +121,13 @@ fn decode(bytes: &[u8]) -> Option<Decoded> {
 }
 
 /// The byte of the escape `%41` that `bytes` starts with (RFC 3986, 2.1).
+#[inline]
 pub(crate) fn escape(bytes: &[u8]) -> Option<u8> {
     let [b'%', high, low, ..] = bytes else { return None };
     Some(hex(*high)? << 4 | hex(*low)?)
 }
 
+#[inline]
 const fn hex(digit: u8) -> Option<u8> {
     match digit {
         b'0'..=b'9' => Some(digit - b'0'),
@@ -126,6 +137,7 @@ const fn hex(digit: u8) -> Option<u8> {
     }
 }
 
+#[inline]
 fn character(code: char, consumed: usize) -> Decoded {
     let mut bytes = [0; 4];
     let length = code.encode_utf8(&mut bytes).len();

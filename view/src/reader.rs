@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use crate::section::{ENTRY_BYTES, Entry, Flags, SectionId, Views};
-use crate::view::{DIRECTORY_ENTRY_BYTES, HEADER_BYTES};
+use crate::entry::{ENTRY_BYTES, Entry, Views};
+use crate::section::{Flags, SectionId};
+use crate::written::{DIRECTORY_ENTRY_BYTES, HEADER_BYTES};
 
 /// A view that breaks no rule of the layout.
 #[derive(Clone, Copy, Debug)]

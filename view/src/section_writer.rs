@@ -3,8 +3,9 @@
 use std::ops::ControlFlow;
 
 use crate::canonical;
+use crate::entry::{ENTRY_BYTES, Row, Section};
 use crate::found::{Found, Kind, Text};
-use crate::section::{ENTRY_BYTES, Flags, Row, Section, SectionId};
+use crate::section::{Flags, SectionId};
 
 /// Where the name and the value of an entry start in its row.
 const NAME: usize = 1;

@@ -178,6 +178,19 @@ fn several_cookie_fields_are_clear_in_http_2() {
 }
 
 #[test]
+fn several_content_encodings_are_one_list() {
+    let mut view = View::new();
+    let lines = [
+        (&b"content-type"[..], &b"application/x-www-form-urlencoded"[..]),
+        (b"content-encoding", b"identity"),
+        (b"content-encoding", b"gzip"),
+    ];
+    view.head(&head(b"/"), lines, Sections::HEAD);
+    view.body(b"a=1", Sections::BODY);
+    assert!(view.flags(Sections::BODY).contains(Flags::NOT_PARSED));
+}
+
+#[test]
 fn views_that_are_equal_are_at_the_same_place() {
     let mut view = View::new();
     view.head(&head(b"/plain?a=b&c=%41&%64=%2541"), LINES, Sections::HEAD);

@@ -9,28 +9,28 @@ const ROUNDS: usize = 31;
 const SLICE: Duration = Duration::from_millis(10);
 
 /// Something to measure.
-pub struct Candidate<'a> {
+pub(crate) struct Candidate<'a> {
     name: &'static str,
     run: Box<dyn FnMut() + 'a>,
 }
 
 impl<'a> Candidate<'a> {
     /// `run` is one evaluation.
-    pub fn new(name: &'static str, run: impl FnMut() + 'a) -> Self {
+    pub(crate) fn new(name: &'static str, run: impl FnMut() + 'a) -> Self {
         Self { name, run: Box::new(run) }
     }
 }
 
 /// Microseconds of CPU time of one evaluation.
-pub struct Measured {
-    pub name: &'static str,
-    pub median: f64,
+pub(crate) struct Measured {
+    pub(crate) name: &'static str,
+    pub(crate) median: f64,
     low: f64,
     high: f64,
 }
 
 /// Takes all candidates in turn, round by round.
-pub fn rounds(mut candidates: Vec<Candidate<'_>>) -> Vec<Measured> {
+pub(crate) fn rounds(mut candidates: Vec<Candidate<'_>>) -> Vec<Measured> {
     let repeats: Vec<u32> = candidates.iter_mut().map(repeats).collect();
     let mut times = vec![Vec::with_capacity(ROUNDS); candidates.len()];
     for _ in 0..ROUNDS {
@@ -42,7 +42,7 @@ pub fn rounds(mut candidates: Vec<Candidate<'_>>) -> Vec<Measured> {
 }
 
 /// A table with ratios to one of the rows.
-pub fn print(results: &[Measured], to: usize) {
+pub(crate) fn print(results: &[Measured], to: usize) {
     println!("{:<58} {:>9} {:>19} {:>8}", "", "us median", "quartiles", "ratio");
     for result in results {
         println!(
@@ -57,13 +57,13 @@ pub fn print(results: &[Measured], to: usize) {
 }
 
 /// Says whether a figure is within its bar.
-pub fn bar(name: &str, found: f64, bar: f64) {
+pub(crate) fn bar(name: &str, found: f64, bar: f64) {
     let verdict = if found <= bar { "within" } else { "MISSES" };
     println!("{name}: {found:.2} us, {verdict} the bar of {bar} us");
 }
 
 /// Bytes of resident memory of this process.
-pub fn resident() -> std::io::Result<usize> {
+pub(crate) fn resident() -> std::io::Result<usize> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kib = line.and_then(|line| line.trim().strip_suffix(" kB")).and_then(|kib| kib.trim().parse::<usize>().ok());

@@ -9,7 +9,7 @@ use wasmtime::{Config, Engine, Linker, Module, Store};
 use super::requests::Request;
 
 /// The host and its rule.
-pub struct Host {
+pub(crate) struct Host {
     engine: Engine,
     linker: Linker<()>,
     module: Module,
@@ -25,7 +25,7 @@ struct Json<'a> {
 }
 
 impl Host {
-    pub fn new(wasm: &[u8]) -> wasmtime::Result<Self> {
+    pub(crate) fn new(wasm: &[u8]) -> wasmtime::Result<Self> {
         let mut config = Config::new();
         config.consume_fuel(true).epoch_interruption(true);
         let engine = Engine::new(&config)?;
@@ -33,7 +33,7 @@ impl Host {
     }
 
     /// Expects Allow.
-    pub fn inspect(&self, request: &Request) {
+    pub(crate) fn inspect(&self, request: &Request) {
         let headers = request.fields.iter().map(|(name, value)| (&**name, &**value)).collect();
         let json = serde_json::to_vec(&Json {
             method: "GET",

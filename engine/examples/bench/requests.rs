@@ -8,14 +8,14 @@ use portcullis_engine::describe::Literals;
 use portcullis_view::{Connection, Head, Sections, View};
 
 /// A request without a body.
-pub struct Request {
-    pub target: String,
-    pub fields: Vec<(String, String)>,
+pub(crate) struct Request {
+    pub(crate) target: String,
+    pub(crate) fields: Vec<(String, String)>,
 }
 
 impl Request {
     /// What a present browser sends when one clicks on a link in a shop: about 1.1 KB.
-    pub fn browser() -> Self {
+    pub(crate) fn browser() -> Self {
         let fields = [
             ("host", "shop.example"),
             ("sec-ch-ua", "\"Chromium\";v=\"142\", \"Google Chrome\";v=\"142\", \"Not_A Brand\";v=\"99\""),
@@ -52,7 +52,7 @@ impl Request {
 
     /// As many bytes as the browser's, made of what a prefilter's automaton has to follow furthest: literals without
     /// their last byte.
-    pub fn crafted(rules: &[Vec<Literals>]) -> Self {
+    pub(crate) fn crafted(rules: &[Vec<Literals>]) -> Self {
         let mut beginnings = rules
             .iter()
             .flatten()
@@ -80,7 +80,7 @@ impl Request {
     }
 
     /// Lays the request out as the proxy does.
-    pub fn lay_out(&self, view: &mut View, sections: Sections) {
+    pub(crate) fn lay_out(&self, view: &mut View, sections: Sections) {
         let head = Head {
             method: b"GET",
             target: self.target.as_bytes(),
@@ -100,7 +100,7 @@ impl Request {
     }
 
     /// The names and values as ABI 1 wants them.
-    pub fn abi1(&self) -> abi1::RequestView<'_> {
+    pub(crate) fn abi1(&self) -> abi1::RequestView<'_> {
         thread_local! {
             static FIELDS: RefCell<&'static [(&'static str, &'static [u8])]> = const { RefCell::new(&[]) };
         }

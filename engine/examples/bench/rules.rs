@@ -7,13 +7,13 @@ use portcullis_engine::describe::{Describe, Literals};
 use portcullis_view::{SectionId, View};
 
 /// A module out of `rules/dist`.
-pub fn read(name: &str) -> Result<Vec<u8>, Box<dyn Error>> {
+pub(crate) fn read(name: &str) -> Result<Vec<u8>, Box<dyn Error>> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../rules/dist").join(name);
     std::fs::read(&path).map_err(|error| format!("{}: {error}; run `make rules`", path.display()).into())
 }
 
 /// The same module with a custom section of its own, so that it is another one.
-pub fn distinct(wasm: &[u8], number: usize) -> Vec<u8> {
+pub(crate) fn distinct(wasm: &[u8], number: usize) -> Vec<u8> {
     let text = format!("{number:08}");
     let mut wasm = wasm.to_vec();
     // Section id 0, its size, the length of its name, the name.
@@ -24,7 +24,7 @@ pub fn distinct(wasm: &[u8], number: usize) -> Vec<u8> {
 
 /// Rules as a library would have them: four literals each in paths, arguments, cookies or headers, none of which a
 /// browser sends.
-pub fn literals(rules: usize) -> Vec<Vec<Literals>> {
+pub(crate) fn literals(rules: usize) -> Vec<Vec<Literals>> {
     const SECTIONS: [&str; 4] = ["headers", "query", "path", "cookies"];
     const STEMS: [&str; 8] =
         ["union+select", "/etc/passwd", "<script", "cmd.exe", "sqlmap", "wp-config", "${jndi:", "../.."];
@@ -44,7 +44,7 @@ pub fn literals(rules: usize) -> Vec<Vec<Literals>> {
 }
 
 /// What the bad-bot rule does, without a sandbox: looks for words in the user agent.
-pub fn native(view: &View) -> bool {
+pub(crate) fn native(view: &View) -> bool {
     const NAMES: [&[u8]; 6] = [b"sqlmap", b"nikto", b"nmap", b"masscan", b"zgrab", b"wpscan"];
     let Some(headers) = view.section(SectionId::Headers) else { return false };
     headers.entries().filter(|entry| entry.name.raw == b"user-agent").any(|entry| {

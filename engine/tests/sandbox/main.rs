@@ -1,5 +1,6 @@
 //! What the sandbox promises, shown with modules written as text.
 
+mod bad_bot;
 mod concurrency;
 mod fresh_instances;
 mod hostile;

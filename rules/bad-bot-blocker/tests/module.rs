@@ -1,56 +1,33 @@
 //! Judges the user agents of `agents.txt` with the modules as `build.sh` wrote them, exports and all.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
-use portcullis_sdk::{Action, Sample};
-use wasmi::{Engine, Linker, Module, Store};
+use portcullis_sdk::{Action, Phase, Sample, SectionId, Told};
+use runner::{Module, Outcome};
 
 const AGENTS: &str = include_str!("agents.txt");
 
-struct Rule {
-    engine: Engine,
-    module: Module,
+fn built(version: &str) -> Module {
+    Module::read(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../dist/bad-bot-blocker-{version}.wasm")),
+    )
 }
 
-impl Rule {
-    fn built(version: &str) -> Self {
-        let path =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../dist/bad-bot-blocker-{version}.wasm"));
-        let wasm =
-            fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}; run rules/build.sh", path.display()));
-        let engine = Engine::default();
-        let module = Module::new(&engine, wasm).expect("a valid module");
-        Self { engine, module }
-    }
+fn judge(module: &Module, sample: &Sample) -> Outcome {
+    let view = sample.view(Phase::Request, &[SectionId::Headers], &[]);
+    module.guest().call("pc_request", &view).expect("no trap")
+}
 
-    /// What a host does: a fresh instance, room from `alloc`, the request, the verdict.
-    fn judge(&self, request: &[u8]) -> i32 {
-        let mut store = Store::new(&self.engine, ());
-        let instance = Linker::new(&self.engine)
-            .instantiate_and_start(&mut store, &self.module)
-            .expect("no imports, no start");
-        let memory = instance.get_memory(&store, "memory").expect("`memory`");
-        let length = i32::try_from(request.len()).expect("short");
-        let alloc = instance.get_typed_func::<i32, i32>(&store, "alloc").expect("`alloc`");
-        let address = alloc.call(&mut store, length).expect("room");
-        let offset = usize::try_from(address).expect("an address below 2 GiB");
-        memory.write(&mut store, offset, request).expect("within the memory");
-        let inspect =
-            instance.get_typed_func::<(i32, i32), i32>(&store, "inspect_request").expect("`inspect_request`");
-        inspect.call(&mut store, (address, length)).expect("no trap")
-    }
-
-    fn judge_agent(&self, agent: &str) -> i32 {
-        self.judge(Sample::get("/").header("user-agent", agent).to_json().as_bytes())
-    }
+fn judge_agent(module: &Module, agent: &str) -> Outcome {
+    judge(module, &Sample::get("/").header("user-agent", agent))
 }
 
 fn verdicts(version: &str, blocked: &[&str]) {
-    let rule = Rule::built(version);
+    let module = built(version);
     for line in AGENTS.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
         let (verdict, agent) = line.split_once(' ').expect("a verdict and a user agent");
         let expected = if blocked.contains(&verdict) { Action::Block } else { Action::Allow };
-        assert_eq!(rule.judge_agent(agent), expected as i32, "{version}: {line}");
+        assert_eq!(judge_agent(&module, agent).answer, expected as i32, "{version}: {line}");
     }
 }
 
@@ -65,22 +42,41 @@ fn version_2_blocks_scripted_clients_too() {
 }
 
 #[test]
+fn what_was_found_is_told() {
+    let outcome = judge_agent(&built("2.0.0"), "Mozilla/5.0 Python-Requests/2.31.0");
+    let told = Told::read(&outcome.detail).expect("a detail that a host takes");
+    assert_eq!(told.rule.as_deref(), Some("python-requests"));
+    assert_eq!(told.tags, ["scripted-client"]);
+    assert_eq!((told.matches[0].offset, told.matches[0].length), (12, 15));
+}
+
+#[test]
 fn requests_of_any_size_fit() {
-    let rule = Rule::built("1.0.0");
+    let module = built("1.0.0");
     for repeats in [1, 100, 10_000] {
-        assert_eq!(
-            rule.judge_agent(&format!("{}sqlmap", "Mozilla/5.0 ".repeat(repeats))),
-            Action::Block as i32
-        );
+        let agent = format!("{}sqlmap", "Mozilla/5.0 ".repeat(repeats));
+        assert_eq!(judge_agent(&module, &agent).answer, Action::Block as i32);
     }
 }
 
 #[test]
-fn what_is_no_request_gets_no_verdict() {
-    let rule = Rule::built("1.0.0");
-    // An unknown field that nests as deep as it may, and deeper: neither runs over the small stack.
-    let nested = |levels| format!("{{\"x\":{}{}", "[".repeat(levels), "]".repeat(levels));
-    for request in ["", "{", "null", "{}", &nested(31), &nested(32), &nested(33), &nested(100_000)] {
-        assert_eq!(rule.judge(request.as_bytes()), portcullis_sdk::MALFORMED, "{request:.40}");
+fn what_is_no_view_gets_no_verdict() {
+    let view = Sample::get("/").view(Phase::Request, &[SectionId::Headers], &[]);
+    let mut newer = view.clone();
+    newer[4] = 3;
+    for input in [&[][..], b"{}", &view[..view.len() - 1], &newer] {
+        let outcome = built("1.0.0").guest().call("pc_request", input).expect("no trap");
+        assert_eq!(outcome.answer, -1, "{input:x?}");
     }
+}
+
+/// The exports of a rule without configuration and carry, and no import.
+#[test]
+fn a_module_has_what_the_rule_needs_and_no_more() {
+    let module = built("1.0.0");
+    let of_abi: Vec<_> = module.exports().into_iter().filter(|name| name.starts_with("pc_")).collect();
+    assert_eq!(of_abi, ["pc_buffer", "pc_detail", "pc_request"]);
+    assert_eq!(module.imports(), [""; 0]);
+    let describe = module.describe().expect("a describe document");
+    assert!(describe.contains(r#""phases":["request"],"sections":["headers"]"#), "{describe}");
 }

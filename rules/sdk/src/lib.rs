@@ -1,80 +1,72 @@
-//! Rules for Portcullis in ten lines of Rust: module ABI version 1.
+//! Rules for Portcullis in ten lines of Rust: module ABI version 2.
 //!
 //! ```
-//! use portcullis_sdk::{Action, Request, rule};
+//! #![cfg_attr(not(test), no_std)]
+//! use portcullis_sdk::{Request, Verdict, rule};
 //!
-//! rule!(inspect);
+//! rule! {
+//!     name: "no-evil-scraper", version: "1.0.0",
+//!     sections: [Headers],
+//!     prefilter: [Headers.Raw: ["evilscraper"]],
+//!     request: inspect,
+//! }
 //!
-//! /// Keeps the outside away from the administration pages.
-//! fn inspect(request: &Request<'_>) -> Action {
-//!     if request.uri().starts_with("/admin") && !request.source_ip().starts_with("10.") {
-//!         return Action::Block;
+//! fn inspect(request: &Request<'_>) -> Verdict {
+//!     match request.header("user-agent").and_then(|agent| agent.find("evilscraper")) {
+//!         Some(found) => Verdict::block().message("a scraper that was asked to stay away").matched(found),
+//!         None => Verdict::allow(),
 //!     }
-//!     Action::Allow
 //! }
 //! # fn main() {}
 //! ```
 //!
-//! Built as a `cdylib` for `wasm32-unknown-unknown`, this is a module any host of ABI version 1 runs. On the
-//! developer's machine the same function is an ordinary one: test it with [`Sample`].
+//! Built as a `cdylib` for `wasm32-unknown-unknown` this is a module that any host of ABI version 2 runs. On the
+//! developer's machine the same function is an ordinary one: try it with [`Sample`].
 //!
-//! What cannot be judged is never allowed by accident: a request that is not laid out as the ABI says makes
-//! `inspect_request` answer [`MALFORMED`], which is no verdict, and a panic traps. In both cases the host's
-//! `onFailure` decides.
+//! What cannot be judged is never allowed by accident: a view that is not laid out as the ABI says, a section that the
+//! rule did not declare, and a panic all end without a verdict, and the host's `onFailure` decides.
+//!
+//! The crate needs neither std nor an allocator. A rule that wants `alloc` or `std` switches on the feature of that
+//! name.
+#![cfg_attr(target_arch = "wasm32", no_std)]
 
-mod base64;
-mod escape;
+mod describe;
+mod detail;
+mod entry;
+mod flags;
+mod global;
 #[cfg(target_arch = "wasm32")]
-mod heap;
-mod json;
-mod request;
-mod sample;
-
 #[doc(hidden)]
 pub mod guest;
+mod host;
+#[cfg(target_arch = "wasm32")]
+mod memory;
+mod request;
+mod rule;
+#[cfg(not(target_arch = "wasm32"))]
+mod sample;
+mod search;
+mod section;
+#[cfg(not(target_arch = "wasm32"))]
+mod told;
+mod verdict;
 
-pub use json::Malformed;
-pub use request::Request;
+#[cfg(not(target_arch = "wasm32"))]
+#[doc(hidden)]
+pub use std::thread_local;
+
+pub use describe::{Describe, PatternSet, Prefilter, State};
+pub use detail::{Location, Severity};
+pub use entry::{Entry, Part, Text, View};
+pub use flags::Flags;
+pub use global::Global;
+pub use host::{Level, log, match_set};
+pub use request::{Malformed, Request};
+pub use rule::{Configure, Inspect, Phase, Rule};
+#[cfg(not(target_arch = "wasm32"))]
 pub use sample::Sample;
-
-/// What is to happen to a request. The numbers are those of the ABI; a host treats any other as an error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(i32)]
-pub enum Action {
-    /// Let it through.
-    Allow = 0,
-    /// Refuse it.
-    Block = 1,
-    /// Let it through and write an alert.
-    Log = 2,
-    /// Count it against the rule's rate limit.
-    RateLimit = 3,
-}
-
-/// What `inspect_request` answers when it cannot read the request: an error for the host, not a verdict.
-pub const MALFORMED: i32 = -1;
-
-/// Exports a function `fn(&Request<'_>) -> Action` as this module's rule; once per crate.
-///
-/// On any other architecture than wasm32 it only checks the function's type.
-#[macro_export]
-macro_rules! rule {
-    ($inspect:path) => {
-        const _: fn(&$crate::Request<'_>) -> $crate::Action = $inspect;
-
-        #[cfg(target_arch = "wasm32")]
-        const _: () = {
-            #[unsafe(no_mangle)]
-            extern "C" fn alloc(len: usize) -> *mut u8 {
-                $crate::guest::alloc(len)
-            }
-
-            #[unsafe(no_mangle)]
-            unsafe extern "C" fn inspect_request(ptr: *const u8, len: usize) -> i32 {
-                // SAFETY: the ABI's promise: the host wrote `len` bytes at `ptr` and leaves them alone until we return.
-                let json = unsafe { ::core::slice::from_raw_parts(ptr, len) };
-                $crate::guest::inspect(json, $inspect)
-            }
-        };
-    };
-}
+pub use search::find;
+pub use section::{Kind, Named, Section, SectionId};
+#[cfg(not(target_arch = "wasm32"))]
+pub use told::{BadDetail, Match, Told};
+pub use verdict::{Action, Verdict};

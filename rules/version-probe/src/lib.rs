@@ -9,27 +9,34 @@
 //!
 //! So a block names the version that judged, and a `portcullis-probe-any` that comes through was judged by none.
 
-use portcullis_sdk::{Action, Request, rule};
+#![cfg_attr(not(test), no_std)]
+
+use portcullis_sdk::{Request, Verdict, rule};
 
 /// The agent that only this version blocks.
 const OWN: &str = if cfg!(feature = "v2") { "portcullis-probe-v2" } else { "portcullis-probe-v1" };
 
-rule!(inspect);
+rule! {
+    name: "version-probe",
+    version: if cfg!(feature = "v2") { "2.0.0" } else { "1.0.0" },
+    sections: [Headers],
+    request: inspect,
+}
 
-fn inspect(request: &Request<'_>) -> Action {
-    match request.header("user-agent").as_deref() {
-        Some(agent) if agent == OWN || agent == "portcullis-probe-any" => Action::Block,
-        _ => Action::Allow,
+fn inspect(request: &Request<'_>) -> Verdict {
+    match request.header("user-agent").map(|agent| agent.raw()) {
+        Some(agent) if agent == OWN.as_bytes() || agent == b"portcullis-probe-any" => Verdict::block(),
+        _ => Verdict::allow(),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use portcullis_sdk::Sample;
+    use portcullis_sdk::{Action, Sample};
 
-    fn judge(agent: &str) -> Action {
-        Sample::get("/").header("user-agent", agent).judge(inspect)
+    fn judge(agent: &str) -> Verdict {
+        Sample::get("/").header("user-agent", agent).judge(&RULE)
     }
 
     #[test]
@@ -44,6 +51,6 @@ mod tests {
         assert_eq!(judge("portcullis-probe-any"), Action::Block);
         assert_eq!(judge("portcullis-probe"), Action::Allow);
         assert_eq!(judge("Mozilla/5.0"), Action::Allow);
-        assert_eq!(Sample::get("/").judge(inspect), Action::Allow);
+        assert_eq!(Sample::get("/").judge(&RULE), Action::Allow);
     }
 }

@@ -1,0 +1,63 @@
+;; Block if the canonical path begins with `/admin`; the detail says where.
+(module
+  (@custom "portcullis.describe" "{\"name\":\"canonical-path\",\"version\":\"1.0.0\",\"abi\":{\"major\":2,\"minor\":0},\"phases\":[\"request\"],\"sections\":[\"path\"]}")
+  (memory (export "memory") 1)
+  (data (i32.const 16) "/admin")
+  ;; Message, rule, severity, two tags, match: section 2, value, canonical, entry 0, bytes 0 to 6.
+  (data (i32.const 64)
+    "\01\00\00\00\10\00\00\00" "an internal path"
+    "\02\00\00\00\05\00\00\00" "admin" "\00\00\00"
+    "\03\00\00\00\04\00\00\00" "\02\00\00\00"
+    "\04\00\00\00\04\00\00\00" "path"
+    "\05\00\00\00\14\00\00\00" "\02\00\00\02" "\00\00\00\00" "\00\00\00\00" "\06\00\00\00" "\00\00\00\00")
+
+  ;; One region for all that the host writes, behind the data: the memory is grown to hold it.
+  (func (export "pc_buffer") (param $len i32) (result i32)
+    (local $short i32)
+    (local.set $short (i32.sub (i32.add (local.get $len) (i32.const 4096))
+      (i32.shl (memory.size) (i32.const 16))))
+    (if (i32.gt_s (local.get $short) (i32.const 0))
+      (then (if (i32.eq (i32.const -1)
+          (memory.grow (i32.shr_u (i32.add (local.get $short) (i32.const 65535)) (i32.const 16))))
+        (then (return (i32.const 0))))))
+    (i32.const 4096))
+
+  ;; The directory's record of a section, or 0.
+  (func $record (param $view i32) (param $id i32) (result i32)
+    (local $at i32) (local $end i32)
+    (local.set $at (i32.add (local.get $view) (i32.const 16)))
+    (local.set $end (i32.add (local.get $at)
+      (i32.shl (i32.load offset=12 (local.get $view)) (i32.const 4))))
+    (block $none
+      (loop $next
+        (br_if $none (i32.ge_u (local.get $at) (local.get $end)))
+        (if (i32.eq (i32.load16_u (local.get $at)) (local.get $id)) (then (return (local.get $at))))
+        (local.set $at (i32.add (local.get $at) (i32.const 16)))
+        (br $next)))
+    (i32.const 0))
+
+  ;; The address of the section that a record speaks of.
+  (func $section (param $view i32) (param $record i32) (result i32)
+    (i32.add (local.get $view) (i32.load offset=4 (local.get $record))))
+
+  ;; Whether $length bytes at two addresses are the same.
+  (func $equal (param $left i32) (param $right i32) (param $length i32) (result i32)
+    (block $differ
+      (loop $next
+        (if (i32.eqz (local.get $length)) (then (return (i32.const 1))))
+        (br_if $differ (i32.ne (i32.load8_u (local.get $left)) (i32.load8_u (local.get $right))))
+        (local.set $left (i32.add (local.get $left) (i32.const 1)))
+        (local.set $right (i32.add (local.get $right) (i32.const 1)))
+        (local.set $length (i32.sub (local.get $length) (i32.const 1)))
+        (br $next)))
+    (i32.const 0))
+
+  (func (export "pc_request") (param $view i32) (param $len i32) (result i32)
+    (local $row i32)
+    (local.set $row (call $section (local.get $view) (call $record (local.get $view) (i32.const 2))))
+    (if (i32.lt_u (i32.load offset=48 (local.get $row)) (i32.const 6)) (then (return (i32.const 0))))
+    (call $equal
+      (i32.add (local.get $row) (i32.load offset=44 (local.get $row))) (i32.const 16) (i32.const 6)))
+
+  (func (export "pc_detail") (result i64)
+    (i64.or (i64.shl (i64.const 64) (i64.const 32)) (i64.const 92))))

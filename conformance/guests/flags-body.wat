@@ -1,0 +1,38 @@
+;; Tells the flags of the section `body`: Block if it is MALFORMED, Log if it is AMBIGUOUS, RateLimit if it is ABSENT.
+;; Allow if it is none of these.
+(module
+  (@custom "portcullis.describe" "{\"name\":\"flags-body\",\"version\":\"1.0.0\",\"abi\":{\"major\":2,\"minor\":0},\"phases\":[\"requestBody\"],\"sections\":[\"body\"]}")
+  (memory (export "memory") 1)
+
+  ;; One region for all that the host writes, behind the data: the memory is grown to hold it.
+  (func (export "pc_buffer") (param $len i32) (result i32)
+    (local $short i32)
+    (local.set $short (i32.sub (i32.add (local.get $len) (i32.const 4096))
+      (i32.shl (memory.size) (i32.const 16))))
+    (if (i32.gt_s (local.get $short) (i32.const 0))
+      (then (if (i32.eq (i32.const -1)
+          (memory.grow (i32.shr_u (i32.add (local.get $short) (i32.const 65535)) (i32.const 16))))
+        (then (return (i32.const 0))))))
+    (i32.const 4096))
+
+  ;; The directory's record of a section, or 0.
+  (func $record (param $view i32) (param $id i32) (result i32)
+    (local $at i32) (local $end i32)
+    (local.set $at (i32.add (local.get $view) (i32.const 16)))
+    (local.set $end (i32.add (local.get $at)
+      (i32.shl (i32.load offset=12 (local.get $view)) (i32.const 4))))
+    (block $none
+      (loop $next
+        (br_if $none (i32.ge_u (local.get $at) (local.get $end)))
+        (if (i32.eq (i32.load16_u (local.get $at)) (local.get $id)) (then (return (local.get $at))))
+        (local.set $at (i32.add (local.get $at) (i32.const 16)))
+        (br $next)))
+    (i32.const 0))
+
+  (func (export "pc_request_body") (param $view i32) (param $len i32) (result i32)
+    (local $flags i32)
+    (local.set $flags (i32.load16_u offset=2 (call $record (local.get $view) (i32.const 6))))
+    (if (i32.and (local.get $flags) (i32.const 0x04)) (then (return (i32.const 1))))
+    (if (i32.and (local.get $flags) (i32.const 0x10)) (then (return (i32.const 2))))
+    (if (i32.and (local.get $flags) (i32.const 0x01)) (then (return (i32.const 3))))
+    (i32.const 0)))
