@@ -2,13 +2,10 @@
 
 use std::fmt;
 
-use portcullis_engine::Module;
 use portcullis_engine::describe::Describe;
+use portcullis_engine::{LARGEST_HEAD, Module};
 use portcullis_view::View;
 use serde::Serialize;
-
-/// Bytes of the largest head of a request that a node takes.
-const HEAD: usize = 64 << 10;
 
 /// What a module says about itself, and what it asks of a rule's limits.
 #[derive(Debug, Serialize)]
@@ -36,7 +33,7 @@ impl Described {
         let info = module.info();
         let sections = info.describe.sections();
         let Describe { name, version, tags, prefilter, pattern_sets, .. } = info.describe.clone();
-        let view = |body| if info.abi == 1 { 0 } else { View::largest(sections, HEAD, body) };
+        let view = |body| if info.abi == 1 { 0 } else { View::largest(sections, LARGEST_HEAD, body) };
         let exports = |name: &str| info.exports.iter().any(|export| export == name);
         Self {
             name,

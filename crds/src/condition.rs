@@ -103,6 +103,8 @@ reasons! {
     ModuleInvalid => "See the message; `portcullis inspect` shows the module's sizes.",
     /// The module refuses spec.config or takes none, or spec.config is larger than 64 KiB.
     ConfigInvalid => "Correct spec.config as the message says; the module's own documentation has its schema.",
+    /// The rule's limits do not let it judge every request that it may be shown.
+    LimitsTooSmall => "Raise the limit that the message names, or set it.",
     /// The module cannot judge a harmless request within its limits.
     ProbeFailed => "Correct the module, or raise the limit that the message names.",
     /// The desired state of this generation is on the bus.

@@ -60,7 +60,7 @@ pub use engine::{Engine, EngineConfig, EngineError};
 pub use imports::{LogLevel, LogLine};
 pub use inspect_error::{Cause, InspectError, Overload, Step};
 pub use limits::Limits;
-pub use module::{Inspection, LimitsTooSmall, Module};
+pub use module::{Inspection, LARGEST_HEAD, LimitsError, Module};
 pub use pattern_set::PatternError;
 pub use phase::{Phase, Phases};
 pub use prefilter::Prefilter;

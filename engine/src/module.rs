@@ -54,16 +54,31 @@ pub struct Inspection {
     pub log: Vec<LogLine>,
 }
 
-/// Why limits are too small for a module.
+/// Bytes of the largest head of a request that a host takes.
+pub const LARGEST_HEAD: usize = 64 << 10;
+
+/// Why a rule cannot run under its limits, whatever the request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "limits.memory is {limit} bytes; the rule needs {needed}: {declared} that the module declares and {view} for the largest request that it may be shown; raise limits.memory, lower limits.bodyBytes, or declare fewer sections"
-)]
-pub struct LimitsTooSmall {
-    limit: u64,
-    needed: u64,
-    declared: u64,
-    view: u64,
+pub enum LimitsError {
+    /// Not every request fits.
+    #[error(
+        "limits.memory is {limit} bytes, the rule needs {needed}: {declared} that the module declares and {view} for the largest request that it may be shown; raise limits.memory, lower limits.bodyBytes, or declare fewer sections"
+    )]
+    Memory {
+        /// Bytes, of the rule's limits.
+        limit: u64,
+        /// Bytes.
+        needed: u64,
+        /// Bytes, of the module's own.
+        declared: u64,
+        /// Bytes, of the largest view.
+        view: u64,
+    },
+    /// A part of the rule would never run.
+    #[error(
+        "the rule inspects bodies (phase requestBody) and limits.bodyBytes is not set, so it would never see one; set it to the largest body that has to be inspected, for example 128Ki"
+    )]
+    NoBodies,
 }
 
 impl Module {
@@ -136,21 +151,25 @@ impl Module {
         }
     }
 
-    /// Whether the largest request that the rule may be shown fits into its memory. `head` and `body` are the bytes of
-    /// the largest head and body that are inspected.
+    /// Whether the rule can judge the largest request that it may be shown: a head of [`LARGEST_HEAD`] and a body of
+    /// `body_bytes`.
     ///
     /// # Errors
-    /// It does not.
-    pub fn check_memory(&self, limits: &Limits, head: usize, body: usize) -> Result<(), LimitsTooSmall> {
+    /// It cannot. A rule of ABI 1 finds out at run time.
+    pub fn check_limits(&self, limits: &Limits, body_bytes: Option<u64>) -> Result<(), LimitsError> {
         let info = &self.0.info;
         if info.abi == 1 {
             return Ok(());
         }
-        let view = View::largest(info.describe.sections(), head, body);
+        if info.phases.contains(Phase::RequestBody) && body_bytes.is_none() {
+            return Err(LimitsError::NoBodies);
+        }
+        let body = usize::try_from(body_bytes.unwrap_or(0)).unwrap_or(usize::MAX);
+        let view = View::largest(info.describe.sections(), LARGEST_HEAD, body);
         let needed = info.memory_bytes.saturating_add(view);
         if needed > limits.memory_bytes {
             let (limit, declared) = (limits.memory_bytes, info.memory_bytes);
-            return Err(LimitsTooSmall { limit, needed, declared, view });
+            return Err(LimitsError::Memory { limit, needed, declared, view });
         }
         Ok(())
     }

@@ -99,8 +99,8 @@ fn a_bot_is_blocked_and_the_place_is_named() {
 #[test]
 fn the_largest_request_fits_into_the_default_memory() {
     let module = bad_bot();
-    module.check_memory(&Limits::default(), 64 << 10, 0).unwrap();
+    module.check_limits(&Limits::default(), None).unwrap();
     let tight = Limits { memory_bytes: 64 << 10, ..Limits::default() };
-    let error = module.check_memory(&tight, 64 << 10, 0).unwrap_err().to_string();
+    let error = module.check_limits(&tight, None).unwrap_err().to_string();
     assert!(error.contains("65536") && error.contains("raise limits.memory"), "{error}");
 }

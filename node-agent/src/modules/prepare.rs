@@ -13,7 +13,7 @@ use portcullis_crds::bus::{
     DesiredLimits, DesiredRule, ExceptionState, FEATURES, ModuleRef, missing_features,
 };
 use portcullis_crds::revision::ModuleDigest;
-use portcullis_engine::{Cause, CompileError, Compiler, Engine, InspectError, Limits, Module};
+use portcullis_engine::{Cause, CompileError, Compiler, Engine, InspectError, Limits, LimitsError, Module};
 use thiserror::Error;
 use tokio::sync::{Semaphore, watch};
 
@@ -41,6 +41,9 @@ pub enum PrepareError {
     /// The sandbox refused it.
     #[error(transparent)]
     Compile(#[from] CompileError),
+    /// Its limits do not let it judge every request.
+    #[error(transparent)]
+    Limits(#[from] LimitsError),
     /// It cannot judge a harmless request within its limits.
     #[error("the module failed on a harmless request: {0}")]
     Probe(InspectError),
@@ -59,7 +62,7 @@ impl PrepareError {
             Self::Compile(error) if error.is_host_fault() => ExceptionState::Progressing,
             Self::Compile(error) if error.is_about_config() => ExceptionState::ConfigInvalid,
             Self::Compile(_) => ExceptionState::CompileFailed,
-            Self::Probe(_) => ExceptionState::ProbeFailed,
+            Self::Limits(_) | Self::Probe(_) => ExceptionState::ProbeFailed,
             Self::Host(_) => ExceptionState::Progressing,
         }
     }
@@ -71,7 +74,7 @@ impl PrepareError {
             // On a machine that is short of memory or caches, a rule that is just quick enough is not.
             Self::Probe(error) => matches!(error, InspectError::DeadlineExceeded { .. }),
             Self::Compile(error) => error.is_host_fault(),
-            Self::Unsupported(_) => false,
+            Self::Unsupported(_) | Self::Limits(_) => false,
         }
     }
 }
@@ -148,6 +151,7 @@ impl Modules {
     async fn try_out(&self, rule: &DesiredRule, module: Module) -> Result<Module, PrepareError> {
         let _one_at_a_time = self.trying.lock().await;
         let (limits, trial) = (limits(&rule.limits), module.clone());
+        module.check_limits(&limits, rule.limits.body_bytes)?;
         match blocking(move || trial.probe(&limits)).await? {
             Ok(()) => Ok(module),
             Err(error) => match error.cause() {

@@ -11,7 +11,7 @@ use portcullis_crds::bus::{DesiredLimits, DesiredRule, FEATURES, missing_feature
 use portcullis_crds::condition::{ConditionType, Reason};
 use portcullis_crds::rule_config::ConfigTooLarge;
 use portcullis_crds::status::ResolvedModule;
-use portcullis_engine::{CompileError, Compiler, Engine, InspectError, Limits};
+use portcullis_engine::{CompileError, Compiler, Engine, InspectError, Limits, LimitsError};
 use thiserror::Error;
 use tokio::sync::Semaphore;
 
@@ -33,6 +33,9 @@ pub(crate) enum ValidateError {
     /// The sandbox refused it.
     #[error(transparent)]
     Compile(#[from] CompileError),
+    /// Its limits do not let it judge every request.
+    #[error(transparent)]
+    Limits(#[from] LimitsError),
     /// It cannot judge a harmless request within its limits.
     #[error("the module cannot judge a harmless request within its limits: {0}")]
     Probe(#[from] InspectError),
@@ -92,7 +95,9 @@ impl Validator {
         let abi = tokio::task::spawn_blocking(move || {
             let config = rule.config.as_ref().map(CanonicalConfig::as_bytes);
             let module = compiler.compile(&engine, &wasm, config)?;
-            module.probe(&engine_limits(&rule.limits))?;
+            let limits = engine_limits(&rule.limits);
+            module.check_limits(&limits, rule.limits.body_bytes)?;
+            module.probe(&limits)?;
             Ok::<_, ValidateError>(u32::from(module.info().abi))
         })
         .await??;
@@ -127,6 +132,7 @@ impl From<ValidateError> for Halt {
             ValidateError::Unsupported(_) => (Reason::Unsupported, Retry::OnChange),
             ValidateError::Compile(error) if error.is_host_fault() => (Reason::Pending, Retry::Soon),
             ValidateError::Compile(error) => (compile_reason(error), Retry::OnChange),
+            ValidateError::Limits(_) => (Reason::LimitsTooSmall, Retry::OnChange),
             ValidateError::Probe(_) => (Reason::ProbeFailed, Retry::OnChange),
             ValidateError::Broken(_) => (Reason::ModuleInvalid, Retry::Soon),
         };
