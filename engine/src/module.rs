@@ -101,9 +101,9 @@ impl Module {
         if self.0.broke_its_promise.load(Relaxed) { &[] } else { &self.0.info.describe.prefilter }
     }
 
-    /// From now on the module has no prefilter, in all its clones. True the first time.
-    pub fn distrust_prefilter(&self) -> bool {
-        !self.0.broke_its_promise.swap(true, Relaxed)
+    /// From now on the module has no prefilter, in all its clones.
+    pub fn distrust_prefilter(&self) {
+        self.0.broke_its_promise.store(true, Relaxed);
     }
 
     /// Evaluates a request with a rule of ABI 1, in a fresh instance. `request` is what [`abi1::encode`] writes.

@@ -197,7 +197,7 @@ impl<'a> Inspection<'a> {
                 }
             }
         };
-        self.take_note(index, prepared, plan.phase(), evaluated)
+        self.take_note(index, plan.phase(), evaluated)
     }
 
     /// Why a rule is not run.
@@ -229,26 +229,18 @@ impl<'a> Inspection<'a> {
         self.budget.spent().map(|spent| (FailureCause::Budget, Some(spent.to_string())))
     }
 
-    fn take_note(
-        &mut self,
-        index: usize,
-        prepared: &PreparedRule,
-        phase: Phase,
-        evaluated: Evaluated,
-    ) -> Judgement {
+    fn take_note(&mut self, index: usize, phase: Phase, evaluated: Evaluated) -> Judgement {
         let Evaluated { result, cost } = evaluated;
+        let (rule, prepared) = self.set.rule(index);
         self.budget.charge(cost);
         let nanos = u64::try_from(cost.wall.as_nanos()).unwrap_or(u64::MAX);
         self.worker.shared.metrics.evaluation(nanos, result.is_ok().then_some(cost.fuel));
         match result {
             Ok(inspection) => {
                 prepared.tally.evaluated(counted(inspection.verdict));
-                self.worker.log_allowance.write(&self.set.rule(index).0.key, &inspection.log);
+                self.worker.log_allowance.write(&rule.key, &inspection.log);
                 // The last phase that this proxy runs has nobody to carry to.
-                if !inspection.carry.is_empty()
-                    && phase == Phase::Request
-                    && self.set.largest_body().is_some()
-                {
+                if !inspection.carry.is_empty() && phase == Phase::Request && rule.body_bytes.is_some() {
                     self.carries.push((index, inspection.carry));
                 }
                 Judgement { outcome: Outcome::Verdict(inspection.verdict), detail: inspection.detail }

@@ -93,6 +93,13 @@ impl ActiveSet {
         self.generation
     }
 
+    /// Runs all rules on every request whose modules broke the promise of their prefilters.
+    pub(crate) fn distrust_broken_prefilters(&self) {
+        for plan in [&self.request, &self.request_body] {
+            plan.distrust_broken_prefilter(&self.set.rules);
+        }
+    }
+
     /// Logs what of the rules that were not in `before` does not run as their authors may think.
     pub(super) fn warn_of_what_is_new_since(&self, before: &Self) {
         let known: HashSet<_> = before.set.rules.iter().map(identity).collect();

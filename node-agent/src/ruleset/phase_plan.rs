@@ -53,6 +53,14 @@ impl PhasePlan {
         self.sections
     }
 
+    pub(super) fn distrust_broken_prefilter(&self, all: &[ActiveRule]) {
+        for (position, index) in self.rules().enumerate() {
+            if literals(&all[index]).is_empty() {
+                self.prefilter.distrust(position);
+            }
+        }
+    }
+
     /// Which rules a request concerns, by position.
     pub(crate) fn prefilter(&self) -> &Prefilter {
         &self.prefilter

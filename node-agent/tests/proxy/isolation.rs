@@ -83,17 +83,14 @@ fn a_rule_remembers_on_the_threads_for_dear_rules_too() {
 fn more_rules_than_have_room_run_without_memory() {
     let upstream = Echo::start();
     let world = World::before(upstream.address);
-    let first = counting(Isolation::PerWorker);
     let rules = (0..20).map(|index| {
         let mut rule = counting(Isolation::PerWorker);
-        // Only the last one is asked whether it blocks.
         rule.key.name = format!("r-{index:02}");
         rule.uid = rule.key.name.clone();
         rule.mode = portcullis_crds::wasm_rule::Mode::Monitor;
         rule
     });
     world.enforce(rules.collect());
-    drop(first);
     assert_eq!(statuses(&world), [200, 200]);
     let blocked = |name: &str| {
         world.metric(&format!(

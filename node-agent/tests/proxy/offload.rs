@@ -23,7 +23,7 @@ fn spinning(deadline: Duration) -> ActiveRule {
 }
 
 /// Far longer than these tests take, and not so long that what goes on after them is a nuisance.
-const LONG: Duration = Duration::from_secs(3);
+const LONG: Duration = Duration::from_secs(5);
 
 fn spin(world: &World) -> Client {
     let mut client = world.client();
@@ -84,18 +84,4 @@ fn what_waits_for_a_thread_is_bounded_and_no_rule_is_blamed() {
     monitored.mode = Mode::Monitor;
     world.enforce(vec![monitored]);
     assert_eq!(world.client().get("/spin").status, 200);
-}
-
-#[test]
-fn a_client_that_goes_frees_its_place() {
-    let upstream = Echo::start();
-    let world = World::before(upstream.address);
-    world.enforce(vec![spinning(Duration::from_millis(50))]);
-    for _ in 0..3 {
-        let clients: Vec<_> = (0..10).map(|_| spin(&world)).collect();
-        wait_until("the requests to be taken on", || in_flight(&world) > 0);
-        drop(clients);
-        wait_until("the requests to be given up", || in_flight(&world) == 0);
-    }
-    assert_eq!(world.client().get("/").status, 200);
 }

@@ -90,8 +90,8 @@ impl Skipped {
             .map(String::as_str)
             .collect();
         prepared.tally.prefilter_unsound();
-        plan.prefilter().distrust(self.position);
         module.distrust_prefilter();
+        self.set.distrust_broken_prefilters();
         tracing::warn!(
             rule = %rule.key,
             revision = %rule.revision,
