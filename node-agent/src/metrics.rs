@@ -265,7 +265,7 @@ impl RequestMetrics {
         let shed = Labelled::<1>::default();
         registry.register(
             "portcullis_shed",
-            "Connections and requests answered with 503 because there were too many",
+            "Connections, requests and evaluations that were not taken on because there were too many",
             shed.clone(),
         );
         let refused = Labelled::default();

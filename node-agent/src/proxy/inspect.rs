@@ -6,6 +6,7 @@ mod budget;
 mod decide;
 mod evaluation;
 mod input;
+mod judge;
 mod kept;
 mod log;
 mod shadow;
@@ -15,17 +16,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use portcullis_crds::wasm_rule::FailureAction;
-use portcullis_engine::detail::{Answer, Detail, DetailError};
-use portcullis_engine::{Cause, Phase, Verdict};
-use portcullis_view::Flags;
+use portcullis_engine::detail::Answer;
 
 use super::event::{Action, Event, EventId, path_for_log};
 use super::worker::Worker;
-use crate::metrics::{FailureCause, RequestVerdict, RuleVerdict, Shed};
-use crate::ruleset::{ActiveRule, ActiveSet, Loaded, PhasePlan, Place, PreparedRule};
+use crate::metrics::RequestVerdict;
+use crate::ruleset::{ActiveRule, ActiveSet, PhasePlan};
 
 use budget::Budget;
-use decide::{Decision, Outcome, decide};
+use decide::{Decision, decide};
+use judge::{Judgement, undecodable};
 
 pub(super) use evaluation::{Evaluated, Evaluation};
 pub(super) use input::{Buffers, Input, Subject};
@@ -62,12 +62,6 @@ pub(super) enum InspectedBody<'a> {
     Whole(&'a Bytes),
     /// Larger than any rule inspects.
     TooLarge,
-}
-
-/// What a rule came to, and what it says beside that.
-struct Judgement {
-    outcome: Outcome,
-    detail: Option<Result<Box<Detail>, DetailError>>,
 }
 
 impl<'a> Inspection<'a> {
@@ -144,125 +138,6 @@ impl<'a> Inspection<'a> {
         ControlFlow::Continue(())
     }
 
-    /// Runs one rule, unless it is known without that that it comes to no verdict.
-    async fn judge(
-        &mut self,
-        plan: &PhasePlan,
-        index: usize,
-        body: Option<InspectedBody<'_>>,
-        input: &mut Box<Input>,
-    ) -> Judgement {
-        let (rule, prepared) = self.set.rule(index);
-        if let Some((cause, details)) = self.hindrance(rule, prepared, body, input) {
-            prepared.tally.failed(cause);
-            return Judgement::failed(cause, details);
-        }
-        if prepared.is_abi_1() {
-            input.encode(&self.subject, whole(body));
-        }
-        let evaluation = Evaluation {
-            rule: index,
-            phase: plan.phase(),
-            carry: self.take_carry(index),
-            measures_cpu: self.budget.measures_cpu(),
-        };
-        let evaluated = match prepared.place {
-            Place::Inline => evaluation.run(self.set, input, &mut self.worker.kept.borrow_mut()),
-            Place::Offloaded => {
-                match self.worker.shared.offload.evaluate(self.set, evaluation, std::mem::take(input)) {
-                    Ok(done) => match done.await {
-                        Ok((returned, evaluated)) => {
-                            *input = returned;
-                            evaluated
-                        }
-                        Err(_) => {
-                            // The thread panicked, and the input is gone with it.
-                            input.lay_out(&self.subject, whole(body), plan.sections());
-                            prepared.tally.failed(FailureCause::Host);
-                            return Judgement::failed(
-                                FailureCause::Host,
-                                Some("the evaluation was cut short".into()),
-                            );
-                        }
-                    },
-                    Err(returned) => {
-                        *input = returned;
-                        // Says nothing about the rule, so it is not counted as its failure.
-                        self.worker.shared.metrics.shed(Shed::Evaluations);
-                        return Judgement::failed(
-                            FailureCause::Overload,
-                            Some("too many evaluations wait for a thread; add CPU or nodes, or make rules cheaper".into()),
-                        );
-                    }
-                }
-            }
-        };
-        self.take_note(index, plan.phase(), evaluated)
-    }
-
-    /// Why a rule is not run.
-    fn hindrance(
-        &self,
-        rule: &ActiveRule,
-        prepared: &PreparedRule,
-        body: Option<InspectedBody<'_>>,
-        input: &Input,
-    ) -> Option<(FailureCause, Option<String>)> {
-        if matches!(rule.module, Loaded::Unavailable) {
-            return Some((FailureCause::Unavailable, None));
-        }
-        let fits = match body {
-            None => true,
-            Some(InspectedBody::Whole(bytes)) => {
-                rule.body_bytes.is_none_or(|most| bytes.len() as u64 <= most)
-            }
-            Some(InspectedBody::TooLarge) => false,
-        };
-        if !fits {
-            return Some((FailureCause::BodyTooLarge, None));
-        }
-        if rule.on_failure.malformed == FailureAction::Block
-            && let Some(details) = undecodable(prepared, input)
-        {
-            return Some((FailureCause::Malformed, Some(details)));
-        }
-        self.budget.spent().map(|spent| (FailureCause::Budget, Some(spent.to_string())))
-    }
-
-    fn take_note(&mut self, index: usize, phase: Phase, evaluated: Evaluated) -> Judgement {
-        let Evaluated { result, cost } = evaluated;
-        let (rule, prepared) = self.set.rule(index);
-        self.budget.charge(cost);
-        let nanos = u64::try_from(cost.wall.as_nanos()).unwrap_or(u64::MAX);
-        self.worker.shared.metrics.evaluation(nanos, result.is_ok().then_some(cost.fuel));
-        match result {
-            Ok(inspection) => {
-                prepared.tally.evaluated(counted(inspection.verdict));
-                self.worker.log_allowance.write(&rule.key, &inspection.log);
-                // The last phase that this proxy runs has nobody to carry to.
-                if !inspection.carry.is_empty() && phase == Phase::Request && rule.body_bytes.is_some() {
-                    self.carries.push((index, inspection.carry));
-                }
-                Judgement { outcome: Outcome::Verdict(inspection.verdict), detail: inspection.detail }
-            }
-            Err(error) => {
-                let cause = match error.cause() {
-                    Cause::Error => FailureCause::Error,
-                    Cause::Budget => FailureCause::Budget,
-                    Cause::Overload => FailureCause::Overload,
-                    Cause::Host => FailureCause::Host,
-                };
-                prepared.tally.failed(cause);
-                Judgement::failed(cause, Some(error.to_string()))
-            }
-        }
-    }
-
-    fn take_carry(&mut self, rule: usize) -> Vec<u8> {
-        let carry = self.carries.iter_mut().find(|(of, _)| *of == rule);
-        carry.map(|(_, carry)| std::mem::take(carry)).unwrap_or_default()
-    }
-
     /// Has a skipped evaluation done by a thread that serves nobody. It takes the input with it.
     fn check(&mut self, plan: &PhasePlan, position: usize, input: &mut Box<Input>) {
         let index = plan.rule(position);
@@ -329,40 +204,9 @@ impl<'a> Inspection<'a> {
     }
 }
 
-impl Judgement {
-    fn failed(cause: FailureCause, details: Option<String>) -> Self {
-        Self { outcome: Outcome::Failed(cause, details), detail: None }
-    }
-}
-
 fn whole(body: Option<InspectedBody<'_>>) -> Option<&[u8]> {
     match body {
         Some(InspectedBody::Whole(bytes)) => Some(bytes),
         Some(InspectedBody::TooLarge) | None => None,
-    }
-}
-
-/// What of the sections that a rule is shown could not be decoded, or not as a whole.
-fn undecodable(prepared: &PreparedRule, input: &Input) -> Option<String> {
-    const UNDECODABLE: Flags = Flags::from_bits(Flags::MALFORMED.bits() | Flags::TRUNCATED.bits());
-    let view = input.view();
-    if !view.flags(prepared.sections).intersects(UNDECODABLE) {
-        return None;
-    }
-    let parts = prepared.sections.iter().filter_map(|id| {
-        let flags = view.section(id)?.flags();
-        let flag = if flags.contains(Flags::MALFORMED) { "MALFORMED" } else { "TRUNCATED" };
-        flags.intersects(UNDECODABLE).then(|| format!("{} is {flag}", id.name()))
-    });
-    Some(parts.collect::<Vec<_>>().join(", "))
-}
-
-fn counted(verdict: Verdict) -> RuleVerdict {
-    match verdict {
-        Verdict::Allow => RuleVerdict::Allow,
-        Verdict::Block => RuleVerdict::Block,
-        // Sanitise is for hooks; of no request does the engine return it.
-        Verdict::Log | Verdict::Sanitise => RuleVerdict::Log,
-        Verdict::RateLimit => RuleVerdict::RateLimit,
     }
 }

@@ -57,10 +57,11 @@ unsafe impl GlobalAlloc for Counting {
 fn rules(engine: &Engine, number: usize) -> Vec<ActiveRule> {
     let wasm = wat::parse_str(
         r#"(module
-            (@custom "portcullis.describe" "{\"sections\": [\"path\", \"query\", \"cookies\", \"headers\", \"connection\", \"bodyArguments\"],
-                \"prefilter\": [{\"section\": \"query\", \"literals\": [\"union select\"]},
-                                {\"section\": \"headers\", \"literals\": [\"sqlmap\"]},
-                                {\"section\": \"bodyArguments\", \"literals\": [\"<script\"]}]}")
+            (@custom "portcullis.describe" "{\"sections\":"
+                "[\"path\", \"query\", \"cookies\", \"headers\", \"connection\", \"bodyArguments\"],"
+                "\"prefilter\": [{\"section\": \"query\", \"literals\": [\"union select\"]},"
+                "{\"section\": \"headers\", \"literals\": [\"sqlmap\"]},"
+                "{\"section\": \"bodyArguments\", \"literals\": [\"<script\"]}]}")
             (memory (export "memory") 1)
             (func (export "pc_buffer") (param i32) (result i32) (i32.const 1024))
             (func (export "pc_request") (param i32 i32) (result i32) (i32.const 0))
