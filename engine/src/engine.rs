@@ -24,6 +24,8 @@ const MEMORY_CEILING: u64 = 1 << 30;
 pub struct EngineConfig {
     /// Threads that call [`Module::inspect`] at the same time.
     pub workers: usize,
+    /// Instances that are kept between evaluations ([`WorkerInstance`](crate::WorkerInstance)), over all workers.
+    pub kept_instances: usize,
     /// Linear memory in bytes that the largest rule may have; whatever a rule's own limit says.
     pub max_memory: u64,
     /// Bytes of the largest module.
@@ -31,11 +33,12 @@ pub struct EngineConfig {
 }
 
 impl Default for EngineConfig {
-    /// As many workers as processors, memories up to 16 MiB (the most that a WasmRule can ask for), modules up to
+    /// As many workers as processors, no kept instances, memories up to 16 MiB (the most that a WasmRule can ask for), modules up to
     /// 16 MiB.
     fn default() -> Self {
         Self {
             workers: std::thread::available_parallelism().map_or(1, usize::from),
+            kept_instances: 0,
             max_memory: 16 << 20,
             max_module_bytes: 16 << 20,
         }
@@ -47,9 +50,14 @@ impl Default for EngineConfig {
 pub enum EngineError {
     /// No worker, or more than there is address space for.
     #[error(
-        "an engine has between 1 and 4096 workers, found {0}; set one for each thread that inspects requests"
+        "an engine has at least one worker and 16,384 instances at most, four a worker and those that are kept; found {workers} workers and {kept} kept instances"
     )]
-    Workers(usize),
+    Workers {
+        /// Threads.
+        workers: usize,
+        /// Instances.
+        kept: usize,
+    },
     /// The memory ceiling is no memory size.
     #[error("the largest memory of a rule is between 64 KiB and 1 GiB, found {0} bytes")]
     MaxMemory(u64),
@@ -78,13 +86,14 @@ pub(crate) struct Inner {
 }
 
 impl Engine {
-    /// Reserves the address space of the pool (4 GiB for each of 4 x workers instances, none of it in use yet) and
+    /// Reserves the address space of the pool (4 GiB for each of its instances, four a worker and those that are kept; none of it in use yet) and
     /// starts the thread that keeps deadlines.
     ///
     /// # Errors
     /// The configuration is out of range, or the machine refuses the address space.
     pub fn new(config: &EngineConfig) -> Result<Self, EngineError> {
-        let slots = settings::slots(config.workers).ok_or(EngineError::Workers(config.workers))?;
+        let slots = settings::slots(config.workers, config.kept_instances)
+            .ok_or(EngineError::Workers { workers: config.workers, kept: config.kept_instances })?;
         let max_memory = Some(config.max_memory)
             .filter(|bytes| (PAGE..=MEMORY_CEILING).contains(bytes))
             .map(|bytes| bytes / PAGE * PAGE)

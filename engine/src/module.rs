@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use portcullis_view::View;
 use wasmtime::InstancePre;
@@ -9,6 +10,7 @@ use wasmtime::InstancePre;
 use crate::abi1::{self, RequestView};
 use crate::abi2;
 use crate::compile_error::CompileError;
+use crate::describe::Literals;
 use crate::detail::{Detail, DetailError};
 use crate::engine::Inner;
 use crate::imports::LogLine;
@@ -29,6 +31,8 @@ struct Compiled {
     exports: Exports,
     info: ModuleInfo,
     patterns: Option<Arc<PatternSets>>,
+    /// It said something about a request that its prefilter would have kept from it.
+    broke_its_promise: AtomicBool,
     // The last one out stops the ticker, so it goes after what uses it.
     engine: Arc<Inner>,
 }
@@ -98,12 +102,23 @@ impl Module {
             .linker
             .instantiate_pre(module)
             .map_err(|error| CompileError::Compile(format!("{error:#}")))?;
-        Ok(Self(Arc::new(Compiled { pre, exports, info, patterns, engine })))
+        let broke_its_promise = AtomicBool::new(false);
+        Ok(Self(Arc::new(Compiled { pre, exports, info, patterns, broke_its_promise, engine })))
     }
 
     /// What the module declares.
     pub fn info(&self) -> &ModuleInfo {
         &self.0.info
+    }
+
+    /// Literals without which the module promises to allow a request; none once it broke that promise.
+    pub fn prefilter(&self) -> &[Literals] {
+        if self.0.broke_its_promise.load(Relaxed) { &[] } else { &self.0.info.describe.prefilter }
+    }
+
+    /// From now on the module has no prefilter, in all its clones.
+    pub fn distrust_prefilter(&self) {
+        self.0.broke_its_promise.store(true, Relaxed);
     }
 
     /// Evaluates a request with a rule of ABI 1, in a fresh instance. `request` is what [`abi1::encode`] writes.

@@ -5,6 +5,8 @@
 //! What a request can cost here is bounded by its length: each byte is one step of the automaton, and what a state of
 //! it matches is looked at once a section. So there is no budget to run out of.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
 use aho_corasick::automaton::{Automaton, StateID};
 use aho_corasick::nfa::contiguous;
 use aho_corasick::{Anchored, PatternID, StartKind, dfa};
@@ -22,15 +24,17 @@ const UNSOUND: Flags = Flags::from_bits(Flags::MALFORMED.bits() | Flags::TRUNCAT
 
 /// Why there is no automaton.
 #[derive(Debug, thiserror::Error)]
-#[error("the literals of all prefilters together are too many for an automaton: {0}; every rule is run on every request")]
+#[error(
+    "the literals of all prefilters together are too many for an automaton: {0}; every rule is run on every request"
+)]
 pub struct PrefilterError(#[from] aho_corasick::BuildError);
 
 /// Which rules of a list a request concerns. Built off the request path, read by any number of threads.
 #[derive(Debug)]
 pub struct Prefilter {
     rules: usize,
-    /// Rules that are run on every request.
-    always: Bits,
+    /// Rules that are run on every request. Rules are added when they break their promise.
+    always: Box<[AtomicU64]>,
     /// By section: rules that stand if it cannot be searched.
     depending: Vec<(SectionId, Bits)>,
     search: Option<Search>,
@@ -81,7 +85,17 @@ impl Prefilter {
 
     /// Rules that are run on every request.
     pub fn unfiltered(&self) -> usize {
-        self.always.count()
+        self.always.iter().map(|word| word.load(Relaxed).count_ones() as usize).sum()
+    }
+
+    /// From now on this rule is run on every request, whatever it promised.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such rule.
+    pub fn distrust(&self, rule: usize) {
+        assert!(rule < self.rules, "rule {rule} of {}", self.rules);
+        self.always[rule / 64].fetch_or(1 << (rule % 64), Relaxed);
     }
 
     /// Bytes that the automaton takes.
@@ -94,7 +108,7 @@ impl Prefilter {
 
     /// The rules to run on this request, by their index.
     pub fn standing<'s>(&self, view: &View, scratch: &'s mut Scratch) -> &'s Bits {
-        scratch.standing.copy_from(&self.always);
+        scratch.standing.copy_from(self.always.iter().map(|word| word.load(Relaxed)));
         for (id, depending) in &self.depending {
             match view.section(*id) {
                 Some(section) if !section.flags().intersects(UNSOUND) => {
@@ -200,10 +214,11 @@ impl Plan {
 
     fn build(mut self) -> Result<Prefilter, PrefilterError> {
         self.always.resize(self.rules);
+        let always = self.always.0.into_iter().map(AtomicU64::new).collect();
         self.depending.iter_mut().for_each(|(_, bits)| bits.resize(self.rules));
         self.depending.sort_by_key(|(section, _)| *section);
         let search = if self.literals.is_empty() { None } else { Some(Search::new(self.literals)?) };
-        Ok(Prefilter { rules: self.rules, always: self.always, depending: self.depending, search })
+        Ok(Prefilter { rules: self.rules, always, depending: self.depending, search })
     }
 }
 
@@ -271,9 +286,9 @@ impl Bits {
         self.0.resize(numbers.div_ceil(64), 0);
     }
 
-    fn copy_from(&mut self, other: &Self) {
+    fn copy_from(&mut self, words: impl Iterator<Item = u64>) {
         self.0.clear();
-        self.0.extend_from_slice(&other.0);
+        self.0.extend(words);
     }
 
     fn add(&mut self, other: &Self) {

@@ -28,10 +28,11 @@ const GROW_COST: u8 = 50;
 /// Address space that the pool may take: 47 bits are ours, and the process needs some for itself.
 const MAX_SLOTS: usize = 1 << 14;
 
-/// Instances that the pool holds: several for each thread, because a slot is cleared by the thread that used it.
-pub(crate) fn slots(workers: usize) -> Option<u32> {
-    let slots = workers.checked_mul(4)?;
-    (1..=MAX_SLOTS).contains(&slots).then(|| u32::try_from(slots).ok())?
+/// Instances that the pool holds: several for each thread, because a slot is cleared by the thread that used it, and
+/// those that threads keep.
+pub(crate) fn slots(workers: usize, kept: usize) -> Option<u32> {
+    let slots = workers.checked_mul(4)?.checked_add(kept)?;
+    (workers > 0 && (..=MAX_SLOTS).contains(&slots)).then(|| u32::try_from(slots).ok())?
 }
 
 /// The Wasm that a rule may use. Floats are deterministic (NaNs are canonical); SIMD is in, relaxed SIMD is not,

@@ -89,7 +89,7 @@ pub async fn run(config: Config) -> Result<(), AgentError> {
     let (views, view_receiver) = watch::channel(Arc::new(state.view()));
     let (buses, bus_receiver) = watch::channel(None);
     let input = ControlInput {
-        workers: config.proxy.workers,
+        inspecting_threads: config.proxy.inspecting_threads(),
         views: view_receiver,
         bus: bus_receiver.clone(),
         keep: Some((&config.state_dir, &cluster)),

@@ -22,7 +22,7 @@ use crate::metrics::RequestMetrics;
 use crate::modules::Modules;
 use crate::proxy::{DrainSignal, Proxy, ProxyConfig, ProxyError};
 use crate::report::Submission;
-use crate::ruleset::RuleSetHandle;
+use crate::ruleset::{KEPT_INSTANCES, RuleSetHandle};
 use crate::side_port::SidePort;
 
 /// Why the control side could not be put together.
@@ -42,7 +42,7 @@ pub enum ControlError {
 /// What differs between the modes.
 pub struct ControlInput<'a> {
     /// Threads that inspect requests.
-    pub workers: usize,
+    pub inspecting_threads: usize,
     /// What is desired.
     pub views: watch::Receiver<Arc<View>>,
     /// The bus, once there is one.
@@ -85,7 +85,11 @@ impl Control {
         let request_metrics = RequestMetrics::register(&mut registry);
         let rules = RuleSetHandle::new(request_metrics.clone());
         // One more than the proxy has: modules are tried out on a thread of their own.
-        let engine = Engine::new(&EngineConfig { workers: input.workers + 1, ..EngineConfig::default() })?;
+        let engine = Engine::new(&EngineConfig {
+            workers: input.inspecting_threads + 1,
+            kept_instances: input.inspecting_threads * KEPT_INSTANCES,
+            ..EngineConfig::default()
+        })?;
         let state_dir = input.keep.map(|(dir, _)| dir);
         let compiler = Compiler::new(CompilerConfig::default(), input.artefacts);
         let modules = Modules::new(engine, compiler, state_dir, input.bus, metrics.clone()).map_err(|e| {

@@ -81,6 +81,8 @@ label! {
         Budget = "budget",
         /// The body is larger than the rule inspects.
         BodyTooLarge = "body_too_large",
+        /// A part of the request that the rule reads could not be decoded, or not as a whole.
+        Malformed = "malformed",
         /// There is no version to run.
         Unavailable = "unavailable",
         /// The node had no time for it.
@@ -117,6 +119,8 @@ label! {
         Requests = "requests",
         /// Too many bytes of bodies that rules read.
         Buffers = "body_buffers",
+        /// Too many evaluations that wait for a thread.
+        Evaluations = "evaluations",
     }
 }
 
@@ -139,12 +143,18 @@ impl Tally {
 pub(crate) struct RuleTally {
     evaluations: Tally,
     failures: Tally,
+    unsound: Counter,
 }
 
 impl RuleTally {
     /// Counts one evaluation.
     pub(crate) fn evaluated(&self, verdict: RuleVerdict) {
         self.evaluations.inc(verdict as usize);
+    }
+
+    /// Counts an evaluation that the prefilter would have skipped, and that did not allow the request.
+    pub(crate) fn prefilter_unsound(&self) {
+        self.unsound.inc();
     }
 
     /// Counts one evaluation that came to no verdict.
@@ -163,6 +173,10 @@ struct Families {
     requests: Tally,
     evaluations: Labelled<3>,
     failures: Labelled<3>,
+    unsound: Labelled<2>,
+    skipped: Counter,
+    standing: Counter,
+    sampled: Counter,
     rules: Mutex<HashSet<RuleKey>>,
     evaluation_time: Histogram,
     fuel: Histogram,
@@ -202,6 +216,30 @@ impl RequestMetrics {
             "Evaluations without a verdict, by rule and cause",
             failures.clone(),
         );
+        let unsound = Labelled::default();
+        registry.register(
+            "portcullis_prefilter_unsound",
+            "Skipped evaluations that were done all the same and did not allow the request, by rule",
+            unsound.clone(),
+        );
+        let skipped = Counter::default();
+        registry.register(
+            "portcullis_prefilter_skipped",
+            "Evaluations that were not done because the request had none of the rule's literals",
+            skipped.clone(),
+        );
+        let standing = Counter::default();
+        registry.register(
+            "portcullis_prefilter_evaluated",
+            "Evaluations that were left over by the prefilter, or have none",
+            standing.clone(),
+        );
+        let sampled = Counter::default();
+        registry.register(
+            "portcullis_prefilter_sampled",
+            "Skipped evaluations that were done all the same, to see whether the prefilter is sound",
+            sampled.clone(),
+        );
         let evaluation_time = Histogram::new(EVALUATION_NANOS, 1e-9);
         registry.register(
             "portcullis_rule_evaluation_seconds",
@@ -227,7 +265,7 @@ impl RequestMetrics {
         let shed = Labelled::<1>::default();
         registry.register(
             "portcullis_shed",
-            "Connections and requests answered with 503 because there were too many",
+            "Connections, requests and evaluations that were not taken on because there were too many",
             shed.clone(),
         );
         let refused = Labelled::default();
@@ -258,6 +296,10 @@ impl RequestMetrics {
             }),
             evaluations,
             failures,
+            unsound,
+            skipped,
+            standing,
+            sampled,
             rules: Mutex::default(),
             evaluation_time,
             fuel,
@@ -286,6 +328,7 @@ impl RequestMetrics {
             failures: Tally::new(FailureCause::ALL.len(), |i| {
                 family.failures.get_or_create_owned(&rule_labels(key, "cause", FailureCause::ALL[i].as_str()))
             }),
+            unsound: family.unsound.get_or_create_owned(&rule_only(key)),
         })
     }
 
@@ -300,6 +343,7 @@ impl RequestMetrics {
                 for cause in FailureCause::ALL {
                     self.0.failures.remove(&rule_labels(key, "cause", cause.as_str()));
                 }
+                self.0.unsound.remove(&rule_only(key));
             }
             keep
         });
@@ -308,6 +352,17 @@ impl RequestMetrics {
     /// Counts one request.
     pub(crate) fn request(&self, verdict: RequestVerdict) {
         self.0.requests.inc(verdict as usize);
+    }
+
+    /// Counts what a prefilter left of the rules of a phase.
+    pub(crate) fn prefiltered(&self, standing: usize, skipped: usize) {
+        self.0.standing.inc_by(standing as u64);
+        self.0.skipped.inc_by(skipped as u64);
+    }
+
+    /// Counts a skipped evaluation that is done all the same.
+    pub(crate) fn prefilter_sampled(&self) {
+        self.0.sampled.inc();
     }
 
     /// Counts what an evaluation took: nanoseconds, and fuel if it came to a verdict.
@@ -372,10 +427,11 @@ fn by_reason(family: &Labelled<1>, reasons: impl Iterator<Item = &'static str>) 
     Tally(reasons.map(|reason| family.get_or_create_owned(&[("reason", reason.to_owned())])).collect())
 }
 
+fn rule_only(key: &RuleKey) -> Labels<2> {
+    [("namespace", key.namespace.clone().unwrap_or_default()), ("rule", key.name.clone())]
+}
+
 fn rule_labels(key: &RuleKey, name: &'static str, value: &str) -> Labels<3> {
-    [
-        ("namespace", key.namespace.clone().unwrap_or_default()),
-        ("rule", key.name.clone()),
-        (name, value.to_owned()),
-    ]
+    let [namespace, rule] = rule_only(key);
+    [namespace, rule, (name, value.to_owned())]
 }

@@ -1,7 +1,8 @@
 //! The data plane: listen, inspect, forward.
 //!
 //! Each worker is a thread with a runtime, a listener and connections to the upstream of its own;
-//! nothing on the way of a request takes a lock or waits for another thread. The way, by file:
+//! nothing on the way of a request takes a lock or waits for another thread, but for rules whose
+//! limits are so high that other requests would wait for them: `offload` runs those. The way, by file:
 //! `worker` accepts, `connection` serves a client, `head_guard` lets no byte through that two
 //! servers could read differently, `exchange` names the phases of one request, `outbound` makes
 //! the head that is forwarded, `inspect` runs the rules on exactly that, `upstream` sends it, and
@@ -16,6 +17,7 @@ mod exchange;
 mod head_guard;
 mod inspect;
 mod listener;
+mod offload;
 mod outbound;
 mod upstream;
 mod wire;
@@ -33,6 +35,7 @@ pub use config::{DrainPlan, ProxyConfig, ProxyLimits, Timeouts, Upstream, Upstre
 pub use drain::DrainSignal;
 
 use event::EventLog;
+use offload::Offload;
 use worker::Shared;
 
 /// Why the proxy could not start.
@@ -57,8 +60,8 @@ pub struct Proxy {
     local_addr: SocketAddr,
     workers: Vec<std::net::TcpListener>,
     shared: Shared,
-    /// Writes the events that are left when all workers have ended.
-    events: JoinHandle<()>,
+    /// Threads that end after all workers: they write the events that are left, and run rules.
+    others: Vec<JoinHandle<()>>,
 }
 
 impl Proxy {
@@ -84,8 +87,11 @@ impl Proxy {
             workers.push(listen(local_addr)?);
         }
         let (log, events) = EventLog::start(metrics.clone()).map_err(ProxyError::Thread)?;
-        let shared = Shared { config, rules, metrics, drain, events: log };
-        Ok(Self { local_addr, workers, shared, events })
+        let threads = config.offload_threads();
+        let (offload, mut others) = Offload::start(threads, &metrics).map_err(ProxyError::Thread)?;
+        others.push(events);
+        let shared = Shared { config, rules, metrics, drain, events: log, offload };
+        Ok(Self { local_addr, workers, shared, others })
     }
 
     /// Where the proxy listens, with the port that was free if none was asked for.
@@ -108,7 +114,7 @@ impl Proxy {
             })?;
             threads.push(thread);
         }
-        Ok(Running { local_addr: self.local_addr, threads, events: self.events })
+        Ok(Running { local_addr: self.local_addr, threads, others: self.others })
     }
 }
 
@@ -117,7 +123,7 @@ impl Proxy {
 pub struct Running {
     local_addr: SocketAddr,
     threads: Vec<JoinHandle<()>>,
-    events: JoinHandle<()>,
+    others: Vec<JoinHandle<()>>,
 }
 
 impl Running {
@@ -134,6 +140,6 @@ impl Running {
     /// Waits, blocking, until every worker has drained and every event is logged. Returns how many
     /// of the threads died instead.
     pub fn join(self) -> usize {
-        self.threads.into_iter().chain([self.events]).map(JoinHandle::join).filter(Result::is_err).count()
+        self.threads.into_iter().chain(self.others).map(JoinHandle::join).filter(Result::is_err).count()
     }
 }

@@ -1,12 +1,21 @@
 //! The rules that this node runs: an immutable set behind one pointer.
 
+mod active_set;
+mod phase_plan;
+mod prepared_rule;
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use portcullis_crds::wasm_rule::{Block, Mode, OnFailure};
 use portcullis_crds::{Revision, RuleKey};
 
-use crate::metrics::{RequestMetrics, RuleTally};
+use crate::metrics::RequestMetrics;
+
+pub use active_set::ActiveSet;
+pub(crate) use phase_plan::PhasePlan;
+pub(crate) use prepared_rule::{KEPT_INSTANCES, Place, PreparedRule};
 
 /// All rules that are run on a request, of one state of the bus.
 #[derive(Debug, Default)]
@@ -34,6 +43,8 @@ pub struct ActiveRule {
     pub priority: i32,
     /// What one evaluation may cost.
     pub limits: portcullis_engine::Limits,
+    /// Whether an evaluation may see what an earlier one left behind.
+    pub isolation: Isolation,
     /// Largest body that is inspected; `None` for a rule that reads no bodies.
     pub body_bytes: Option<u64>,
     /// What happens to a request that the rule could not judge.
@@ -44,6 +55,16 @@ pub struct ActiveRule {
     pub module: Loaded,
 }
 
+/// Whether an evaluation may see what an earlier one left behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Isolation {
+    /// Each evaluation has a fresh instance.
+    #[default]
+    PerRequest,
+    /// The evaluations of one thread share an instance, which is renewed after many of them and after any error.
+    PerWorker,
+}
+
 /// Whether there is something to run.
 #[derive(Debug)]
 pub enum Loaded {
@@ -51,68 +72,6 @@ pub enum Loaded {
     Module(portcullis_engine::Module),
     /// No version to run: `onFailure.unavailable` says what happens.
     Unavailable,
-}
-
-impl ActiveRule {
-    /// Cluster rules first, then by priority, then by namespace and name.
-    fn precedence(&self) -> (bool, i32, &RuleKey) {
-        (self.key.namespace.is_some(), self.priority, &self.key)
-    }
-}
-
-/// A set as requests see it: in order, by phase, each rule with its counters.
-#[derive(Debug)]
-pub struct ActiveSet {
-    set: RuleSet,
-    /// Counters of `set.rules`, by index.
-    tallies: Vec<Arc<RuleTally>>,
-    head_phase: Vec<usize>,
-    body_phase: Vec<usize>,
-    largest_body: Option<u64>,
-}
-
-impl ActiveSet {
-    fn new(mut set: RuleSet, metrics: &RequestMetrics) -> Self {
-        set.rules.retain(|rule| rule.mode != Mode::Disabled);
-        set.rules.sort_by(|a, b| a.precedence().cmp(&b.precedence()));
-        let tallies = set.rules.iter().map(|rule| metrics.rule(&rule.key)).collect();
-        let (body_phase, head_phase) =
-            (0..set.rules.len()).partition(|&i| reads_bodies(&set.rules[i]).is_some());
-        let largest_body = set.rules.iter().filter_map(reads_bodies).max();
-        Self { set, tallies, head_phase, body_phase, largest_body }
-    }
-
-    /// The set itself.
-    pub fn set(&self) -> &RuleSet {
-        &self.set
-    }
-
-    /// Rules that run before any byte of the body is read, in order of precedence.
-    pub(crate) fn head_phase(&self) -> impl Iterator<Item = (&ActiveRule, &RuleTally)> {
-        self.rules(&self.head_phase)
-    }
-
-    /// Rules that run with the body, in order of precedence.
-    pub(crate) fn body_phase(&self) -> impl Iterator<Item = (&ActiveRule, &RuleTally)> {
-        self.rules(&self.body_phase)
-    }
-
-    /// The most bytes of a body that any rule inspects; `None` when bodies stream through.
-    pub(crate) fn largest_body(&self) -> Option<u64> {
-        self.largest_body
-    }
-
-    fn rules<'a>(&'a self, which: &'a [usize]) -> impl Iterator<Item = (&'a ActiveRule, &'a RuleTally)> {
-        which.iter().map(|&i| (&self.set.rules[i], &*self.tallies[i]))
-    }
-}
-
-/// A rule without a module reads nothing: its answer does not depend on the body.
-fn reads_bodies(rule: &ActiveRule) -> Option<u64> {
-    match rule.module {
-        Loaded::Module(_) => rule.body_bytes,
-        Loaded::Unavailable => None,
-    }
 }
 
 /// The one pointer to the active set. Clones are the same pointer.
@@ -125,14 +84,21 @@ struct Inner {
     /// Sets that requests may still hold. Dropping thousands of modules takes tens of
     /// milliseconds, so that is never left to whichever request ends last.
     retired: Mutex<Vec<Arc<ActiveSet>>>,
+    /// Sets that were made so far.
+    generations: AtomicU64,
     metrics: RequestMetrics,
 }
 
 impl RuleSetHandle {
     /// A handle to the empty set.
     pub fn new(metrics: RequestMetrics) -> Self {
-        let empty = ActiveSet::new(RuleSet::default(), &metrics);
-        Self(Arc::new(Inner { active: ArcSwap::from_pointee(empty), retired: Mutex::default(), metrics }))
+        let empty = ActiveSet::new(RuleSet::default(), 0, &metrics);
+        Self(Arc::new(Inner {
+            active: ArcSwap::from_pointee(empty),
+            retired: Mutex::default(),
+            generations: AtomicU64::new(1),
+            metrics,
+        }))
     }
 
     /// The active set. A request loads it once and holds it for its whole life.
@@ -143,8 +109,10 @@ impl RuleSetHandle {
     /// Makes a set active for every request that starts from now on, and drops the sets that no
     /// request holds any more. Called on the control thread.
     pub fn store(&self, set: RuleSet) {
-        let set = Arc::new(ActiveSet::new(set, &self.0.metrics));
-        let keys = set.set.rules.iter().map(|rule| &rule.key);
+        let generation = self.0.generations.fetch_add(1, Relaxed);
+        let set = Arc::new(ActiveSet::new(set, generation, &self.0.metrics));
+        set.warn_of_what_is_new_since(&self.load());
+        let keys = set.set().rules.iter().map(|rule| &rule.key);
         self.0.metrics.forget_rules_except(&keys.collect());
         let old = self.0.active.swap(set);
         self.retired().push(old);

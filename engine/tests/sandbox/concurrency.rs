@@ -87,8 +87,8 @@ fn an_impossible_configuration_is_explained() {
     let with = |workers, max_memory| {
         Engine::new(&EngineConfig { workers, max_memory, ..EngineConfig::default() }).err()
     };
-    assert!(matches!(with(0, 1 << 20), Some(EngineError::Workers(0))));
-    assert!(matches!(with(1_000_000, 1 << 20), Some(EngineError::Workers(1_000_000))));
+    assert!(matches!(with(0, 1 << 20), Some(EngineError::Workers { workers: 0, .. })));
+    assert!(matches!(with(1_000_000, 1 << 20), Some(EngineError::Workers { workers: 1_000_000, .. })));
     assert!(matches!(with(1, 100), Some(EngineError::MaxMemory(100))));
     assert!(matches!(with(1, u64::MAX), Some(EngineError::MaxMemory(u64::MAX))));
 }

@@ -1,8 +1,11 @@
 //! Answers that the proxy gives itself. Each says why, and none is ever cached.
 
 use bytes::Bytes;
-use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use http::header::{
+    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
+};
 use http::{HeaderMap, Response, StatusCode};
+use portcullis_engine::detail::Answer;
 
 use super::event::EventId;
 use super::head_guard::Refusal;
@@ -18,8 +21,13 @@ const HTML: &str = "text/html; charset=utf-8";
 const JSON: &str = "application/json";
 const OVERLOADED: &str = "Overloaded: this node has too many requests under way. Try again in a moment.\n";
 
-/// The answer to a request that a rule blocks.
-pub(super) fn blocked(rule: &ActiveRule, id: EventId, request: &HeaderMap) -> Response<Bytes> {
+/// The answer to a request that a rule blocks: as its `block` says, and on top of that as its module wants it.
+pub(super) fn blocked(
+    rule: &ActiveRule,
+    id: EventId,
+    wanted: Answer,
+    request: &HeaderMap,
+) -> Response<Bytes> {
     let responses = rule.block.responses.as_ref();
     let default = || format!("Blocked by WASM rule: {}\nEvent id: {{eventId}}\n", rule.key.name);
     let text = responses.and_then(|r| r.text.clone()).unwrap_or_else(default);
@@ -33,7 +41,33 @@ pub(super) fn blocked(rule: &ActiveRule, id: EventId, request: &HeaderMap) -> Re
     let status = StatusCode::from_u16(rule.block.status).unwrap_or(StatusCode::FORBIDDEN);
     let mut response = answer(status, kind, Bytes::from(body));
     response.headers_mut().insert(EVENT_ID, HeaderValue::from_str(id.as_str()).expect("a ULID is ASCII"));
+    override_with(wanted, id, &mut response);
     response
+}
+
+/// The engine admits a status from 400 to 599 and field values of printable ASCII only.
+fn override_with(wanted: Answer, id: EventId, response: &mut Response<Bytes>) {
+    let Answer { status, content_type, retry_after, location, body } = wanted;
+    if let Some(status) = status.and_then(|status| StatusCode::from_u16(status).ok()) {
+        *response.status_mut() = status;
+    }
+    if let Some(body) = body {
+        let body = match String::from_utf8(body) {
+            Ok(text) => text.replace("{eventId}", id.as_str()).into_bytes(),
+            Err(bytes) => bytes.into_bytes(),
+        };
+        *response.body_mut() = Bytes::from(body);
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(TEXT));
+    }
+    let fields = [(CONTENT_TYPE, content_type), (LOCATION, location)];
+    for (name, value) in fields {
+        if let Some(value) = value.and_then(|value| HeaderValue::from_str(&value).ok()) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    if let Some(seconds) = retry_after {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
 }
 
 /// The answer to a request whose body breaks a rule of the protocol, or did not come in time.

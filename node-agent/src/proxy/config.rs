@@ -25,6 +25,17 @@ pub struct ProxyConfig {
 }
 
 impl ProxyConfig {
+    /// Threads that run rules at the same time: what the engine has to have room for.
+    pub fn inspecting_threads(&self) -> usize {
+        self.workers.max(1) + self.offload_threads()
+    }
+
+    /// Threads for rules that take too long for a worker: one for each worker, so that either kind can
+    /// have all cores.
+    pub(super) fn offload_threads(&self) -> usize {
+        self.workers.max(1)
+    }
+
     /// The defaults for an address and an upstream: one worker a core.
     pub fn new(listen: SocketAddr, upstream: Upstream) -> Self {
         Self {

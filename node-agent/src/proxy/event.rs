@@ -11,6 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use portcullis_crds::RuleKey;
 use portcullis_crds::wasm_rule::Mode;
+use portcullis_engine::detail::{Detail, Match, Part, Severity, View};
 
 use crate::metrics::RequestMetrics;
 
@@ -89,6 +90,10 @@ pub(crate) struct Event {
     pub(crate) cause: &'static str,
     /// Why the rule failed, if it did.
     pub(crate) details: Option<String>,
+    /// What the rule says about it.
+    pub(crate) finding: Option<Box<Detail>>,
+    /// Why what the rule says about it is not told.
+    pub(crate) void: Option<String>,
     pub(crate) method: http::Method,
     /// Path without query: queries carry tokens.
     pub(crate) path: String,
@@ -137,8 +142,53 @@ fn severity(action: Action) -> (u8, &'static str) {
     }
 }
 
+/// What a finding says, as fields of a log record. Where something was found, never what: it may be a secret.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Finding<'a> {
+    message: Option<&'a str>,
+    id: Option<&'a str>,
+    severity: Option<&'static str>,
+    tags: Option<String>,
+    matches: Option<String>,
+}
+
+impl<'a> Finding<'a> {
+    fn of(detail: &'a Detail) -> Self {
+        let joined = |texts: Vec<String>| (!texts.is_empty()).then(|| texts.join(" "));
+        Self {
+            message: detail.message.as_deref(),
+            id: detail.rule_id.as_deref(),
+            severity: detail.severity.map(|severity| match severity {
+                Severity::Unknown => "unknown",
+                Severity::Notice => "notice",
+                Severity::Warning => "warning",
+                Severity::Error => "error",
+                Severity::Critical => "critical",
+            }),
+            tags: joined(detail.tags.clone()),
+            matches: joined(detail.matches.iter().map(place).collect()),
+        }
+    }
+}
+
+/// `headers[3].value.raw@0+6`: section, entry, part, view, offset and length.
+fn place(found: &Match) -> String {
+    let Match { section, index, part, view, offset, length } = found;
+    let part = match part {
+        Part::Value => "value",
+        Part::Name => "name",
+    };
+    let view = match view {
+        View::Raw => "raw",
+        View::Decoded => "decoded",
+        View::Canonical => "canonical",
+    };
+    format!("{}[{index}].{part}.{view}@{offset}+{length}", section.name())
+}
+
 fn write(event: &Event) {
     let (number, severity) = severity(event.action);
+    let finding = event.finding.as_deref().map(Finding::of).unwrap_or_default();
     tracing::warn!(
         target: "security.alert",
         severity_number = number,
@@ -149,6 +199,12 @@ fn write(event: &Event) {
         security_rule.name = %event.rule.name,
         security_rule.namespace = event.rule.namespace.as_deref(),
         security_rule.version = %event.revision,
+        finding.message = finding.message,
+        finding.id = finding.id,
+        finding.severity = finding.severity,
+        finding.tags = finding.tags,
+        finding.matches = finding.matches,
+        finding.void = event.void.as_deref(),
         action = event.action.as_str(),
         mode = ?event.mode,
         cause = event.cause,
@@ -169,6 +225,34 @@ mod tests {
         assert_eq!(EventId::from_parts(u128::MAX, u128::MAX).as_str(), "7ZZZZZZZZZZZZZZZZZZZZZZZZZ");
         // 1469922850259 ms is 01ARZ3NDEK-, the example of the ULID specification's reference code.
         assert_eq!(&EventId::from_parts(1_469_922_850_259, 0).as_str()[..10], "01ARZ3NDEK");
+    }
+
+    #[test]
+    fn a_finding_says_where_and_not_what() {
+        let detail = Detail {
+            message: Some("a scanner".into()),
+            rule_id: Some("agents.sqlmap".into()),
+            severity: Some(Severity::Warning),
+            tags: vec!["CWE-799".into(), "OWASP-A05".into()],
+            matches: vec![Match {
+                section: portcullis_view::SectionId::Headers,
+                index: 3,
+                part: Part::Value,
+                view: View::Canonical,
+                offset: 1,
+                length: 6,
+            }],
+            ..Detail::default()
+        };
+        let expected = Finding {
+            message: Some("a scanner"),
+            id: Some("agents.sqlmap"),
+            severity: Some("warning"),
+            tags: Some("CWE-799 OWASP-A05".into()),
+            matches: Some("headers[3].value.canonical@1+6".into()),
+        };
+        assert_eq!(Finding::of(&detail), expected);
+        assert_eq!(Finding::of(&Detail::default()), Finding::default());
     }
 
     #[test]

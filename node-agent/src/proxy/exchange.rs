@@ -2,7 +2,7 @@
 //! rule wants it, inspect the body, forward, answer.
 
 use std::cell::Cell;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -18,7 +18,7 @@ use tokio::time::Sleep;
 
 use super::answer;
 use super::head_guard::ConnectionState;
-use super::inspect::{InspectedBody, Inspection, Stop};
+use super::inspect::{InspectedBody, Inspection, Stop, Subject};
 use super::outbound::{prepare_request, prepare_response};
 use super::upstream::{OutboundBody, ResponseBody};
 use super::worker::{Stage, Worker};
@@ -42,7 +42,7 @@ pub(super) fn serve(
         let exchange = Exchange {
             worker: &worker,
             connection: &connection,
-            client: peer.ip().to_canonical(),
+            client: SocketAddr::new(peer.ip().to_canonical(), peer.port()),
             reserved: Cell::new(0),
         };
         let mut response = match tokio::time::timeout_at(deadline.into(), exchange.run(request)).await {
@@ -59,7 +59,7 @@ pub(super) fn serve(
 struct Exchange<'a> {
     worker: &'a Worker,
     connection: &'a ConnectionState,
-    client: IpAddr,
+    client: SocketAddr,
     /// Bytes that this exchange holds of what the worker may buffer.
     reserved: Cell<usize>,
 }
@@ -77,7 +77,7 @@ impl Exchange<'_> {
             return own(answer::overloaded());
         }
         let (mut head, body) = request.into_parts();
-        prepare_request(&mut head, self.client);
+        prepare_request(&mut head, self.client.ip());
         match self.inspect(&head, body).await {
             Ok(body) => self.forward(head, body).await,
             Err(answer) => own(*answer),
@@ -92,7 +92,8 @@ impl Exchange<'_> {
         body: Incoming,
     ) -> Result<OutboundBody, Box<Response<Bytes>>> {
         let rules = self.worker.shared.rules.load();
-        let mut inspection = Inspection::new(self.worker, &rules, head, self.client);
+        let subject = Subject { head, client: self.client };
+        let mut inspection = Inspection::new(self.worker, &rules, subject);
         let result = self.run_rules(&rules, &mut inspection, head, body).await;
         self.worker.shared.metrics.request(inspection.strongest());
         result.map_err(Box::new)
@@ -105,13 +106,17 @@ impl Exchange<'_> {
         head: &request::Parts,
         body: Incoming,
     ) -> Result<OutboundBody, Response<Bytes>> {
-        if let ControlFlow::Break(stop) = inspection.head_phase() {
-            return Err(stopped(&stop, head));
+        if let ControlFlow::Break(stop) = inspection.head_phase().await {
+            return Err(stopped(stop, head));
         }
         let Some(most) = rules.largest_body() else { return Ok(OutboundBody::streaming(body)) };
+        if !self.reserve(inspection.carried()) {
+            self.worker.shared.metrics.shed(Shed::Buffers);
+            return Err(answer::overloaded());
+        }
         let read = self.read(body, most).await?;
-        if let ControlFlow::Break(stop) = inspection.body_phase(read.inspected()) {
-            return Err(stopped(&stop, head));
+        if let ControlFlow::Break(stop) = inspection.body_phase(read.inspected()).await {
+            return Err(stopped(stop, head));
         }
         Ok(read.outbound())
     }
@@ -177,16 +182,16 @@ impl Exchange<'_> {
                 answer::refused(refusal)
             }
             None => {
-                tracing::debug!(client = %self.client, error, "a request body broke off");
+                tracing::debug!(client = %self.client.ip(), error, "a request body broke off");
                 answer::body_broke_off()
             }
         }
     }
 }
 
-fn stopped(stop: &Stop<'_>, head: &request::Parts) -> Response<Bytes> {
+fn stopped(stop: Stop<'_>, head: &request::Parts) -> Response<Bytes> {
     match stop {
-        Stop::Blocked(rule, id) => answer::blocked(rule, *id, &head.headers),
+        Stop::Blocked(rule, id, wanted) => answer::blocked(rule, id, wanted, &head.headers),
         Stop::Overloaded => answer::overloaded(),
     }
 }

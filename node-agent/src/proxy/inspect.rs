@@ -1,40 +1,56 @@
 //! Runs the rules on one request, in order, and says what is to be done with it.
 
+#[cfg(test)]
+mod allocations;
+mod budget;
 mod decide;
+mod evaluation;
+mod input;
+mod judge;
+mod kept;
+mod log;
+mod shadow;
 
-use std::net::IpAddr;
 use std::ops::ControlFlow;
-use std::time::Instant;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::HeaderName;
-use http::{Version, request};
-use portcullis_engine::{Cause, Verdict, abi1};
+use portcullis_crds::wasm_rule::FailureAction;
+use portcullis_engine::detail::Answer;
 
 use super::event::{Action, Event, EventId, path_for_log};
 use super::worker::Worker;
-use crate::metrics::{FailureCause, RequestVerdict, RuleTally, RuleVerdict};
-use crate::ruleset::{ActiveRule, ActiveSet, Loaded};
+use crate::metrics::RequestVerdict;
+use crate::ruleset::{ActiveRule, ActiveSet, PhasePlan};
 
-use decide::{Decision, Outcome, decide};
+use budget::Budget;
+use decide::{Decision, decide};
+use judge::{Judgement, undecodable};
+
+pub(super) use evaluation::{Evaluated, Evaluation};
+pub(super) use input::{Buffers, Input, Subject};
+pub(super) use kept::KeptInstances;
+pub(super) use log::LogAllowance;
+pub(super) use shadow::{Sampler, Skipped};
 
 /// What the rules say so far about one request.
-#[derive(Debug)]
 pub(super) struct Inspection<'a> {
     worker: &'a Worker,
-    set: &'a ActiveSet,
-    head: &'a request::Parts,
-    client: IpAddr,
+    set: &'a Arc<ActiveSet>,
+    subject: Subject<'a>,
     /// One id for all that is said about the request.
     event: Option<EventId>,
     strongest: RequestVerdict,
+    budget: Budget,
+    /// What rules left for their next phase, by their index in the set.
+    carries: Vec<(usize, Vec<u8>)>,
 }
 
 /// Why the request does not go on.
 #[derive(Debug)]
 pub(super) enum Stop<'a> {
-    /// A rule in mode Enforce says so; the answer is the rule's.
-    Blocked(&'a ActiveRule, EventId),
+    /// A rule in mode Enforce says so; the answer is the rule's, with what its module wants of it.
+    Blocked(&'a ActiveRule, EventId, Answer),
     /// The node could not run a rule. Nothing is said about the request.
     Overloaded,
 }
@@ -50,44 +66,27 @@ pub(super) enum InspectedBody<'a> {
 
 impl<'a> Inspection<'a> {
     /// Of a head as it will be forwarded.
-    pub(super) fn new(
-        worker: &'a Worker,
-        set: &'a ActiveSet,
-        head: &'a request::Parts,
-        client: IpAddr,
-    ) -> Self {
-        Self { worker, set, head, client, event: None, strongest: RequestVerdict::Allow }
+    pub(super) fn new(worker: &'a Worker, set: &'a Arc<ActiveSet>, subject: Subject<'a>) -> Self {
+        worker.sampler.borrow_mut().request();
+        Self {
+            worker,
+            set,
+            subject,
+            event: None,
+            strongest: RequestVerdict::Allow,
+            budget: Budget::new(*set.total()),
+            carries: Vec::new(),
+        }
     }
 
     /// Runs the rules that read no body.
-    pub(super) fn head_phase(&mut self) -> ControlFlow<Stop<'a>> {
-        let mut view = View::new(self.head, self.client, None);
-        let set = self.set;
-        set.head_phase().try_for_each(|(rule, tally)| {
-            let outcome = self.evaluate(rule, tally, &mut view);
-            self.act(rule, &outcome)
-        })
+    pub(super) async fn head_phase(&mut self) -> ControlFlow<Stop<'a>> {
+        self.phase(self.set.request(), None).await
     }
 
     /// Runs the rules that read the body.
-    pub(super) fn body_phase(&mut self, body: InspectedBody<'_>) -> ControlFlow<Stop<'a>> {
-        let bytes = match body {
-            InspectedBody::Whole(bytes) => Some(bytes),
-            InspectedBody::TooLarge => None,
-        };
-        let mut view = View::new(self.head, self.client, bytes);
-        let set = self.set;
-        set.body_phase().try_for_each(|(rule, tally)| {
-            let fits =
-                bytes.is_some_and(|bytes| rule.body_bytes.is_none_or(|most| bytes.len() as u64 <= most));
-            let outcome = if fits {
-                self.evaluate(rule, tally, &mut view)
-            } else {
-                tally.failed(FailureCause::BodyTooLarge);
-                Outcome::Failed(FailureCause::BodyTooLarge, None)
-            };
-            self.act(rule, &outcome)
-        })
+    pub(super) async fn body_phase(&mut self, body: InspectedBody<'_>) -> ControlFlow<Stop<'a>> {
+        self.phase(self.set.request_body(), Some(body)).await
     }
 
     /// The strongest thing that was said, for the metric.
@@ -95,40 +94,68 @@ impl<'a> Inspection<'a> {
         self.strongest
     }
 
-    fn evaluate(&self, rule: &ActiveRule, tally: &RuleTally, view: &mut View<'_>) -> Outcome {
-        let Loaded::Module(module) = &rule.module else {
-            tally.failed(FailureCause::Unavailable);
-            return Outcome::Failed(FailureCause::Unavailable, None);
-        };
-        let mut buffer = self.worker.view.borrow_mut();
-        let json = view.encoded(&mut buffer);
-        let start = Instant::now();
-        let result = module.inspect(json, &rule.limits);
-        let nanos = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.worker
-            .shared
-            .metrics
-            .evaluation(nanos, result.as_ref().ok().map(|inspection| inspection.fuel_used));
-        match result {
-            Ok(inspection) => {
-                tally.evaluated(counted(inspection.verdict));
-                Outcome::Verdict(inspection.verdict)
-            }
-            Err(error) => {
-                let cause = match error.cause() {
-                    Cause::Error => FailureCause::Error,
-                    Cause::Budget => FailureCause::Budget,
-                    Cause::Overload => FailureCause::Overload,
-                    Cause::Host => FailureCause::Host,
-                };
-                tally.failed(cause);
-                Outcome::Failed(cause, Some(error.to_string()))
-            }
+    /// Bytes that are held for the next phase.
+    pub(super) fn carried(&self) -> usize {
+        self.carries.iter().map(|(_, carry)| carry.len()).sum()
+    }
+
+    async fn phase(&mut self, plan: &'a PhasePlan, body: Option<InspectedBody<'_>>) -> ControlFlow<Stop<'a>> {
+        if plan.is_empty() {
+            return ControlFlow::Continue(());
+        }
+        // Taken, since another request may be served while this one waits.
+        let mut buffers = self.worker.take_buffers();
+        let flow = self.phase_in(&mut buffers, plan, body).await;
+        self.worker.give_back(buffers);
+        flow
+    }
+
+    async fn phase_in(
+        &mut self,
+        buffers: &mut Buffers,
+        plan: &'a PhasePlan,
+        body: Option<InspectedBody<'_>>,
+    ) -> ControlFlow<Stop<'a>> {
+        let Buffers { input, prefilter } = buffers;
+        let set = self.set;
+        input.lay_out(&self.subject, whole(body), plan.sections());
+        self.budget.set_bytes(input.bytes(plan.sections(), whole(body)));
+        let standing = plan.prefilter().standing(input.view(), prefilter);
+        let left = standing.count();
+        let skipped = plan.prefilter().rules() - left;
+        self.worker.shared.metrics.prefiltered(left, skipped);
+        for position in standing.iter() {
+            let index = plan.rule(position);
+            let judgement = self.judge(plan, index, body, input).await;
+            self.act(set.rule(index).0, judgement)?;
+        }
+        let picked = self.worker.sampler.borrow_mut().pick(skipped);
+        if let Some(position) = picked.and_then(|nth| {
+            (0..plan.prefilter().rules()).filter(|position| !standing.contains(*position)).nth(nth)
+        }) {
+            self.check(plan, position, input);
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Has a skipped evaluation done by a thread that serves nobody. It takes the input with it.
+    fn check(&mut self, plan: &PhasePlan, position: usize, input: &mut Box<Input>) {
+        let index = plan.rule(position);
+        let (rule, prepared) = self.set.rule(index);
+        // A rule that would not have been run was not skipped.
+        if rule.on_failure.malformed == FailureAction::Block && undecodable(prepared, input).is_some() {
+            return;
+        }
+        let carry = self.take_carry(index);
+        let skipped = Skipped { set: Arc::clone(self.set), phase: plan.phase(), position, carry };
+        if self.worker.shared.offload.check(skipped, std::mem::take(input)) {
+            self.worker.shared.metrics.prefilter_sampled();
         }
     }
 
-    fn act(&mut self, rule: &'a ActiveRule, outcome: &Outcome) -> ControlFlow<Stop<'a>> {
-        let decision = decide(rule.mode, outcome, &rule.on_failure);
+    fn act(&mut self, rule: &'a ActiveRule, judgement: Judgement) -> ControlFlow<Stop<'a>> {
+        let Judgement { outcome, detail } = judgement;
+        let decision = decide(rule.mode, &outcome, &rule.on_failure);
         let (verdict, action) = match decision {
             Decision::GoOn => return ControlFlow::Continue(()),
             Decision::Note(action) => {
@@ -150,6 +177,12 @@ impl<'a> Inspection<'a> {
         };
         self.strongest = self.strongest.max(verdict);
         let id = *self.event.get_or_insert_with(EventId::new);
+        let (mut detail, void) = match detail {
+            Some(Ok(detail)) => (Some(detail), None),
+            Some(Err(error)) => (None, Some(error.to_string())),
+            None => (None, None),
+        };
+        let answer = detail.as_mut().map(|detail| std::mem::take(&mut detail.answer)).unwrap_or_default();
         self.worker.shared.events.record(Event {
             id,
             rule: rule.key.clone(),
@@ -158,66 +191,22 @@ impl<'a> Inspection<'a> {
             action,
             cause: outcome.cause(),
             details: outcome.details().map(str::to_owned),
-            method: self.head.method.clone(),
-            path: path_for_log(self.head.uri.path()),
-            client: self.client,
+            finding: detail,
+            void,
+            method: self.subject.head.method.clone(),
+            path: path_for_log(self.subject.head.uri.path()),
+            client: self.subject.client.ip(),
         });
         match decision {
-            Decision::Block => ControlFlow::Break(Stop::Blocked(rule, id)),
+            Decision::Block => ControlFlow::Break(Stop::Blocked(rule, id, answer)),
             _ => ControlFlow::Continue(()),
         }
     }
 }
 
-/// What rules are handed, encoded when the first of them wants it.
-struct View<'a> {
-    head: &'a request::Parts,
-    client: IpAddr,
-    body: Option<&'a Bytes>,
-    is_encoded: bool,
-}
-
-impl<'a> View<'a> {
-    fn new(head: &'a request::Parts, client: IpAddr, body: Option<&'a Bytes>) -> Self {
-        Self { head, client, body, is_encoded: false }
-    }
-
-    /// The JSON, in `buffer`, which holds it until the phase ends: nothing waits within a phase.
-    fn encoded<'b>(&mut self, buffer: &'b mut Vec<u8>) -> &'b [u8] {
-        if !self.is_encoded {
-            let headers: Vec<(&str, &[u8])> = self
-                .head
-                .headers
-                .iter()
-                .map(|(name, value): (&HeaderName, _)| (name.as_str(), value.as_bytes()))
-                .collect();
-            buffer.clear();
-            abi1::encode(
-                &abi1::RequestView {
-                    method: self.head.method.as_str(),
-                    uri: self.head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str),
-                    version: version(self.head.version),
-                    source_ip: self.client,
-                    headers: &headers,
-                    body: self.body.map(|body| &body[..]),
-                },
-                buffer,
-            );
-            self.is_encoded = true;
-        }
-        buffer
-    }
-}
-
-fn version(version: Version) -> &'static str {
-    if version == Version::HTTP_10 { "HTTP/1.0" } else { "HTTP/1.1" }
-}
-
-fn counted(verdict: Verdict) -> RuleVerdict {
-    match verdict {
-        Verdict::Allow => RuleVerdict::Allow,
-        Verdict::Block => RuleVerdict::Block,
-        Verdict::Log => RuleVerdict::Log,
-        Verdict::RateLimit => RuleVerdict::RateLimit,
+fn whole(body: Option<InspectedBody<'_>>) -> Option<&[u8]> {
+    match body {
+        Some(InspectedBody::Whole(bytes)) => Some(bytes),
+        Some(InspectedBody::TooLarge) | None => None,
     }
 }

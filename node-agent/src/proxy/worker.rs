@@ -20,6 +20,8 @@ use super::connection;
 use super::drain::DrainSignal;
 use super::event::EventLog;
 use super::head_guard::Scratch;
+use super::inspect::{Buffers, KeptInstances, LogAllowance, Sampler};
+use super::offload::Offload;
 use super::upstream::UpstreamClient;
 use crate::metrics::{RequestMetrics, Shed};
 use crate::ruleset::RuleSetHandle;
@@ -30,6 +32,8 @@ const SCRATCH: usize = 32 * 1024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How often a failure that may come with every request is logged.
 const WARN_EVERY: Duration = Duration::from_secs(1);
+/// Sets of buffers that are kept for the phases of later requests.
+const BUFFERS: usize = 4;
 /// How often unused connections to the upstream are looked through.
 const HOUSEKEEPING: Duration = Duration::from_secs(2);
 
@@ -41,16 +45,20 @@ pub(super) struct Shared {
     pub(super) metrics: RequestMetrics,
     pub(super) drain: DrainSignal,
     pub(super) events: EventLog,
+    pub(super) offload: Offload,
 }
 
 /// What all connections of a worker share. Never leaves its thread.
-#[derive(Debug)]
 pub(super) struct Worker {
     pub(super) shared: Shared,
     pub(super) upstream: UpstreamClient,
     pub(super) scratch: Scratch,
-    /// The request view is encoded here: one buffer, since rules run without waiting.
-    pub(super) view: RefCell<Vec<u8>>,
+    /// What rules are handed, for the next requests to fill.
+    buffers: RefCell<Vec<Buffers>>,
+    /// Instances of rules with `isolation: PerWorker`.
+    pub(super) kept: RefCell<KeptInstances>,
+    pub(super) sampler: RefCell<Sampler>,
+    pub(super) log_allowance: LogAllowance,
     pub(super) requests: Cell<usize>,
     /// Bytes of request bodies that are buffered for rules.
     pub(super) buffered: Cell<usize>,
@@ -103,11 +111,14 @@ pub(super) fn start(index: usize, listener: StdListener, shared: Shared) -> io::
 }
 
 impl Worker {
-    fn new(shared: Shared) -> Self {
+    pub(super) fn new(shared: Shared) -> Self {
         Self {
             upstream: UpstreamClient::new(&shared.config, shared.metrics.clone()),
             scratch: Rc::new(RefCell::new(vec![0; SCRATCH].into())),
-            view: RefCell::default(),
+            buffers: RefCell::default(),
+            kept: RefCell::default(),
+            sampler: RefCell::new(Sampler::new()),
+            log_allowance: LogAllowance::new(),
             requests: Cell::new(0),
             buffered: Cell::new(0),
             connections: Cell::new(0),
@@ -132,6 +143,19 @@ impl Worker {
             self.warned.set(Some(Instant::now()));
         }
         due
+    }
+
+    /// Buffers for one phase of a request.
+    pub(super) fn take_buffers(&self) -> Buffers {
+        self.buffers.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Takes buffers back. More than one set is in use only while rules run on other threads.
+    pub(super) fn give_back(&self, buffers: Buffers) {
+        let mut all = self.buffers.borrow_mut();
+        if all.len() < BUFFERS {
+            all.push(buffers);
+        }
     }
 
     /// Waits for [`Stage::Closing`].

@@ -1,9 +1,13 @@
 //! The proxy as its clients and its upstream see it: real sockets, raw bytes, real modules.
 
+mod abi2;
 mod client;
 mod drain;
 mod forwarding;
+mod isolation;
 mod limits;
+mod offload;
+mod prefilter;
 mod properties;
 mod rules;
 mod same_bytes;

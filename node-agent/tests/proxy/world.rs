@@ -9,7 +9,7 @@ use portcullis_crds::{Revision, RuleKey};
 use portcullis_engine::{Engine, EngineConfig, Limits};
 use portcullis_node_agent::metrics::RequestMetrics;
 use portcullis_node_agent::proxy::{DrainSignal, Proxy, ProxyConfig, Running};
-use portcullis_node_agent::ruleset::{ActiveRule, Loaded, RuleSet, RuleSetHandle};
+use portcullis_node_agent::ruleset::{ActiveRule, Isolation, Loaded, RuleSet, RuleSetHandle};
 use prometheus_client::registry::Registry;
 
 use super::client::Client;
@@ -65,6 +65,13 @@ impl World {
         text
     }
 
+    /// The value of one series; 0 if there is none.
+    pub(crate) fn metric(&self, series: &str) -> u64 {
+        let metrics = self.metrics();
+        let value = metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        value.map_or(0, |value| value.parse().unwrap())
+    }
+
     /// Waits until a line of the metrics is this one.
     pub(crate) fn wait_for_metric(&self, line: &str) {
         wait_until(line, || self.metrics().lines().any(|l| l == line));
@@ -89,7 +96,9 @@ pub(crate) fn wait_until(what: &str, condition: impl Fn() -> bool) {
 /// A rule of this name in mode Enforce, whose module is this WebAssembly text.
 pub(crate) fn rule(name: &str, wat: &str) -> ActiveRule {
     static ENGINE: OnceLock<Engine> = OnceLock::new();
-    let engine = ENGINE.get_or_init(|| Engine::new(&EngineConfig::default()).unwrap());
+    let engine = ENGINE.get_or_init(|| {
+        Engine::new(&EngineConfig { workers: 16, kept_instances: 64, ..EngineConfig::default() }).unwrap()
+    });
     ActiveRule {
         key: RuleKey::namespaced("shop", name),
         uid: name.into(),
@@ -97,6 +106,7 @@ pub(crate) fn rule(name: &str, wat: &str) -> ActiveRule {
         mode: Mode::Enforce,
         priority: 100,
         limits: Limits::default(),
+        isolation: Isolation::PerRequest,
         body_bytes: None,
         on_failure: OnFailure::default(),
         block: Block::default(),

@@ -53,7 +53,8 @@ pub(super) fn decide(mode: Mode, outcome: &Outcome, on_failure: &OnFailure) -> D
     }
     let blocks = match outcome {
         Outcome::Verdict(Verdict::Allow) => return Decision::GoOn,
-        Outcome::Verdict(Verdict::Log) => return Decision::Note(Action::Logged),
+        // Sanitise is for hooks; of no request does the engine return it.
+        Outcome::Verdict(Verdict::Log | Verdict::Sanitise) => return Decision::Note(Action::Logged),
         Outcome::Verdict(Verdict::RateLimit) => return Decision::Note(Action::RateLimited),
         Outcome::Verdict(Verdict::Block) => true,
         Outcome::Failed(FailureCause::Overload | FailureCause::Host, _) => {
@@ -61,6 +62,7 @@ pub(super) fn decide(mode: Mode, outcome: &Outcome, on_failure: &OnFailure) -> D
         }
         Outcome::Failed(FailureCause::Error, _) => on_failure.error == FailureAction::Block,
         Outcome::Failed(FailureCause::Budget, _) => on_failure.budget == FailureAction::Block,
+        Outcome::Failed(FailureCause::Malformed, _) => on_failure.malformed == FailureAction::Block,
         Outcome::Failed(FailureCause::BodyTooLarge, _) => on_failure.body_too_large == FailureAction::Block,
         Outcome::Failed(FailureCause::Unavailable, _) => on_failure.unavailable == FailureAction::Block,
     };
@@ -117,6 +119,7 @@ mod tests {
             (FailureCause::Error, OnFailure { error: block, ..allow_all }),
             (FailureCause::Budget, OnFailure { budget: block, ..allow_all }),
             (FailureCause::BodyTooLarge, OnFailure { body_too_large: block, ..allow_all }),
+            (FailureCause::Malformed, OnFailure { malformed: block, ..allow_all }),
             (FailureCause::Unavailable, OnFailure { unavailable: block, ..allow_all }),
         ] {
             assert_eq!(decide(Mode::Enforce, &failed(cause), &blocking), Decision::Block);

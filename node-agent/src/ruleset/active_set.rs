@@ -1,0 +1,135 @@
+//! A set as requests see it: in order of precedence, with a plan for each phase.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use portcullis_crds::RuleKey;
+use portcullis_crds::wasm_rule::Mode;
+use portcullis_engine::{Limits, Phase};
+
+use super::{ActiveRule, PhasePlan, PreparedRule, RuleSet};
+use crate::metrics::RequestMetrics;
+
+/// Fuel that one request has for all rules together, at least.
+const TOTAL_FUEL: u64 = 5_000_000;
+/// CPU time that one request has for all rules together, at least.
+const TOTAL_TIME: Duration = Duration::from_millis(10);
+
+/// A set as requests see it.
+#[derive(Debug)]
+pub struct ActiveSet {
+    set: RuleSet,
+    /// About `set.rules`, by index.
+    prepared: Vec<PreparedRule>,
+    request: PhasePlan,
+    request_body: PhasePlan,
+    largest_body: Option<u64>,
+    total: Limits,
+    generation: u64,
+}
+
+impl ActiveSet {
+    /// Orders the rules and builds the prefilters: for the control thread.
+    pub(super) fn new(mut set: RuleSet, generation: u64, metrics: &RequestMetrics) -> Self {
+        set.rules.retain(|rule| rule.mode != Mode::Disabled);
+        set.rules.sort_by(|a, b| precedence(a).cmp(&precedence(b)));
+        let mut prepared: Vec<_> =
+            set.rules.iter().map(|rule| PreparedRule::new(rule, metrics.rule(&rule.key))).collect();
+        PreparedRule::limit_kept(&mut prepared);
+        let request = PhasePlan::new(Phase::Request, &set.rules);
+        let request_body = PhasePlan::new(Phase::RequestBody, &set.rules);
+        let largest_body = request_body.rules().filter_map(|index| set.rules[index].body_bytes).max();
+        let total = total(&set.rules);
+        Self { set, prepared, request, request_body, largest_body, total, generation }
+    }
+
+    /// The set itself.
+    pub fn set(&self) -> &RuleSet {
+        &self.set
+    }
+
+    /// The rules that run before any byte of the body is read.
+    pub(crate) fn request(&self) -> &PhasePlan {
+        &self.request
+    }
+
+    /// The rules that run with the body.
+    pub(crate) fn request_body(&self) -> &PhasePlan {
+        &self.request_body
+    }
+
+    /// The plan of a phase; `None` for those that the proxy does not run.
+    pub(crate) fn plan(&self, phase: Phase) -> Option<&PhasePlan> {
+        [&self.request, &self.request_body].into_iter().find(|plan| plan.phase() == phase)
+    }
+
+    /// A rule of a plan.
+    pub(crate) fn rule(&self, index: usize) -> (&ActiveRule, &PreparedRule) {
+        (&self.set.rules[index], &self.prepared[index])
+    }
+
+    /// Rules whose instances are kept.
+    pub(crate) fn kept(&self) -> impl Iterator<Item = &ActiveRule> {
+        self.set
+            .rules
+            .iter()
+            .zip(&self.prepared)
+            .filter(|(_, rule)| rule.keeps_instance())
+            .map(|(rule, _)| rule)
+    }
+
+    /// The most bytes of a body that any rule inspects; `None` when bodies stream through.
+    pub(crate) fn largest_body(&self) -> Option<u64> {
+        self.largest_body
+    }
+
+    /// What one request may cost over all rules.
+    pub(crate) fn total(&self) -> &Limits {
+        &self.total
+    }
+
+    /// Later sets have higher numbers.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Runs all rules on every request whose modules broke the promise of their prefilters.
+    pub(crate) fn distrust_broken_prefilters(&self) {
+        for plan in [&self.request, &self.request_body] {
+            plan.distrust_broken_prefilter(&self.set.rules);
+        }
+    }
+
+    /// Logs what of the rules that were not in `before` does not run as their authors may think.
+    pub(super) fn warn_of_what_is_new_since(&self, before: &Self) {
+        let known: HashSet<_> = before.set.rules.iter().map(identity).collect();
+        for (rule, prepared) in self.set.rules.iter().zip(&self.prepared) {
+            if !known.contains(&identity(rule)) {
+                for surprise in prepared.surprises(rule) {
+                    tracing::warn!(rule = %rule.key, revision = %rule.revision, "{surprise}");
+                }
+            }
+        }
+    }
+}
+
+/// Cluster rules first, then by priority, then by namespace and name.
+fn precedence(rule: &ActiveRule) -> (bool, i32, &RuleKey) {
+    (rule.key.namespace.is_some(), rule.priority, &rule.key)
+}
+
+fn identity(rule: &ActiveRule) -> (&str, &str) {
+    (&rule.uid, rule.revision.as_str())
+}
+
+/// No rule alone can spend what the others need: at least twice what the dearest may take.
+fn total(rules: &[ActiveRule]) -> Limits {
+    let dearest = |cost: fn(&Limits) -> u64| rules.iter().map(|rule| cost(&rule.limits)).max().unwrap_or(0);
+    let longest = rules.iter().map(|rule| rule.limits.deadline).max().unwrap_or_default();
+    Limits {
+        fuel: TOTAL_FUEL.max(dearest(|limits| limits.fuel).saturating_mul(2)),
+        fuel_per_byte: dearest(|limits| limits.fuel_per_byte).saturating_mul(2),
+        memory_bytes: dearest(|limits| limits.memory_bytes),
+        deadline: TOTAL_TIME.max(longest.saturating_mul(2)),
+    }
+}

@@ -1,0 +1,99 @@
+//! What runs in one phase of a request, and what has to be known of the request for that.
+
+use portcullis_engine::describe::Literals;
+use portcullis_engine::{Phase, Prefilter};
+use portcullis_view::Sections;
+
+use super::{ActiveRule, Isolation, Loaded};
+
+/// The rules of one phase.
+#[derive(Debug)]
+pub(crate) struct PhasePlan {
+    phase: Phase,
+    /// Indices of rules in the set, in order of precedence. A rule's place in this list is its position.
+    rules: Vec<usize>,
+    sections: Sections,
+    prefilter: Prefilter,
+}
+
+impl PhasePlan {
+    pub(super) fn new(phase: Phase, all: &[ActiveRule]) -> Self {
+        let rules: Vec<usize> = (0..all.len()).filter(|&index| runs_in(&all[index], phase)).collect();
+        let sections =
+            rules.iter().map(|&index| sections(&all[index])).fold(Sections::NONE, |all, of_one| all | of_one);
+        let prefilter =
+            Prefilter::new(rules.iter().map(|&index| literals(&all[index]))).unwrap_or_else(|error| {
+                tracing::error!(%phase, %error, "no prefilter");
+                Prefilter::new(rules.iter().map(|_| &[][..]))
+                    .expect("without literals there is nothing to build")
+            });
+        Self { phase, rules, sections, prefilter }
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Indices of the rules in the set, in order of precedence.
+    pub(crate) fn rules(&self) -> impl Iterator<Item = usize> {
+        self.rules.iter().copied()
+    }
+
+    /// The index in the set of the rule at a position of this plan.
+    pub(crate) fn rule(&self, position: usize) -> usize {
+        self.rules[position]
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
+    /// What rules of ABI 2 are shown, and what their prefilters look at.
+    pub(crate) fn sections(&self) -> Sections {
+        self.sections
+    }
+
+    pub(super) fn distrust_broken_prefilter(&self, all: &[ActiveRule]) {
+        for (position, index) in self.rules().enumerate() {
+            if literals(&all[index]).is_empty() {
+                self.prefilter.distrust(position);
+            }
+        }
+    }
+
+    /// Which rules a request concerns, by position.
+    pub(crate) fn prefilter(&self) -> &Prefilter {
+        &self.prefilter
+    }
+}
+
+/// A rule without a module reads nothing: its answer does not depend on the body.
+fn runs_in(rule: &ActiveRule, phase: Phase) -> bool {
+    let Loaded::Module(module) = &rule.module else { return phase == Phase::Request };
+    let (info, reads_bodies) = (module.info(), rule.body_bytes.is_some());
+    match phase {
+        Phase::Request if info.abi == 1 => !reads_bodies,
+        Phase::RequestBody if info.abi == 1 => reads_bodies,
+        Phase::Request => info.phases.contains(phase),
+        Phase::RequestBody => info.phases.contains(phase) && reads_bodies,
+        Phase::Response | Phase::Message | Phase::Hook => false,
+    }
+}
+
+fn sections(rule: &ActiveRule) -> Sections {
+    match &rule.module {
+        Loaded::Module(module) if module.info().abi > 1 => {
+            let searched = literals(rule).iter().map(|list| Sections::from(list.section()));
+            searched.fold(module.info().describe.sections(), |all, of_one| all | of_one)
+        }
+        Loaded::Module(_) | Loaded::Unavailable => Sections::NONE,
+    }
+}
+
+/// A rule that remembers has to see every request.
+fn literals(rule: &ActiveRule) -> &[Literals] {
+    match (&rule.module, rule.isolation) {
+        (Loaded::Module(module), Isolation::PerRequest) => module.prefilter(),
+        (Loaded::Module(_), Isolation::PerWorker) | (Loaded::Unavailable, _) => &[],
+    }
+}
