@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use portcullis_crds::{CanonicalConfig, ModuleDigest};
 use portcullis_crds::bus::{DesiredLimits, DesiredRule, FEATURES, missing_features};
 use portcullis_crds::condition::{ConditionType, Reason};
 use portcullis_crds::rule_config::ConfigTooLarge;
 use portcullis_crds::status::ResolvedModule;
+use portcullis_crds::{CanonicalConfig, ModuleDigest};
 use portcullis_engine::{CompileError, Compiler, Engine, InspectError, Limits};
 use thiserror::Error;
 use tokio::sync::Semaphore;
@@ -169,7 +169,11 @@ fn compile_reason(error: &CompileError) -> Reason {
         CompileError::NotWasm { .. } | CompileError::Component => Reason::NotWasm,
         CompileError::UnsupportedImports { .. }
         | CompileError::MissingExport { .. }
-        | CompileError::WrongType { .. } => Reason::AbiMismatch,
+        | CompileError::WrongType { .. }
+        | CompileError::WrongImport { .. }
+        | CompileError::Describe(_)
+        | CompileError::UnexportedPhase { .. }
+        | CompileError::NoPhase => Reason::AbiMismatch,
         error if error.is_about_config() => Reason::ConfigInvalid,
         _ => Reason::ModuleInvalid,
     }
