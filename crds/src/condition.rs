@@ -97,7 +97,7 @@ reasons! {
     SignatureNotChecked => "Nothing.",
     /// The layer is no WebAssembly module.
     NotWasm => "Push a module built for wasm32-unknown-unknown.",
-    /// The module lacks an export that the ABI requires, or needs imports that no node offers.
+    /// The module lacks an export that the ABI requires, needs imports that no node offers, or describes itself wrongly.
     AbiMismatch => "Build the rule as docs/abi/README.md says; `portcullis inspect` shows what is missing.",
     /// The module cannot be compiled, or breaks a bound of the sandbox.
     ModuleInvalid => "See the message; `portcullis inspect` shows the module's sizes.",

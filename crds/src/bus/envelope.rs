@@ -11,7 +11,7 @@ use crate::revision::Revision;
 pub const SCHEMA: u32 = 1;
 
 /// What this version of an agent can do; an envelope may require some of it.
-pub const FEATURES: &[&str] = &["abi/1", CONFIG_FEATURE];
+pub const FEATURES: &[&str] = &["abi/1", "abi/2", CONFIG_FEATURE, PER_WORKER_FEATURE];
 
 /// The feature of an agent that configures modules.
 pub const CONFIG_FEATURE: &str = "config";

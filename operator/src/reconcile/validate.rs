@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use portcullis_crds::{CanonicalConfig, ModuleDigest};
 use portcullis_crds::bus::{DesiredLimits, DesiredRule, FEATURES, missing_features};
 use portcullis_crds::condition::{ConditionType, Reason};
 use portcullis_crds::rule_config::ConfigTooLarge;
 use portcullis_crds::status::ResolvedModule;
+use portcullis_crds::{CanonicalConfig, ModuleDigest};
 use portcullis_engine::{CompileError, Compiler, Engine, InspectError, Limits, LimitsError};
 use thiserror::Error;
 use tokio::sync::Semaphore;
@@ -152,6 +152,8 @@ pub(crate) async fn validate(verified: Verified, validator: &Validator) -> Resul
     let abi = validator.check(&rule, wasm.clone()).await?;
     resolved.abi = abi;
     let rule = DesiredRule { abi, ..rule };
+    // Of the ABI too, now that it is known.
+    check_features(&rule)?;
     Ok(Validated { uid: accepted.uid, generation: accepted.generation, rule, wasm, resolved })
 }
 
@@ -175,7 +177,11 @@ fn compile_reason(error: &CompileError) -> Reason {
         CompileError::NotWasm { .. } | CompileError::Component => Reason::NotWasm,
         CompileError::UnsupportedImports { .. }
         | CompileError::MissingExport { .. }
-        | CompileError::WrongType { .. } => Reason::AbiMismatch,
+        | CompileError::WrongType { .. }
+        | CompileError::WrongImport { .. }
+        | CompileError::Describe(_)
+        | CompileError::UnexportedPhase { .. }
+        | CompileError::NoPhase => Reason::AbiMismatch,
         error if error.is_about_config() => Reason::ConfigInvalid,
         _ => Reason::ModuleInvalid,
     }
