@@ -89,18 +89,11 @@ pub async fn serve(
     let (views, view_receiver) = watch::channel(Arc::new(scan.view));
     let (_no_bus, bus) = watch::channel(None);
     let input = ControlInput {
-<<<<<<< HEAD
-        workers: config.proxy.workers,
-        views: view_receiver,
-        bus: bus.clone(),
-        keep: None,
-        artefacts: None,
-=======
         inspecting_threads: config.proxy.inspecting_threads(),
         views: view_receiver,
         bus: bus.clone(),
         keep: None,
->>>>>>> 6b3b520 (Run rules of ABI 2 in the proxy: views, prefilter, detail, carry, offloading, budgets, kept instances)
+        artefacts: None,
     };
     let mut control = Control::new(input, registry, metrics.clone())?;
     control.modules.give(scan.modules);
