@@ -33,8 +33,8 @@ pub struct EngineConfig {
 }
 
 impl Default for EngineConfig {
-    /// As many workers as processors, no kept instances, memories up to 16 MiB (the most that a WasmRule can ask for), modules up to
-    /// 16 MiB.
+    /// As many workers as processors, no kept instances, memories up to 16 MiB (the most that a WasmRule can ask for),
+    /// modules up to 16 MiB.
     fn default() -> Self {
         Self {
             workers: std::thread::available_parallelism().map_or(1, usize::from),
@@ -86,8 +86,8 @@ pub(crate) struct Inner {
 }
 
 impl Engine {
-    /// Reserves the address space of the pool (4 GiB for each of its instances, four a worker and those that are kept; none of it in use yet) and
-    /// starts the thread that keeps deadlines.
+    /// Reserves the address space of the pool (4 GiB for each instance, of which there are four a worker and those that
+    /// are kept; none of it in use yet) and starts the thread that keeps deadlines.
     ///
     /// # Errors
     /// The configuration is out of range, or the machine refuses the address space.
