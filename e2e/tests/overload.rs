@@ -5,7 +5,6 @@ mod quota;
 #[path = "overload/standalone.rs"]
 mod standalone;
 
-
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -41,7 +40,8 @@ async fn with_half_the_cpu_it_needs_a_node_answers_503_and_blames_no_rule() -> R
 
     quota.set(share / 2.0)?;
     let throttled = quota.throttled()?;
-    standalone::wait_until("the node runs out of CPU", || Ok(quota.throttled()? >= throttled + THROTTLED)).await?;
+    standalone::wait_until("the node runs out of CPU", || Ok(quota.throttled()? >= throttled + THROTTLED))
+        .await?;
     stop.send(true)?;
     let tally = load.await??;
     let errors = node.rule_errors().await?;

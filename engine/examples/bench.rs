@@ -54,7 +54,11 @@ fn evaluations(engine: &Engine, modules: &[Module], secbeat: &[u8]) -> Result<()
     let mut kept = WorkerInstance::new(modules[0].clone());
     let fuel = modules[0].inspect_view(Phase::Request, &view, &[], &limits)?.fuel_used;
 
-    println!("One evaluation of a browser's GET, {} headers, {} bytes of view, {MODULES} modules loaded", request.fields.len(), view.len_of(shown, &[]));
+    println!(
+        "One evaluation of a browser's GET, {} headers, {} bytes of view, {MODULES} modules loaded",
+        request.fields.len(),
+        view.len_of(shown, &[])
+    );
     let (mut next, mut all, mut some, mut one) = (0, View::new(), View::new(), View::new());
     let results = rounds(vec![
         Candidate::new("naive host: on demand, JSON, fuel and epoch", || {

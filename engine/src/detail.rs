@@ -100,7 +100,9 @@ pub enum DetailError {
     #[error("{0}")]
     Failed(String),
     /// It is not in the module's memory.
-    #[error("`pc_detail` points to {length} bytes at {address:#x}, which is not inside the memory of {memory} bytes")]
+    #[error(
+        "`pc_detail` points to {length} bytes at {address:#x}, which is not inside the memory of {memory} bytes"
+    )]
     OutOfBounds {
         /// Where.
         address: u32,
@@ -168,18 +170,24 @@ impl Detail {
     fn item(&mut self, tag: u16, item: &[u8], view: &impl Extent) -> Result<(), DetailError> {
         let wrong = |expected| DetailError::Item { tag, expected };
         match tag {
-            1 => once(tag, &mut self.message, message(item).ok_or(wrong("text of at most 1,024 bytes of UTF-8"))?),
+            1 => once(
+                tag,
+                &mut self.message,
+                message(item).ok_or(wrong("text of at most 1,024 bytes of UTF-8"))?,
+            ),
             2 => once(
                 tag,
                 &mut self.rule_id,
-                token(item, MAX_RULE_ID, b"._:-").ok_or(wrong("an id of at most 128 letters, digits and ._:-"))?,
+                token(item, MAX_RULE_ID, b"._:-")
+                    .ok_or(wrong("an id of at most 128 letters, digits and ._:-"))?,
             ),
             3 => once(tag, &mut self.severity, severity(item).ok_or(wrong("a severity from 0 to 4"))?),
             4 => many(
                 tag,
                 &mut self.tags,
                 MAX_TAGS,
-                token(item, MAX_TAG, b"._:/-").ok_or(wrong("a tag of at most 64 letters, digits and ._:/-"))?,
+                token(item, MAX_TAG, b"._:/-")
+                    .ok_or(wrong("a tag of at most 64 letters, digits and ._:/-"))?,
             ),
             5 => many(
                 tag,
@@ -398,9 +406,14 @@ mod tests {
 
     #[test]
     fn a_match_lies_in_the_view() {
-        for (section, part, index, offset, length) in
-            [(4, 0, 0, 0, 1), (5, 0, 1, 0, 1), (5, 0, 0, 0, 5), (5, 0, 0, 4, 1), (5, 2, 0, 0, 1), (5, 0, 0, 1, u32::MAX)]
-        {
+        for (section, part, index, offset, length) in [
+            (4, 0, 0, 0, 1),
+            (5, 0, 1, 0, 1),
+            (5, 0, 0, 0, 5),
+            (5, 0, 0, 4, 1),
+            (5, 2, 0, 0, 1),
+            (5, 0, 0, 1, u32::MAX),
+        ] {
             assert!(parse(&[(5, &match_item(section, part, index, offset, length))]).is_err());
         }
         assert!(parse(&[(5, &match_item(5, 1, 0, 0, 10))]).is_ok());

@@ -67,7 +67,9 @@ fn match_set(mut caller: Caller<'_, Guest>, set: i32, address: i32, length: i32)
     let (set, length) = (set.cast_unsigned(), length.cast_unsigned());
     let fuel = caller.data().patterns.as_ref().and_then(|sets| sets.fuel(set, length.into()));
     let Some(fuel) = fuel else {
-        return Err(wasmtime::format_err!("match_set was asked for pattern set {set}, which `portcullis.describe` does not have"));
+        return Err(wasmtime::format_err!(
+            "match_set was asked for pattern set {set}, which `portcullis.describe` does not have"
+        ));
     };
     charge(&mut caller, MATCH_FUEL.saturating_add(fuel))?;
     let (text, guest) = slice(&mut caller, address.cast_unsigned(), length)?;

@@ -23,8 +23,7 @@ pub enum Phase {
 
 impl Phase {
     /// All phases, in the order in which a request meets them.
-    pub const ALL: [Self; 5] =
-        [Self::Request, Self::RequestBody, Self::Response, Self::Message, Self::Hook];
+    pub const ALL: [Self; 5] = [Self::Request, Self::RequestBody, Self::Response, Self::Message, Self::Hook];
 
     /// The function that a module exports for it.
     pub fn export(self) -> &'static str {

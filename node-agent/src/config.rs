@@ -44,7 +44,12 @@ pub struct Args {
     state_dir: PathBuf,
     /// File with the key that vouches for compiled modules in the state folder; made if it is missing. On a tmpfs or
     /// in a mounted Secret, not in the state folder
-    #[arg(long, env = "PORTCULLIS_CACHE_KEY", value_name = "PATH", default_value = "/run/portcullis/cache-key")]
+    #[arg(
+        long,
+        env = "PORTCULLIS_CACHE_KEY",
+        value_name = "PATH",
+        default_value = "/run/portcullis/cache-key"
+    )]
     cache_key: PathBuf,
     /// Where /healthz, /readyz and /metrics are
     #[arg(long, env = "PORTCULLIS_HEALTH_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:8081")]

@@ -112,10 +112,17 @@ impl ControlMetrics {
         for (result, count) in
             [("found", hits), ("missing", misses), ("rejected", rejected), ("unwritten", unwritten)]
         {
-            let before =
-                self.artefacts.get_or_create(&ResultLabel { result }).inner().fetch_max(count, Ordering::Relaxed);
+            let before = self
+                .artefacts
+                .get_or_create(&ResultLabel { result })
+                .inner()
+                .fetch_max(count, Ordering::Relaxed);
             if count > before && (result == "rejected" || result == "unwritten") {
-                tracing::warn!(result, count, "a compiled module on disk is of no use, and was compiled again");
+                tracing::warn!(
+                    result,
+                    count,
+                    "a compiled module on disk is of no use, and was compiled again"
+                );
             }
         }
     }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use portcullis_crds::wasm_rule::{Block, Mode, OnFailure};
+use portcullis_crds::wasm_rule::{Block, Isolation, Mode, OnFailure};
 use portcullis_crds::{Revision, RuleKey};
 
 use crate::metrics::RequestMetrics;
@@ -53,16 +53,6 @@ pub struct ActiveRule {
     pub block: Block,
     /// The module, if this node has a version that it can run.
     pub module: Loaded,
-}
-
-/// Whether an evaluation may see what an earlier one left behind.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Isolation {
-    /// Each evaluation has a fresh instance.
-    #[default]
-    PerRequest,
-    /// The evaluations of one thread share an instance, which is renewed after many of them and after any error.
-    PerWorker,
 }
 
 /// Whether there is something to run.

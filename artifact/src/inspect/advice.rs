@@ -69,7 +69,9 @@ pub(super) fn problems(summary: &ModuleSummary, memory: Option<MemoryType>) -> V
     }
     let has_phase = PHASES.iter().any(|name| exports(name));
     if has_phase && !exports("pc_buffer") {
-        problems.push("it exports no \"pc_buffer\": the host has nowhere to write the view (version 2)".to_owned());
+        problems.push(
+            "it exports no \"pc_buffer\": the host has nowhere to write the view (version 2)".to_owned(),
+        );
     }
     if !exports("inspect_request") && !has_phase {
         let functions = summary.exports.iter().filter(|export| export.kind.starts_with("func"));

@@ -33,7 +33,11 @@ impl Quota {
 
     /// Limits the process to so many CPUs.
     pub(crate) fn set(&self, cpus: f64) -> Result<()> {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 ms and minutes")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "between 1 ms and minutes"
+        )]
         let quota = (cpus * f64::from(PERIOD)).max(1_000.0) as u64;
         if self.is_version_2 {
             return write(&self.group.join("cpu.max"), &format!("{quota} {PERIOD}"));

@@ -106,7 +106,12 @@ impl Standalone {
     pub(crate) async fn rule_errors(&self) -> Result<BTreeMap<String, u64>> {
         let errors = self.metric("portcullis_rule_errors_total").await?;
         let cause = |labels: &str| {
-            labels.split("cause=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap_or(labels).to_owned()
+            labels
+                .split("cause=\"")
+                .nth(1)
+                .and_then(|rest| rest.split('"').next())
+                .unwrap_or(labels)
+                .to_owned()
         };
         Ok(errors.iter().map(|(labels, count)| (cause(labels), *count)).collect())
     }
@@ -163,7 +168,8 @@ async fn upstream() -> Result<SocketAddr> {
                 while stream.read_buf(&mut head).await.is_ok_and(|read| read > 0) {
                     while let Some(end) = head.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
                         head.drain(..end + 4);
-                        if stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.is_err() {
+                        if stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.is_err()
+                        {
                             return;
                         }
                     }

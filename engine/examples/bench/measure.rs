@@ -66,7 +66,9 @@ pub(crate) fn bar(name: &str, found: f64, bar: f64) {
 pub(crate) fn resident() -> std::io::Result<usize> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")).and_then(|kib| kib.trim().parse::<usize>().ok());
+    let kib = line
+        .and_then(|line| line.trim().strip_suffix(" kB"))
+        .and_then(|kib| kib.trim().parse::<usize>().ok());
     kib.map(|kib| kib << 10).ok_or_else(|| std::io::Error::other("no VmRSS in /proc/self/status"))
 }
 

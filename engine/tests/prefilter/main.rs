@@ -38,7 +38,10 @@ fn a_million_requests_get_the_same_verdicts_with_and_without_it() {
     });
     println!("{REQUESTS} requests, {} rules: {seen:?}", rules::ALL.len());
     // Else it would show nothing.
-    assert!(seen.skipped > REQUESTS && seen.blocked > REQUESTS / 10 && seen.for_nothing > REQUESTS / 100, "{seen:?}");
+    assert!(
+        seen.skipped > REQUESTS && seen.blocked > REQUESTS / 10 && seen.for_nothing > REQUESTS / 100,
+        "{seen:?}"
+    );
 }
 
 fn judge_all(engine: &Engine, seeds: impl Iterator<Item = u64>) -> Seen {
@@ -46,9 +49,11 @@ fn judge_all(engine: &Engine, seeds: impl Iterator<Item = u64>) -> Seen {
         .iter()
         .map(|rule| WorkerInstance::new(engine.compile(&wat::parse_str(rule.wat()).unwrap()).unwrap()))
         .collect();
-    let prefilter = Prefilter::new(rules.iter().map(|rule| &*rule.module().info().describe.prefilter)).unwrap();
+    let prefilter =
+        Prefilter::new(rules.iter().map(|rule| &*rule.module().info().describe.prefilter)).unwrap();
     assert_eq!(prefilter.unfiltered(), 0);
-    let limits = Limits { fuel: 10_000_000, deadline: std::time::Duration::from_secs(60), ..Limits::default() };
+    let limits =
+        Limits { fuel: 10_000_000, deadline: std::time::Duration::from_secs(60), ..Limits::default() };
     let (mut view, mut scratch, mut seen) = (View::new(), Scratch::default(), Seen::default());
     for seed in seeds {
         let request = Generator::new(seed).request();

@@ -34,9 +34,34 @@ impl Request {
 
 /// Pieces of requests: what rules look for, and what looks like it.
 const PIECES: [&str; 28] = [
-    "sqlmap", "nikto", "${jndi:", "<script", "union", "union select", "' or 1", "/etc/passwd", "onerror=",
-    "/admin/", "wp-login", "sqlma", "nikt", "jndi", "script", "unio", "selec", "shop", "Mozilla/5.0", "42",
-    "/", "../", "=", "&", ";", "%", " ", "a.b-c",
+    "sqlmap",
+    "nikto",
+    "${jndi:",
+    "<script",
+    "union",
+    "union select",
+    "' or 1",
+    "/etc/passwd",
+    "onerror=",
+    "/admin/",
+    "wp-login",
+    "sqlma",
+    "nikt",
+    "jndi",
+    "script",
+    "unio",
+    "selec",
+    "shop",
+    "Mozilla/5.0",
+    "42",
+    "/",
+    "../",
+    "=",
+    "&",
+    ";",
+    "%",
+    " ",
+    "a.b-c",
 ];
 
 /// Makes requests from a number: the same number, the same request.

@@ -39,7 +39,8 @@ const BROWSER: [(&[u8], &[u8]); 17] = [
 
 fn bad_bot() -> Module {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../rules/dist/bad-bot-blocker-1.0.0.wasm");
-    let wasm = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}; build it with `make rules`", path.display()));
+    let wasm = std::fs::read(&path)
+        .unwrap_or_else(|error| panic!("{}: {error}; build it with `make rules`", path.display()));
     engine().compile(&wasm).unwrap()
 }
 

@@ -21,7 +21,7 @@ use crate::desired::last_known_good::LastKnownGood;
 use crate::desired::{Version, View};
 use crate::modules::{Configured, Modules, prepare};
 use crate::report::{ReportState, Submission};
-use crate::ruleset::{ActiveRule, ActiveSet, Isolation, Loaded, RuleSet, RuleSetHandle};
+use crate::ruleset::{ActiveRule, ActiveSet, Loaded, RuleSet, RuleSetHandle};
 
 /// What a person asks of the enforcer through the admin API.
 #[derive(Debug)]
@@ -391,7 +391,7 @@ fn active_rule(version: &Version, module: Option<Module>) -> ActiveRule {
         mode: rule.mode,
         priority: rule.priority,
         limits: prepare::limits(&rule.limits),
-        isolation: Isolation::PerRequest,
+        isolation: rule.isolation,
         body_bytes: rule.limits.body_bytes,
         on_failure: rule.on_failure,
         block: rule.block.clone(),

@@ -4,7 +4,8 @@ use portcullis_engine::describe::Literals;
 use portcullis_engine::{Phase, Prefilter};
 use portcullis_view::Sections;
 
-use super::{ActiveRule, Isolation, Loaded};
+use super::{ActiveRule, Loaded};
+use portcullis_crds::wasm_rule::Isolation;
 
 /// The rules of one phase.
 #[derive(Debug)]

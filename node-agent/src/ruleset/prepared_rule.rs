@@ -6,8 +6,9 @@ use std::time::Duration;
 use portcullis_engine::{Limits, Phase};
 use portcullis_view::Sections;
 
-use super::{ActiveRule, Isolation, Loaded};
+use super::{ActiveRule, Loaded};
 use crate::metrics::RuleTally;
+use portcullis_crds::wasm_rule::Isolation;
 
 /// Instances that a thread keeps at most, for rules with `isolation: PerWorker`.
 pub(crate) const KEPT_INSTANCES: usize = 16;

@@ -1,7 +1,8 @@
 //! What rules remember between requests.
 
 use portcullis_crds::Revision;
-use portcullis_node_agent::ruleset::{ActiveRule, Isolation};
+use portcullis_crds::wasm_rule::Isolation;
+use portcullis_node_agent::ruleset::ActiveRule;
 
 use super::abi2::abi2;
 use super::upstream::Echo;

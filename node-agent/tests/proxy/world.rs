@@ -4,12 +4,13 @@ use std::net::SocketAddr;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use portcullis_crds::wasm_rule::Isolation;
 use portcullis_crds::wasm_rule::{Block, Mode, OnFailure};
 use portcullis_crds::{Revision, RuleKey};
 use portcullis_engine::{Engine, EngineConfig, Limits};
 use portcullis_node_agent::metrics::RequestMetrics;
 use portcullis_node_agent::proxy::{DrainSignal, Proxy, ProxyConfig, Running};
-use portcullis_node_agent::ruleset::{ActiveRule, Isolation, Loaded, RuleSet, RuleSetHandle};
+use portcullis_node_agent::ruleset::{ActiveRule, Loaded, RuleSet, RuleSetHandle};
 use prometheus_client::registry::Registry;
 
 use super::client::Client;

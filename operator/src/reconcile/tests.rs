@@ -261,14 +261,13 @@ async fn a_generation_that_cannot_be_carried_out_leaves_the_last_good_one_enforc
 }
 
 #[tokio::test]
-async fn what_this_versions_nodes_cannot_do_is_refused_before_they_are_asked() {
+async fn a_configuration_that_the_module_cannot_take_is_refused_before_nodes_are_asked() {
     let world = World::new().await;
     world.push("1", ALLOWS).await;
     let large = "x".repeat(65_536);
     for (generation, field, value, reason) in [
         (1, "config", json!({"deny": ["sqlmap"]}), "ConfigInvalid"),
         (2, "config", json!({"deny": [large]}), "ConfigInvalid"),
-        (3, "isolation", json!("PerWorker"), "Unsupported"),
     ] {
         world.apply(generation, "1", None);
         world.api.rule.lock().unwrap()["spec"][field] = value;
@@ -276,8 +275,7 @@ async fn what_this_versions_nodes_cannot_do_is_refused_before_they_are_asked() {
         assert_eq!(conditions(&refused)[3], format!("Programmed=False/{reason}"));
         assert_eq!(conditions(&refused)[5], format!("Stalled=True/{reason}"));
     }
-    assert!(message(&world.rule(), "Programmed").contains("isolation/PerWorker"));
-    world.apply(4, "1", None);
+    world.apply(3, "1", None);
     assert_eq!(conditions(&world.reconcile().await)[3], "Programmed=True/Published");
     let status = world.rule().status.unwrap();
     assert_eq!((status.resolved.unwrap().abi, world.on_the_bus().await.0.abi), (1, 1));

@@ -17,7 +17,8 @@ use crate::proxy::event::EventLog;
 use crate::proxy::offload::Offload;
 use crate::proxy::worker::{Shared, Worker};
 use crate::proxy::{DrainSignal, ProxyConfig};
-use crate::ruleset::{ActiveRule, Isolation, Loaded, RuleSet, RuleSetHandle};
+use crate::ruleset::{ActiveRule, Loaded, RuleSet, RuleSetHandle};
+use portcullis_crds::wasm_rule::Isolation;
 
 thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
