@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
-use portcullis_engine::{ArtefactCache, CacheKey};
+use portcullis_engine::{ArtefactCache, CacheKey, Compiler, CompilerConfig};
 use prometheus_client::registry::Registry;
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
@@ -93,7 +93,7 @@ pub async fn run(config: Config) -> Result<(), AgentError> {
         views: view_receiver,
         bus: bus_receiver.clone(),
         keep: Some((&config.state_dir, &cluster)),
-        artefacts: artefacts(&config),
+        compiler: Compiler::new(CompilerConfig::default(), artefacts(&config)),
     };
     let mut control = Control::new(input, registry, metrics.clone())?;
 

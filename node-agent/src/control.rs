@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use portcullis_bus::Bus;
-use portcullis_engine::{ArtefactCache, Compiler, CompilerConfig, Engine, EngineConfig, EngineError};
+use portcullis_engine::{Compiler, Engine, EngineConfig, EngineError};
 use prometheus_client::registry::Registry;
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
@@ -49,8 +49,8 @@ pub struct ControlInput<'a> {
     pub bus: watch::Receiver<Option<Bus>>,
     /// Folder of the last known good rules and the cluster's uid; `None` stand-alone.
     pub keep: Option<(&'a Path, &'a str)>,
-    /// Compiled modules from one start to the next; `None`: they are compiled at each start.
-    pub artefacts: Option<ArtefactCache>,
+    /// Compiles modules; with a cache, those of the last start are there at once.
+    pub compiler: Compiler,
 }
 
 /// The parts, before they run.
@@ -91,10 +91,10 @@ impl Control {
             ..EngineConfig::default()
         })?;
         let state_dir = input.keep.map(|(dir, _)| dir);
-        let compiler = Compiler::new(CompilerConfig::default(), input.artefacts);
-        let modules = Modules::new(engine, compiler, state_dir, input.bus, metrics.clone()).map_err(|e| {
-            ControlError::Modules(state_dir.unwrap_or(Path::new("")).display().to_string(), e)
-        })?;
+        let modules =
+            Modules::new(engine, input.compiler, state_dir, input.bus, metrics.clone()).map_err(|e| {
+                ControlError::Modules(state_dir.unwrap_or(Path::new("")).display().to_string(), e)
+            })?;
         let modules = Arc::new(modules);
         let (commands, command_receiver) = mpsc::channel(16);
         let (submissions, submission_receiver) = mpsc::unbounded_channel();

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use portcullis_engine::Compiler;
 use portcullis_node_agent::proxy::ProxyConfig;
 use portcullis_node_agent::standalone::{ServeConfig, ServeError, Started, serve};
 use portcullis_test_tools::http::{Answer, ask, request};
@@ -31,6 +32,8 @@ async fn start(rules: &Path) -> Serving {
         rules_dir: rules.to_owned(),
         health_listen: Some("127.0.0.1:0".parse().unwrap()),
         admin: None,
+        // This program is not its own compile child.
+        compiler: Compiler::in_process(),
     };
     let served = tokio::spawn(async move {
         let ended = async { drop(end.await) };
@@ -138,6 +141,7 @@ async fn a_rule_that_cannot_run_at_the_start_is_a_reason_not_to_start() {
             rules_dir: dir.path().to_owned(),
             health_listen: None,
             admin: None,
+            compiler: Compiler::in_process(),
         };
         let error = serve(config, std::future::pending(), |_| panic!("it must not start")).await.unwrap_err();
         assert!(error.to_string().contains(reason), "{error}");

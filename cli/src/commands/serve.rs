@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use portcullis_engine::{Compiler, CompilerConfig};
 use portcullis_node_agent::config::AdminListen;
 use portcullis_node_agent::proxy::{ProxyConfig, Upstream};
 use portcullis_node_agent::standalone::{ServeConfig, Started, serve};
@@ -59,6 +60,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
         rules_dir: args.rules.clone(),
         health_listen: args.health_listen,
         admin: admin(&args)?,
+        compiler: Compiler::new(CompilerConfig::default(), None),
     };
     let mut endings = Endings::new().map_err(Failure::could_not_run)?;
     let shutdown = async move {

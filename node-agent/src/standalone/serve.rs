@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use portcullis_engine::Compiler;
 use prometheus_client::registry::Registry;
 use thiserror::Error;
 use tokio::sync::watch;
@@ -27,7 +28,7 @@ use crate::side_port::SidePort;
 const LOOK: Duration = Duration::from_millis(250);
 
 /// What `portcullis serve` is told.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct ServeConfig {
     /// The data path: where requests come in and go.
     pub proxy: ProxyConfig,
@@ -37,6 +38,8 @@ pub struct ServeConfig {
     pub health_listen: Option<SocketAddr>,
     /// Where the admin API is, if anywhere.
     pub admin: Option<AdminListen>,
+    /// Compiles the modules.
+    pub compiler: Compiler,
 }
 
 /// Addresses that were bound, with the ports that were taken.
@@ -93,7 +96,7 @@ pub async fn serve(
         views: view_receiver,
         bus: bus.clone(),
         keep: None,
-        artefacts: None,
+        compiler: config.compiler,
     };
     let mut control = Control::new(input, registry, metrics.clone())?;
     control.modules.give(scan.modules);
