@@ -130,8 +130,7 @@ async fn a_rule_that_cannot_run_at_the_start_is_a_reason_not_to_start() {
         (b"not wasm".to_vec(), rule(""), "expected a WebAssembly module"),
         (module(7), rule(""), "returned 7"),
         (module(1), rule("  sauce: 1\n"), "unknown field spec.sauce"),
-        (module(1), rule("  config: {deny: [sqlmap]}\n"), "needs what this version lacks (config)"),
-        (module(1), rule("  isolation: PerWorker\n"), "needs what this version lacks (isolation/PerWorker)"),
+        (module(1), rule("  config: {deny: [sqlmap]}\n"), "does not export `configure`; remove the config"),
     ] {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("rule.wasm"), wasm).unwrap();
