@@ -73,8 +73,8 @@ fn a_prefilter_that_does_not_keep_its_promise_is_switched_off() {
     // One in about a thousand is looked at.
     let blocked = (0..100_000).any(|_| client.get("/").status == 403);
     assert!(blocked, "it was never found out");
-    assert_eq!(world.metric(r#"portcullis_prefilter_unsound_total{namespace="shop",rule="r"}"#), 1);
-    assert_eq!(world.metric("portcullis_prefilter_sampled_total"), 1);
+    let found = world.metric(r#"portcullis_prefilter_unsound_total{namespace="shop",rule="r"}"#);
+    assert!(found >= 1 && world.metric("portcullis_prefilter_sampled_total") >= found, "{found}");
     // The same module in a later set.
     world.enforce(vec![with_module("other")]);
     assert_eq!(client.get("/").status, 403);

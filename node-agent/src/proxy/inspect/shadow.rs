@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn however_many_rules_there_are_few_requests_bear_one() {
-        assert!((9_900..=20_001).contains(&samples(10_000, 1_000_000)), "{}", samples(10_000, 1_000_000));
-        assert_eq!(samples(0, 1_000_000), 0);
+        assert_eq!(samples(10_000, 1_000), 20);
+        assert_eq!(samples(0, 1_000), 0);
     }
 }
