@@ -292,16 +292,24 @@ fn join(items: impl Iterator<Item = String>, count: usize) -> String {
 
 /// A name out of a module as it may stand in a message: no control characters, not longer than a line.
 pub(crate) fn printable(name: &str) -> String {
-    const LONGEST: usize = 60;
-    let mut text: String = name.chars().filter(|c| !c.is_control()).take(LONGEST).collect();
-    if name.chars().nth(LONGEST).is_some() {
-        text.push_str("...");
+    shortened(name, 60)
+}
+
+/// What a parser says about a module, which may quote any of it.
+pub(crate) fn one_line(message: &str) -> String {
+    shortened(&message.replace('\n', " "), 300)
+}
+
+fn shortened(text: &str, longest: usize) -> String {
+    let mut line: String = text.chars().filter(|c| !c.is_control()).take(longest).collect();
+    if text.chars().nth(longest).is_some() {
+        line.push_str("...");
     }
-    text
+    line
 }
 
 /// What the validator says.
 #[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
 pub(crate) fn invalid(error: wasmparser::BinaryReaderError) -> CompileError {
-    CompileError::Invalid { message: error.message().into(), offset: error.offset() }
+    CompileError::Invalid { message: one_line(error.message()), offset: error.offset() }
 }
