@@ -10,6 +10,7 @@ use crate::compiler::CompilerFault;
 use crate::compiler::phrase::{self, Phrase};
 use crate::describe::DescribeError;
 use crate::pattern_set::PatternError;
+use crate::quoted::{one_line, printable};
 
 /// An import that a module asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -288,24 +289,6 @@ fn join(items: impl Iterator<Item = String>, count: usize) -> String {
         text.push_str(&format!(" and {} more", count - LISTED));
     }
     text
-}
-
-/// A name out of a module as it may stand in a message: no control characters, not longer than a line.
-pub(crate) fn printable(name: &str) -> String {
-    shortened(name, 60)
-}
-
-/// What a parser says about a module, which may quote any of it.
-pub(crate) fn one_line(message: &str) -> String {
-    shortened(&message.replace('\n', " "), 300)
-}
-
-fn shortened(text: &str, longest: usize) -> String {
-    let mut line: String = text.chars().filter(|c| !c.is_control()).take(longest).collect();
-    if text.chars().nth(longest).is_some() {
-        line.push_str("...");
-    }
-    line
 }
 
 /// What the validator says.

@@ -133,7 +133,12 @@ impl Costs {
         active: u64,
     ) -> Result<(), CompileError> {
         const HINT: &str = "make the tables of the rule smaller";
-        within("segments of static data", segments.into(), DATA_SEGMENTS, "leave out `wasm-opt --memory-packing`")?;
+        within(
+            "segments of static data",
+            segments.into(),
+            DATA_SEGMENTS,
+            "leave out `wasm-opt --memory-packing`",
+        )?;
         self.data_bytes = active;
         within("bytes of static data, which every request copies", all, DATA_BYTES, HINT)?;
         within("bytes of data segments' heads", section.len() as u64 - all, INITIALISER_BYTES, HINT)

@@ -4,9 +4,9 @@
 use portcullis_view::{SectionId, Sections};
 use serde::{Deserialize, Serialize};
 
-use crate::compile_error::{one_line, printable};
 use crate::compiler::phrase::{self, Phrase};
 use crate::phase::Phase;
+use crate::quoted::{one_line, printable};
 
 /// Name of the custom section.
 pub const SECTION: &str = "portcullis.describe";
@@ -211,8 +211,8 @@ impl Describe {
         if json.len() > MAX_BYTES {
             return Err(DescribeError::TooLarge(json.len()));
         }
-        let describe: Self =
-            serde_json::from_slice(json).map_err(|error| DescribeError::Json(one_line(&error.to_string())))?;
+        let describe: Self = serde_json::from_slice(json)
+            .map_err(|error| DescribeError::Json(one_line(&error.to_string())))?;
         describe.check()?;
         Ok(describe)
     }

@@ -12,8 +12,8 @@ use regex_automata::{Anchored, Input, MatchKind, PatternSet as Matched};
 
 use serde::{Deserialize, Serialize};
 
-use crate::compile_error::one_line;
 use crate::describe::Patterns;
+use crate::quoted::one_line;
 
 /// Bytes of one dense automaton, and what may be used to make it.
 const DENSE_BYTES: usize = 256 << 10;
@@ -217,8 +217,9 @@ mod tests {
 
     #[test]
     fn the_lowest_is_told_of_many_that_end_in_the_same_place() {
-        let patterns: Vec<String> =
-            (0..200).map(|n| if n == 199 { "ba".into() } else { format!("x{{{}}}[ab]", n % 2 + 1) }).collect();
+        let patterns: Vec<String> = (0..200)
+            .map(|n| if n == 199 { "ba".into() } else { format!("x{{{}}}[ab]", n % 2 + 1) })
+            .collect();
         let sets = sets(&patterns.iter().map(String::as_str).collect::<Vec<_>>());
         assert!(matches!(sets.0[0], PatternSet::Dense(_)));
         assert_eq!(sets.find(0, b"abababa"), Some(199));

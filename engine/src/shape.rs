@@ -3,7 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 use wasmparser::{
-    DataKind, ElementItems, ElementKind, Encoding, FuncValidatorAllocations, Parser, Payload, ValidPayload, Validator};
+    DataKind, ElementItems, ElementKind, Encoding, FuncValidatorAllocations, Parser, Payload, ValidPayload,
+    Validator,
+};
 
 use crate::compile_error::{CompileError, Import, invalid};
 use crate::cost::Costs;
@@ -156,7 +158,8 @@ impl Seen {
                 Costs::types(section.count())?;
                 for function in section.clone().into_iter_err_on_gc_types() {
                     let function = function.map_err(invalid)?;
-                    self.costs.function_type(function.params().len() as u64, function.results().len() as u64)?;
+                    self.costs
+                        .function_type(function.params().len() as u64, function.results().len() as u64)?;
                 }
             }
             Payload::GlobalSection(section) => Costs::globals(section.count(), &section.range())?,

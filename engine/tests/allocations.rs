@@ -150,7 +150,13 @@ fn a_fresh_instance_allocates_what_wasmtime_needs_for_one() {
     serve();
     let ours = allocated(|| (0..100).for_each(|_| drop(serve())));
     let bare = bare_instance();
-    println!("a fresh instance: {} allocations of {} bytes; wasmtime alone: {} of {}", ours.0 / 100, ours.1 / 100, bare.0, bare.1);
+    println!(
+        "a fresh instance: {} allocations of {} bytes; wasmtime alone: {} of {}",
+        ours.0 / 100,
+        ours.1 / 100,
+        bare.0,
+        bare.1
+    );
     assert_eq!(ours.0, bare.0 * 100, "an evaluation adds no allocation to those of wasmtime");
 }
 

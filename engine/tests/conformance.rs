@@ -113,7 +113,8 @@ impl Case {
     fn view(&self, sections: Sections) -> View {
         let Request { method, target, version, headers, body, trailers, connection } = &self.request;
         let from = connection.as_ref();
-        let text = |value: Option<&'_ String>, default: &'static str| value.map_or(default.to_owned(), Clone::clone);
+        let text =
+            |value: Option<&'_ String>, default: &'static str| value.map_or(default.to_owned(), Clone::clone);
         let scheme = text(from.and_then(|from| from.scheme.as_ref()), "http");
         let host = text(from.and_then(|from| from.host.as_ref()), "www.example.com");
         let route = text(from.and_then(|from| from.route.as_ref()), "shop/web");
@@ -155,7 +156,8 @@ impl Case {
     }
 
     fn run(&self, engine: &Engine, compiler: &Compiler, name: &str) {
-        let guest = wat::parse_file(Path::new(FOLDER).join("guests").join(&self.guest).with_extension("wat")).unwrap();
+        let guest = wat::parse_file(Path::new(FOLDER).join("guests").join(&self.guest).with_extension("wat"))
+            .unwrap();
         let module = match compiler.compile(engine, &guest, self.config.as_deref().map(str::as_bytes)) {
             Ok(module) => module,
             Err(CompileError::ConfigRefused { message, .. }) if self.verdict == "refused" => {
@@ -171,13 +173,15 @@ impl Case {
         assert_eq!(hex::encode(&bytes), self.hex, "{name}: the view");
 
         let limits = Limits { deadline: Duration::from_secs(20), ..Limits::default() };
-        let Inspection { verdict, carry, detail, log, .. } =
-            module.inspect_view(self.phase, &view, &self.carry.0, &limits).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let Inspection { verdict, carry, detail, log, .. } = module
+            .inspect_view(self.phase, &view, &self.carry.0, &limits)
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
         assert!(verdict.to_string().eq_ignore_ascii_case(&self.verdict), "{name}: {verdict}");
         let told = detail.map(|detail| detail.map_or("dropped".into(), |detail| told(&detail)));
         assert_eq!(told, self.detail, "{name}: the detail");
         assert_eq!(Bytes(carry), self.carried, "{name}: what is carried");
-        let log: Vec<Line> = log.into_iter().map(|line| Line { level: line.level as u8, text: line.text }).collect();
+        let log: Vec<Line> =
+            log.into_iter().map(|line| Line { level: line.level as u8, text: line.text }).collect();
         assert_eq!(log, self.log, "{name}: the log");
     }
 }
@@ -200,7 +204,8 @@ fn told(detail: &Detail) -> serde_json::Value {
         "body": body.as_ref().map(text),
         "replacement": replacement.as_ref().map(text),
     });
-    let said = |value: &serde_json::Value| !value.is_null() && value.as_array().is_none_or(|list| !list.is_empty());
+    let said =
+        |value: &serde_json::Value| !value.is_null() && value.as_array().is_none_or(|list| !list.is_empty());
     told.as_object_mut().unwrap().retain(|_, value| said(value));
     told
 }
@@ -223,7 +228,8 @@ fn every_case_is_laid_out_and_judged_as_it_says() {
     assert!(cases.len() > 30, "{} cases", cases.len());
     for path in cases {
         let name = path.file_stem().unwrap().to_string_lossy().into_owned();
-        let case: Case = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let case: Case = serde_json::from_slice(&fs::read(&path).unwrap())
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
         case.run(&engine, &compiler, &name);
     }
 }

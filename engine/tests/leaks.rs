@@ -166,7 +166,11 @@ fn nothing_of_a_request_is_left_in_any_slot() {
     let finders = [finder(&engine, 1), finder(&engine, 20), finder(&engine, 64)];
     let secret = view_of(MARKER, Sections::DEFAULT);
     for (pages, grown) in [(1, 0), (2, 14), (1, 63), (40, 0), (64, 0)] {
-        for (end, what) in [("i32.const 1", "a verdict"), ("unreachable", "a trap"), ("(loop $for_ever (br $for_ever)) i32.const 0", "no fuel")] {
+        for (end, what) in [
+            ("i32.const 1", "a verdict"),
+            ("unreachable", "a trap"),
+            ("(loop $for_ever (br $for_ever)) i32.const 0", "no fuel"),
+        ] {
             let writer = writer(&engine, pages, grown, end);
             for _ in 0..SLOTS + 1 {
                 let said = writer.inspect_view(Phase::Request, &secret, MARKER, &little_fuel());
@@ -217,7 +221,8 @@ fn nothing_of_a_rule_is_left_to_the_same_rule() {
     }
     // An instance that is kept shows that it would be found.
     let mut kept = WorkerInstance::new(both);
-    let mut ask = || kept.inspect_view(Phase::Request, &view_of(b"", Sections::DEFAULT), b"", &limits()).unwrap();
+    let mut ask =
+        || kept.inspect_view(Phase::Request, &view_of(b"", Sections::DEFAULT), b"", &limits()).unwrap();
     assert_eq!([ask().verdict, ask().verdict], [Verdict::Allow, Verdict::Block]);
 }
 
@@ -257,7 +262,10 @@ fn a_workers_instance_is_its_own() {
     // Another of the same rule begins with nothing.
     let mut other = WorkerInstance::new(finders[0].clone());
     let innocent = view_of(b"", Sections::DEFAULT);
-    assert_eq!(other.inspect_view(Phase::Request, &innocent, b"", &limits()).unwrap().verdict, Verdict::Allow);
+    assert_eq!(
+        other.inspect_view(Phase::Request, &innocent, b"", &limits()).unwrap().verdict,
+        Verdict::Allow
+    );
     drop(kept);
     assert_clean(&finders, "a worker's instance that is gone");
 }

@@ -125,15 +125,14 @@ impl Exports {
         let start = address.cast_unsigned() as usize;
         let memory = instance.bytes(resolved.memory);
         let size = memory.len() as u64;
-        let buffer = start
-            .checked_add(bytes)
-            .and_then(|end| memory.get_mut(start..end))
-            .ok_or(InspectError::BadBuffer {
+        let buffer = start.checked_add(bytes).and_then(|end| memory.get_mut(start..end)).ok_or(
+            InspectError::BadBuffer {
                 step: Step::Buffer,
                 address: address.cast_unsigned(),
                 length: bytes as u64,
                 memory: size,
-            })?;
+            },
+        )?;
         view.write(self.sections, carry, buffer);
         Ok((address, length))
     }

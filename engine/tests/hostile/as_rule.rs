@@ -61,7 +61,11 @@ pub(crate) fn as_rule(wasm: &[u8], abi: u16, seed: u64) -> Option<Vec<u8>> {
         exports.export(name, ExportKind::Func, first_function + index);
         code.function(&found.body(*shape, index));
     }
-    Some(found.rebuilt(wasm, &[(TYPES, bytes(&types)), (FUNCTIONS, bytes(&functions)), (CODE, bytes(&code))], &exports))
+    Some(found.rebuilt(
+        wasm,
+        &[(TYPES, bytes(&types)), (FUNCTIONS, bytes(&functions)), (CODE, bytes(&code))],
+        &exports,
+    ))
 }
 
 /// What a module has.
@@ -122,7 +126,9 @@ impl Found {
         let anywhere = MemArg { offset: 0, align: 0, memory_index: 0 };
         match shape {
             Shape::Phase => body.instructions().local_get(mixed).i32_const(7).i32_and().end(),
-            Shape::Buffer => body.instructions().local_get(mixed).i32_const(0x1_ffff).i32_and().i32_const(8).i32_or().end(),
+            Shape::Buffer => {
+                body.instructions().local_get(mixed).i32_const(0x1_ffff).i32_and().i32_const(8).i32_or().end()
+            }
             Shape::Bytes => body
                 .instructions()
                 .local_get(mixed)
@@ -157,7 +163,11 @@ impl Found {
 fn argument(body: &mut Function, ty: Type, parameters: u32) {
     let mut code = body.instructions();
     let number = |code: &mut wasm_encoder::InstructionSink<'_>| {
-        if parameters > 0 { code.local_get(0) } else { code.i32_const(17) };
+        if parameters > 0 {
+            code.local_get(0)
+        } else {
+            code.i32_const(17)
+        };
     };
     match ty {
         Type::I32 => number(&mut code),

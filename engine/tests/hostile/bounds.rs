@@ -4,8 +4,8 @@
 use portcullis_engine::{Step, Verdict};
 use wasm_encoder::{
     CodeSection, ConstExpr, DataSection, ElementSection, Elements, ExportKind, ExportSection, Function,
-    FunctionSection, MemorySection, MemoryType, Module, RefType, TableSection,
-    TableType, TypeSection, ValType,
+    FunctionSection, MemorySection, MemoryType, Module, RefType, TableSection, TableType, TypeSection,
+    ValType,
 };
 
 use crate::table::Outcome::{self, Refused, Says, Trap};
@@ -67,7 +67,12 @@ impl Repeated<'_> {
             shared: false,
         });
         let mut module = Module::new();
-        module.section(&types).section(&functions).section(&tables).section(&memory()).section(&exported(&[]));
+        module
+            .section(&types)
+            .section(&functions)
+            .section(&tables)
+            .section(&memory())
+            .section(&exported(&[]));
         module.section(&code);
         module.finish()
     }
@@ -75,7 +80,13 @@ impl Repeated<'_> {
 
 fn memory() -> MemorySection {
     let mut memories = MemorySection::new();
-    memories.memory(MemoryType { minimum: 1, maximum: None, memory64: false, shared: false, page_size_log2: None });
+    memories.memory(MemoryType {
+        minimum: 1,
+        maximum: None,
+        memory64: false,
+        shared: false,
+        page_size_log2: None,
+    });
     memories
 }
 
@@ -98,7 +109,12 @@ fn small_functions_that_would_take_the_compiler_minutes() {
     let i32_0: &[u8] = b"\x41\x00";
     let drop: &[u8] = b"\x1a";
     let branches = |name, before, step, count| {
-        let module = Repeated { before, step: (step, count), after: if before == i32_0 { drop } else { b"" }, ..Repeated::default() };
+        let module = Repeated {
+            before,
+            step: (step, count),
+            after: if before == i32_0 { drop } else { b"" },
+            ..Repeated::default()
+        };
         repeated(name, Refused("branches"), &module)
     };
     withstand(vec![
@@ -157,9 +173,16 @@ fn small_functions_that_would_take_the_compiler_minutes() {
         repeated(
             "4 billion locals, twice",
             Refused("locals"),
-            &Repeated { locals: &[(u32::MAX, ValType::I64), (u32::MAX, ValType::I64)], ..Repeated::default() },
+            &Repeated {
+                locals: &[(u32::MAX, ValType::I64), (u32::MAX, ValType::I64)],
+                ..Repeated::default()
+            },
         ),
-        repeated("20,001 functions", Refused("functions"), &Repeated { functions: 20_000, ..Repeated::default() }),
+        repeated(
+            "20,001 functions",
+            Refused("functions"),
+            &Repeated { functions: 20_000, ..Repeated::default() },
+        ),
     ]);
 }
 
@@ -180,20 +203,51 @@ fn what_every_instance_would_pay() {
         with(&exported(&[]), &ElementSection::new(), &section)
     };
     withstand(vec![
-        binary("a passive segment of 100,000 elements", Refused("elements of passive segments"), passive(1, 100_000)),
+        binary(
+            "a passive segment of 100,000 elements",
+            Refused("elements of passive segments"),
+            passive(1, 100_000),
+        ),
         binary("20,000 passive segments", Refused("elements of passive segments"), passive(20_000, 1)),
         binary("25,000 segments of data", Refused("segments of static data"), data(25_000, 1)),
-        binary("1 MiB of data over and over the same place", Refused("bytes of static data"), data(33, 32 << 10)),
+        binary(
+            "1 MiB of data over and over the same place",
+            Refused("bytes of static data"),
+            data(33, 32 << 10),
+        ),
         binary("as much data as there may be", ALLOW, data(32, 32 << 10)),
-        attack("a memory of 4 GiB", Refused("memory starts with at most"), &rule("", "i32.const 0").replace("\"memory\") 2)", "\"memory\") 65536)")),
-        attack("a memory above the rule's limit", Outcome::MemoryLimit(Step::Start), &rule("", "i32.const 0").replace("\"memory\") 2)", "\"memory\") 65)")),
-        attack("a table of 10,001 elements", Refused("elements of the table"), &rule("(table 10001 funcref)", "i32.const 0")),
-        attack("a table of 4 billion elements", Refused("elements of the table"), &rule("(table 4294967295 funcref)", "i32.const 0")),
-        attack("1,001 globals", Refused("globals"), &rule(&"(global i32 (i32.const 0))".repeat(1_001), "i32.const 0")),
+        attack(
+            "a memory of 4 GiB",
+            Refused("memory starts with at most"),
+            &rule("", "i32.const 0").replace("\"memory\") 2)", "\"memory\") 65536)"),
+        ),
+        attack(
+            "a memory above the rule's limit",
+            Outcome::MemoryLimit(Step::Start),
+            &rule("", "i32.const 0").replace("\"memory\") 2)", "\"memory\") 65)"),
+        ),
+        attack(
+            "a table of 10,001 elements",
+            Refused("elements of the table"),
+            &rule("(table 10001 funcref)", "i32.const 0"),
+        ),
+        attack(
+            "a table of 4 billion elements",
+            Refused("elements of the table"),
+            &rule("(table 4294967295 funcref)", "i32.const 0"),
+        ),
+        attack(
+            "1,001 globals",
+            Refused("globals"),
+            &rule(&"(global i32 (i32.const 0))".repeat(1_001), "i32.const 0"),
+        ),
         attack(
             "an initialiser of 50,000 steps",
             Refused("bytes of global initialisers"),
-            &rule(&format!("(global i32 (i32.const 0) {})", "(i32.add (i32.const 1))".repeat(50_000)), "i32.const 0"),
+            &rule(
+                &format!("(global i32 (i32.const 0) {})", "(i32.add (i32.const 1))".repeat(50_000)),
+                "i32.const 0",
+            ),
         ),
     ]);
 }
@@ -227,15 +281,51 @@ fn exports() {
     };
     withstand(vec![
         attack("one function under many names", ALLOW, &alias("(export \"inspect_request\" (func $run))")),
-        attack("a memory that is a function", Refused("the memory"), &rule("", "i32.const 0").replace("(memory (export \"memory\") 2)", "(func (export \"memory\"))")),
-        attack("no memory", Refused("exports `memory`"), &rule("", "i32.const 0").replace("(memory (export \"memory\") 2)", "(memory 2)")),
-        attack("a phase that is a global", Refused("a global"), &alias("(global (export \"pc_response\") i32 (i32.const 0))")),
-        attack("a detail of another type", Refused("pc_detail"), &alias("(export \"pc_detail\" (func $run))")),
-        attack("a carry of another type", Refused("pc_carry"), &alias("(func (export \"pc_carry\") (result i32) i32.const 0)")),
+        attack(
+            "a memory that is a function",
+            Refused("the memory"),
+            &rule("", "i32.const 0").replace("(memory (export \"memory\") 2)", "(func (export \"memory\"))"),
+        ),
+        attack(
+            "no memory",
+            Refused("exports `memory`"),
+            &rule("", "i32.const 0").replace("(memory (export \"memory\") 2)", "(memory 2)"),
+        ),
+        attack(
+            "a phase that is a global",
+            Refused("a global"),
+            &alias("(global (export \"pc_response\") i32 (i32.const 0))"),
+        ),
+        attack(
+            "a detail of another type",
+            Refused("pc_detail"),
+            &alias("(export \"pc_detail\" (func $run))"),
+        ),
+        attack(
+            "a carry of another type",
+            Refused("pc_carry"),
+            &alias("(func (export \"pc_carry\") (result i32) i32.const 0)"),
+        ),
         attack("no buffer", Refused("pc_buffer"), &rule("", "i32.const 0").replace("pc_buffer", "other")),
-        attack("names of escapes", Refused("exports `inspect_request`"), "(module (memory (export \"memory\") 1) (func (export \"\\1b[31m\\0a\")))"),
-        binary("one name twice", Refused("duplicate export"), with(&exported(&["\u{1b}[31m\n"; 2]), &ElementSection::new(), &DataSection::new())),
-        attack("1,001 exports", Refused("exports"), &alias(&(0..1_001).map(|n| format!("(export \"e{n}\" (func $run))")).collect::<String>())),
-        attack("a start that is exported as a phase", Trap(Step::Start, "unreachable"), &alias("(func $s unreachable) (start $s) (export \"s\" (func $s))")),
+        attack(
+            "names of escapes",
+            Refused("exports `inspect_request`"),
+            "(module (memory (export \"memory\") 1) (func (export \"\\1b[31m\\0a\")))",
+        ),
+        binary(
+            "one name twice",
+            Refused("duplicate export"),
+            with(&exported(&["\u{1b}[31m\n"; 2]), &ElementSection::new(), &DataSection::new()),
+        ),
+        attack(
+            "1,001 exports",
+            Refused("exports"),
+            &alias(&(0..1_001).map(|n| format!("(export \"e{n}\" (func $run))")).collect::<String>()),
+        ),
+        attack(
+            "a start that is exported as a phase",
+            Trap(Step::Start, "unreachable"),
+            &alias("(func $s unreachable) (start $s) (export \"s\" (func $s))"),
+        ),
     ]);
 }

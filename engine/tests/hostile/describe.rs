@@ -25,9 +25,8 @@ fn documents() {
     let nested = |open: &str, close: &str| {
         format!("{{\"configSchema\": {}1{}}}", open.repeat(10_000), close.repeat(10_000))
     };
-    let list = |key: &str, item: &str, count: usize| {
-        format!("{{\"{key}\": [{}]}}", vec![item; count].join(","))
-    };
+    let list =
+        |key: &str, item: &str, count: usize| format!("{{\"{key}\": [{}]}}", vec![item; count].join(","));
     withstand(vec![
         described("64 KiB and a byte", Refused("at most 65536"), &vec![b' '; (64 << 10) + 1]),
         described("nothing", Refused("cannot be used"), b""),
@@ -48,15 +47,47 @@ fn documents() {
         described("thousands of sections", ALLOW, list("sections", "\"headers\"", 5_000).as_bytes()),
         described("no section", ALLOW, br#"{"sections": []}"#),
         described("thousands of tags", Refused("tags"), list("tags", "\"a\"", 5_000).as_bytes()),
-        described("thousands of literals", Refused("literals"), list("prefilter", r#"{"section": "path", "literals": ["aaaa"]}"#, 1_000).as_bytes()),
-        described("thousands of pattern sets", Refused("pattern sets"), list("patternSets", r#"{"patterns": []}"#, 2_000).as_bytes()),
-        described("thousands of patterns", Refused("patterns"), list("patternSets", &list("patterns", "\"a\"", 2_000), 1).as_bytes()),
-        described("a huge name", Refused("the name"), format!("{{\"name\": \"{}\"}}", "n".repeat(60_000)).as_bytes()),
+        described(
+            "thousands of literals",
+            Refused("literals"),
+            list("prefilter", r#"{"section": "path", "literals": ["aaaa"]}"#, 1_000).as_bytes(),
+        ),
+        described(
+            "thousands of pattern sets",
+            Refused("pattern sets"),
+            list("patternSets", r#"{"patterns": []}"#, 2_000).as_bytes(),
+        ),
+        described(
+            "thousands of patterns",
+            Refused("patterns"),
+            list("patternSets", &list("patterns", "\"a\"", 2_000), 1).as_bytes(),
+        ),
+        described(
+            "a huge name",
+            Refused("the name"),
+            format!("{{\"name\": \"{}\"}}", "n".repeat(60_000)).as_bytes(),
+        ),
         described("a name of escapes", Refused("the name"), br#"{"name": "\u001b[31m"}"#),
-        described("a state of escapes", Refused("cannot be used"), format!("{{\"state\": \"\\u001b[31m\\r\\n{}\"}}", "s".repeat(60_000)).as_bytes()),
-        described("a feature of escapes", Refused("update Portcullis"), format!("{{\"abi\": {{\"features\": [\"\\u001b\\n{}\"]}}}}", "f".repeat(60_000)).as_bytes()),
-        described("a section of escapes", Refused("no section"), format!("{{\"sections\": [\"\\u001b\\n{}\"]}}", "f".repeat(60_000)).as_bytes()),
-        described("a literal of escapes", Refused("literal"), br#"{"prefilter": [{"section": "path", "literals": ["\u001b\u001b\u001b\u001b"]}]}"#),
+        described(
+            "a state of escapes",
+            Refused("cannot be used"),
+            format!("{{\"state\": \"\\u001b[31m\\r\\n{}\"}}", "s".repeat(60_000)).as_bytes(),
+        ),
+        described(
+            "a feature of escapes",
+            Refused("update Portcullis"),
+            format!("{{\"abi\": {{\"features\": [\"\\u001b\\n{}\"]}}}}", "f".repeat(60_000)).as_bytes(),
+        ),
+        described(
+            "a section of escapes",
+            Refused("no section"),
+            format!("{{\"sections\": [\"\\u001b\\n{}\"]}}", "f".repeat(60_000)).as_bytes(),
+        ),
+        described(
+            "a literal of escapes",
+            Refused("literal"),
+            br#"{"prefilter": [{"section": "path", "literals": ["\u001b\u001b\u001b\u001b"]}]}"#,
+        ),
     ]);
 }
 
@@ -89,20 +120,60 @@ fn pattern_sets() {
     let everywhere: Vec<String> = (0..256).map(|n| format!("[ab]|z{n}")).collect();
     let everywhere: Vec<&str> = everywhere.iter().map(String::as_str).collect();
     withstand(vec![
-        matching("an automaton that explodes", Refused("patterns cannot be used"), &["(?:(?:(?:a{100}){100}){100}){100}"], one),
+        matching(
+            "an automaton that explodes",
+            Refused("patterns cannot be used"),
+            &["(?:(?:(?:a{100}){100}){100}){100}"],
+            one,
+        ),
         matching("nothing, very often", OutOfFuel(REQUEST), &["(?:(?:){1000}){1000}"], for_ever),
         matching("every letter there is", Refused("patterns cannot be used"), &[r"(?u)\w{1000}"], one),
         matching("parentheses", Refused("patterns cannot be used"), &[&"(".repeat(1_000)], one),
         matching("a pattern of escapes", Refused("patterns cannot be used"), &["(\u{1b}[31m\n\r("], one),
-        matching("states that double with each letter", OutOfFuel(REQUEST), &[r"(?:a|b)*a(?:a|b){60}"], for_ever),
+        matching(
+            "states that double with each letter",
+            OutOfFuel(REQUEST),
+            &[r"(?:a|b)*a(?:a|b){60}"],
+            for_ever,
+        ),
         matching("many states, for ever", OutOfFuel(REQUEST), &[large], for_ever),
-        matching("a search of nothing in many states, for ever", OutOfFuel(REQUEST), &[large], nothing_for_ever),
+        matching(
+            "a search of nothing in many states, for ever",
+            OutOfFuel(REQUEST),
+            &[large],
+            nothing_for_ever,
+        ),
         matching("all patterns match everywhere", OutOfFuel(REQUEST), &everywhere, for_ever),
         matching("a set of no patterns", OutOfFuel(REQUEST), &[], for_ever),
-        matching("a search of nowhere", Trap(REQUEST, "out of bounds"), &["a"], "(call $match (i32.const 0) (i32.const 131072) (i32.const 1))"),
-        matching("a search that wraps", Trap(REQUEST, "out of bounds"), &["a"], "(call $match (i32.const 0) (i32.const -1) (i32.const 3))"),
-        matching("a search of 4 GiB", OutOfFuel(REQUEST), &["a"], "(call $match (i32.const 0) (i32.const 0) (i32.const -1))"),
-        matching("a search of nothing at the end", ALLOW, &["x"], "(call $match (i32.const 0) (i32.const 131072) (i32.const 0)) i32.const 1 i32.add"),
-        matching("the next set", Trap(REQUEST, "does not have"), &["a"], "(call $match (i32.const 1) (i32.const 0) (i32.const 1))"),
+        matching(
+            "a search of nowhere",
+            Trap(REQUEST, "out of bounds"),
+            &["a"],
+            "(call $match (i32.const 0) (i32.const 131072) (i32.const 1))",
+        ),
+        matching(
+            "a search that wraps",
+            Trap(REQUEST, "out of bounds"),
+            &["a"],
+            "(call $match (i32.const 0) (i32.const -1) (i32.const 3))",
+        ),
+        matching(
+            "a search of 4 GiB",
+            OutOfFuel(REQUEST),
+            &["a"],
+            "(call $match (i32.const 0) (i32.const 0) (i32.const -1))",
+        ),
+        matching(
+            "a search of nothing at the end",
+            ALLOW,
+            &["x"],
+            "(call $match (i32.const 0) (i32.const 131072) (i32.const 0)) i32.const 1 i32.add",
+        ),
+        matching(
+            "the next set",
+            Trap(REQUEST, "does not have"),
+            &["a"],
+            "(call $match (i32.const 1) (i32.const 0) (i32.const 1))",
+        ),
     ]);
 }

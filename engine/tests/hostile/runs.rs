@@ -89,12 +89,16 @@ fn memory() {
         attack(
             "memory.grow beyond the module's own maximum",
             ALLOW,
-            &rule("", "(i32.ne (memory.grow (i32.const 1)) (i32.const -1))").replace("\"memory\") 2)", "\"memory\") 2 2)"),
+            &rule("", "(i32.ne (memory.grow (i32.const 1)) (i32.const -1))")
+                .replace("\"memory\") 2)", "\"memory\") 2 2)"),
         ),
         attack(
             "memory.fill over everything, for ever",
             OutOfFuel(REQUEST),
-            &rule("", "(loop $again (memory.fill (i32.const 0) (i32.const 1) (i32.const 131072)) (br $again)) i32.const 0"),
+            &rule(
+                "",
+                "(loop $again (memory.fill (i32.const 0) (i32.const 1) (i32.const 131072)) (br $again)) i32.const 0",
+            ),
         ),
         attack(
             "memory.fill beyond the end",
@@ -109,7 +113,10 @@ fn memory() {
         attack(
             "memory.copy over itself, for ever",
             OutOfFuel(REQUEST),
-            &rule("", "(loop $again (memory.copy (i32.const 1) (i32.const 0) (i32.const 131071)) (br $again)) i32.const 0"),
+            &rule(
+                "",
+                "(loop $again (memory.copy (i32.const 1) (i32.const 0) (i32.const 131071)) (br $again)) i32.const 0",
+            ),
         ),
         attack(
             "memory.copy that wraps",
@@ -303,7 +310,8 @@ fn the_stack() {
 #[test]
 fn control_flow() {
     let targets = "0 ".repeat(60_000);
-    let deep = |depth: usize| rule("", &format!("{} {} i32.const 0", "(block ".repeat(depth), ")".repeat(depth)));
+    let deep =
+        |depth: usize| rule("", &format!("{} {} i32.const 0", "(block ".repeat(depth), ")".repeat(depth)));
     withstand(vec![
         attack("a loop", OutOfFuel(REQUEST), &rule("", FOREVER)),
         attack("a loop, in ABI 1", OutOfFuel(Step::Inspect), &rule_1("", FOREVER)),
@@ -327,12 +335,22 @@ fn control_flow() {
         attack(
             "64 KiB of divisions in a straight line",
             ALLOW,
-            &rule("", &format!("i32.const 7 {} i32.const 0 i32.and", "local.get $len i32.div_u ".repeat(20_000))),
+            &rule(
+                "",
+                &format!("i32.const 7 {} i32.const 0 i32.and", "local.get $len i32.div_u ".repeat(20_000)),
+            ),
         ),
         attack(
             "a stack of 16,000 values",
             ALLOW,
-            &rule("", &format!("{} {} i32.const 0 i32.and", "local.get $len ".repeat(16_000), "i32.add ".repeat(15_999))),
+            &rule(
+                "",
+                &format!(
+                    "{} {} i32.const 0 i32.and",
+                    "local.get $len ".repeat(16_000),
+                    "i32.add ".repeat(15_999)
+                ),
+            ),
         ),
         attack(
             "a condition of 30,000 steps",
@@ -350,11 +368,16 @@ fn control_flow() {
 #[test]
 fn every_kind_of_trap() {
     let trap = |name, says, body: &str| attack(name, Trap(REQUEST, says), &rule("", body));
-    let indirect = "(type $t (func)) (type $u (func (param i32))) (table 2 funcref) (elem (i32.const 0) $f) (func $f)";
+    let indirect =
+        "(type $t (func)) (type $u (func (param i32))) (table 2 funcref) (elem (i32.const 0) $f) (func $f)";
     withstand(vec![
         trap("unreachable", "unreachable", "unreachable"),
         trap("division by zero", "divide by zero", "(i32.rem_s (i32.const 1) (i32.const 0))"),
-        trap("division that overflows", "integer overflow", "(i32.div_s (i32.const 0x80000000) (i32.const -1))"),
+        trap(
+            "division that overflows",
+            "integer overflow",
+            "(i32.div_s (i32.const 0x80000000) (i32.const -1))",
+        ),
         trap("a NaN as an integer", "invalid conversion to integer", "(i32.trunc_f32_s (f32.const nan))"),
         trap("too large for an integer", "integer overflow", "(i32.trunc_f64_u (f64.const 1e300))"),
         attack(
@@ -386,19 +409,19 @@ fn numbers_that_are_no_verdict() {
         says("Block in the wrong half", 1 << 16),
         says("Sanitise where nothing can be replaced", 4),
         attack("Sanitise in ABI 1", NoVerdict(4), &rule_1("", "i32.const 4")),
-        attack("Sanitise in a hook", Says(Verdict::Sanitise), &rule("", "i32.const 4").replace("pc_request", "pc_hook"))
-            .in_phase(Phase::Hook),
+        attack(
+            "Sanitise in a hook",
+            Says(Verdict::Sanitise),
+            &rule("", "i32.const 4").replace("pc_request", "pc_hook"),
+        )
+        .in_phase(Phase::Hook),
     ]);
 }
 
 #[test]
 fn vectors_and_floats_are_the_same_everywhere() {
     // The bits of what comes of a NaN with a payload.
-    let canonical = |bits: &str| {
-        format!(
-            "(i32.ne (i32.reinterpret_f32 {bits}) (i32.const 0x7fc00000))"
-        )
-    };
+    let canonical = |bits: &str| format!("(i32.ne (i32.reinterpret_f32 {bits}) (i32.const 0x7fc00000))");
     let nan = "(f32.reinterpret_i32 (i32.const 0xffa12345))";
     withstand(vec![
         attack("f32.add of a NaN", ALLOW, &rule("", &canonical(&format!("(f32.add {nan} (f32.const 1))")))),

@@ -10,7 +10,9 @@ use std::thread;
 use std::time::Duration;
 
 use arbitrary::Unstructured;
-use portcullis_engine::{Cause, Engine, EngineConfig, InspectError, Limits, Module, Phase, Verdict, WorkerInstance};
+use portcullis_engine::{
+    Cause, Engine, EngineConfig, InspectError, Limits, Module, Phase, Verdict, WorkerInstance,
+};
 use rustix::time::{ClockId, clock_gettime};
 use wasm_smith::Config;
 
@@ -107,7 +109,17 @@ fn configs() -> [Config; 3] {
         ..Config::default()
     };
     let tame = Config { disallow_traps: true, allow_start_export: false, ..rule.clone() };
-    [rule, tame, Config { max_funcs: 20, max_memories: 2, max_tables: 2, export_everything: true, ..Config::default() }]
+    [
+        rule,
+        tame,
+        Config {
+            max_funcs: 20,
+            max_memories: 2,
+            max_tables: 2,
+            export_everything: true,
+            ..Config::default()
+        },
+    ]
 }
 
 fn try_one(engine: &Engine, seed: u64, configs: &[Config; 3], tally: &mut Tally) {
@@ -134,7 +146,8 @@ fn try_one(engine: &Engine, seed: u64, configs: &[Config; 3], tally: &mut Tally)
 
 fn module_of(seed: u64, [rule, tame, anything]: &[Config; 3]) -> Option<Vec<u8>> {
     let bytes = bytes_of(seed);
-    let generate = |config: &Config| wasm_smith::Module::new(config.clone(), &mut Unstructured::new(&bytes)).ok();
+    let generate =
+        |config: &Config| wasm_smith::Module::new(config.clone(), &mut Unstructured::new(&bytes)).ok();
     if seed % 16 == 15 {
         return generate(anything).map(|module| module.to_bytes());
     }
@@ -168,7 +181,12 @@ fn evaluate(module: &Module, seed: u64, tally: &mut Tally) {
     let _ = module.probe(&limits());
     if module.info().abi == 1 {
         for request in [&b"{}"[..], &[b' '; 3_000]] {
-            assert_bounded(seed, tally, request.len(), module.inspect(request, &limits()).map(|said| (said.verdict, said.fuel_used)));
+            assert_bounded(
+                seed,
+                tally,
+                request.len(),
+                module.inspect(request, &limits()).map(|said| (said.verdict, said.fuel_used)),
+            );
         }
         return;
     }

@@ -61,9 +61,8 @@ const TURNS: usize = 6;
 /// Makes every attack on one engine, and sees what comes of it.
 pub(crate) fn withstand(attacks: Vec<Attack>) {
     let engine = engine();
-    let good = engine
-        .compile(&wat::parse_str(rule("", "i32.const 1")).unwrap())
-        .expect("a rule that harms nobody");
+    let good =
+        engine.compile(&wat::parse_str(rule("", "i32.const 1")).unwrap()).expect("a rule that harms nobody");
     let watchdog = Watchdog::new();
     for attack in attacks {
         watchdog.begin(attack.name.into());
@@ -90,7 +89,11 @@ fn make(engine: &Engine, attack: &Attack) {
         let mut worker = WorkerInstance::new(module.clone());
         let shown = view(module.info().describe.sections());
         for _ in 0..TURNS {
-            assert_comes_to(name, worker.inspect_view(attack.phase, &shown, b"", &limits()), &attack.expected);
+            assert_comes_to(
+                name,
+                worker.inspect_view(attack.phase, &shown, b"", &limits()),
+                &attack.expected,
+            );
         }
     }
 }
@@ -104,7 +107,9 @@ fn inspect(module: &Module, phase: Phase) -> Result<Inspection, InspectError> {
 
 fn assert_refused(name: &str, error: &CompileError, expected: &Outcome) {
     let message = error.to_string();
-    let Outcome::Refused(says) = expected else { panic!("{name}: expected {expected:?}, refused: {message}") };
+    let Outcome::Refused(says) = expected else {
+        panic!("{name}: expected {expected:?}, refused: {message}")
+    };
     assert!(message.contains(says), "{name}: expected «{says}» in: {message}");
     assert!(!message.contains(char::is_control) && message.len() < 2_000, "{name}: {message:?}");
 }
@@ -119,7 +124,8 @@ fn assert_comes_to(name: &str, result: Result<Inspection, InspectError>, expecte
     let meets = match (&result, expected) {
         (Ok(Inspection { verdict, detail: None | Some(Ok(_)), .. }), Outcome::Says(said)) => verdict == said,
         (Ok(Inspection { detail: Some(Err(error)), .. }), Outcome::Void(says)) => {
-            let clean = matches!(error, DetailError::Failed(_)) || !error.to_string().contains(char::is_control);
+            let clean =
+                matches!(error, DetailError::Failed(_)) || !error.to_string().contains(char::is_control);
             clean && error.to_string().contains(says)
         }
         (Err(E::Trap { step, trap }), Outcome::Trap(at, says)) => step == at && trap.contains(says),
