@@ -10,6 +10,7 @@ use crate::compiler::CompilerFault;
 use crate::compiler::phrase::{self, Phrase};
 use crate::describe::DescribeError;
 use crate::pattern_set::PatternError;
+use crate::quoted::{one_line, printable};
 
 /// An import that a module asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -290,18 +291,8 @@ fn join(items: impl Iterator<Item = String>, count: usize) -> String {
     text
 }
 
-/// A name out of a module as it may stand in a message: no control characters, not longer than a line.
-pub(crate) fn printable(name: &str) -> String {
-    const LONGEST: usize = 60;
-    let mut text: String = name.chars().filter(|c| !c.is_control()).take(LONGEST).collect();
-    if name.chars().nth(LONGEST).is_some() {
-        text.push_str("...");
-    }
-    text
-}
-
 /// What the validator says.
 #[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
 pub(crate) fn invalid(error: wasmparser::BinaryReaderError) -> CompileError {
-    CompileError::Invalid { message: error.message().into(), offset: error.offset() }
+    CompileError::Invalid { message: one_line(error.message()), offset: error.offset() }
 }

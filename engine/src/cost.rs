@@ -4,6 +4,7 @@
 use std::ops::Range;
 
 use crate::compile_error::CompileError;
+use crate::function_cost::FunctionCost;
 
 /// Bytes of all function bodies. A MiB of ordinary code compiles in about 2 s of CPU time; the worst that the other
 /// bounds leave (nothing but indirect calls) in 20 s.
@@ -12,11 +13,21 @@ const CODE_BYTES: u64 = 2 << 20;
 /// All functions' variables to follow through blocks. Release builds of 2 MiB stay below half a million.
 const FLOW: u64 = 2_500_000;
 
+/// All functions' branches ([`crate::function_cost`]). Release builds of 2 MiB stay below 130,000; as many as this
+/// compile in 30 s.
+const BRANCHES: u64 = 200_000;
+
 /// Functions of a module.
 const FUNCTIONS: u64 = 20_000;
 
 /// Types of a module.
 const TYPES: u64 = 5_000;
+
+/// Parameters, or results, of one function type. The code around a call grows with their square.
+const VALUES: u64 = 100;
+
+/// Imports: each instance is handed every one. There are two that a module may have.
+const IMPORTS: u64 = 100;
 
 /// Exports of a module.
 const EXPORTS: u64 = 1_000;
@@ -28,8 +39,15 @@ const GLOBALS: u64 = 1_000;
 /// becomes one function, which no other bound covers.
 const INITIALISER_BYTES: u64 = 128 << 10;
 
+/// Elements of passive segments: each instance evaluates them, 50 ns each. Compilers emit none.
+const PASSIVE_ELEMENTS: u64 = 1_000;
+
 /// Static data: each instance copies it.
 const DATA_BYTES: u64 = 1 << 20;
+
+/// Segments of it, in which compilers leave out runs of zeros: each instance copies them one by one, 20 ns each, and
+/// the code for it is one function, of which compile time is the square.
+const DATA_SEGMENTS: u64 = 2_000;
 
 const SPLIT: &str = "split the module into several rules";
 
@@ -39,6 +57,7 @@ pub(crate) struct Costs {
     functions: u32,
     code_bytes: u64,
     flow: u64,
+    branches: u64,
     data_bytes: u64,
 }
 
@@ -67,6 +86,19 @@ impl Costs {
         within("types", count.into(), TYPES, SPLIT)
     }
 
+    /// Counts a type of functions: the compiler writes code to get into and out of each.
+    pub(crate) fn function_type(&mut self, params: u64, results: u64) -> Result<(), CompileError> {
+        const HINT: &str = "hand over a pointer";
+        within("parameters of a function", params, VALUES, HINT)?;
+        within("results of a function", results, VALUES, HINT)?;
+        self.flow += params + results;
+        Ok(())
+    }
+
+    pub(crate) fn imports(count: u32) -> Result<(), CompileError> {
+        within("imports", count.into(), IMPORTS, "import each function once")
+    }
+
     pub(crate) fn exports(count: u32) -> Result<(), CompileError> {
         within("exports", count.into(), EXPORTS, "export only what the module ABI asks for")
     }
@@ -81,7 +113,9 @@ impl Costs {
         )
     }
 
-    pub(crate) fn elements(section: &Range<usize>) -> Result<(), CompileError> {
+    /// `passive` are the elements of passive segments.
+    pub(crate) fn elements(section: &Range<usize>, passive: u64) -> Result<(), CompileError> {
+        within("elements of passive segments", passive, PASSIVE_ELEMENTS, "use active segments")?;
         within(
             "bytes of element segments",
             section.len() as u64,
@@ -91,18 +125,31 @@ impl Costs {
     }
 
     /// Counts the data section; `all` is what its segments hold together, `active` those that are copied by themselves.
-    pub(crate) fn data(&mut self, section: &Range<usize>, all: u64, active: u64) -> Result<(), CompileError> {
+    pub(crate) fn data(
+        &mut self,
+        segments: u32,
+        section: &Range<usize>,
+        all: u64,
+        active: u64,
+    ) -> Result<(), CompileError> {
         const HINT: &str = "make the tables of the rule smaller";
+        within(
+            "segments of static data",
+            segments.into(),
+            DATA_SEGMENTS,
+            "leave out `wasm-opt --memory-packing`",
+        )?;
         self.data_bytes = active;
         within("bytes of static data, which every request copies", all, DATA_BYTES, HINT)?;
         within("bytes of data segments' heads", section.len() as u64 - all, INITIALISER_BYTES, HINT)
     }
 
     /// Counts one function.
-    pub(crate) fn function(&mut self, bytes: u64, flow: u64) -> Result<(), CompileError> {
+    pub(crate) fn function(&mut self, bytes: u64, cost: FunctionCost) -> Result<(), CompileError> {
         self.functions += 1;
         self.code_bytes += bytes;
-        self.flow += flow;
+        self.flow += cost.flow;
+        self.branches += cost.branches;
         within("functions", self.functions.into(), FUNCTIONS, SPLIT)?;
         within(
             "bytes of code",
@@ -114,6 +161,12 @@ impl Costs {
             "variables times blocks",
             self.flow,
             FLOW,
+            "build with --release, or split the module into several rules",
+        )?;
+        within(
+            "branches",
+            self.branches,
+            BRANCHES,
             "build with --release, or split the module into several rules",
         )
     }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::compiler::phrase::{self, Phrase};
 use crate::phase::Phase;
+use crate::quoted::{one_line, printable};
 
 /// Name of the custom section.
 pub const SECTION: &str = "portcullis.describe";
@@ -210,8 +211,8 @@ impl Describe {
         if json.len() > MAX_BYTES {
             return Err(DescribeError::TooLarge(json.len()));
         }
-        let describe: Self =
-            serde_json::from_slice(json).map_err(|error| DescribeError::Json(error.to_string()))?;
+        let describe: Self = serde_json::from_slice(json)
+            .map_err(|error| DescribeError::Json(one_line(&error.to_string())))?;
         describe.check()?;
         Ok(describe)
     }
@@ -230,7 +231,7 @@ impl Describe {
             return Err(DescribeError::TooNew { major, minor });
         }
         if let Some(unknown) = features.iter().find(|name| !FEATURES.contains(&name.as_str())) {
-            return Err(DescribeError::Feature(unknown.clone()));
+            return Err(DescribeError::Feature(printable(unknown)));
         }
         for (what, text) in [("the name", &self.name), ("the version", &self.version)] {
             short(what, text)?;
@@ -240,7 +241,7 @@ impl Describe {
             short("a tag", tag)?;
         }
         for name in self.sections.iter().flatten().chain(self.prefilter.iter().map(|list| &list.section)) {
-            SectionId::by_name(name).ok_or_else(|| DescribeError::Section(name.clone()))?;
+            SectionId::by_name(name).ok_or_else(|| DescribeError::Section(printable(name)))?;
         }
         self.check_prefilter()?;
         few("pattern sets", self.pattern_sets.len(), MAX_PATTERN_SETS)?;

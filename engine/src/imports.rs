@@ -37,6 +37,17 @@ pub enum LogLevel {
     Error,
 }
 
+/// What a module may not ask of an import. A trap, as any other that Wasm itself knows: the rule's fault.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Misuse {
+    /// A pattern set that there is not.
+    #[error("match_set was asked for pattern set {0}, which `portcullis.describe` does not have")]
+    NoSuchSet(u32),
+    /// The imports work on the memory, which is not theirs before the start function is through.
+    #[error("an import was called by the start function; call it in a phase")]
+    AtStart,
+}
+
 /// The imports of every module.
 pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Guest>> {
     let mut linker = Linker::new(engine);
@@ -67,9 +78,7 @@ fn match_set(mut caller: Caller<'_, Guest>, set: i32, address: i32, length: i32)
     let (set, length) = (set.cast_unsigned(), length.cast_unsigned());
     let fuel = caller.data().patterns.as_ref().and_then(|sets| sets.fuel(set, length.into()));
     let Some(fuel) = fuel else {
-        return Err(wasmtime::format_err!(
-            "match_set was asked for pattern set {set}, which `portcullis.describe` does not have"
-        ));
+        return Err(Misuse::NoSuchSet(set).into());
     };
     charge(&mut caller, MATCH_FUEL.saturating_add(fuel))?;
     let (text, guest) = slice(&mut caller, address.cast_unsigned(), length)?;
@@ -91,7 +100,7 @@ fn slice<'a>(
     length: u32,
 ) -> wasmtime::Result<(&'a [u8], &'a mut Guest)> {
     let Some(memory) = caller.data().memory else {
-        return Err(wasmtime::format_err!("an import was called by the start function; call it in a phase"));
+        return Err(Misuse::AtStart.into());
     };
     let (bytes, guest) = memory.data_and_store_mut(caller);
     let range = u64::from(address)..u64::from(address) + u64::from(length);

@@ -9,7 +9,7 @@ use wasmtime::{
 
 use crate::clock::{Clock, OutOfTime};
 use crate::engine::Inner;
-use crate::imports::LogLine;
+use crate::imports::{LogLine, Misuse};
 use crate::inspect_error::{InspectError, Overload, Step};
 use crate::limits::Limits;
 use crate::pattern_set::PatternSets;
@@ -239,6 +239,9 @@ fn failure(
     }
     if error.is::<PoolConcurrencyLimitError>() {
         return InspectError::Overload(Overload::NoSlot { slots });
+    }
+    if let Some(misuse) = error.downcast_ref::<Misuse>() {
+        return InspectError::Trap { step, trap: misuse.to_string() };
     }
     match error.downcast_ref::<Trap>() {
         Some(Trap::OutOfFuel) => InspectError::OutOfFuel { step, budget },

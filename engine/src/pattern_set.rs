@@ -7,12 +7,13 @@
 use regex_automata::dfa::Automaton;
 use regex_automata::dfa::dense;
 use regex_automata::nfa::thompson::{self, NFA, pikevm::PikeVM};
-use regex_automata::util::syntax;
+use regex_automata::util::{primitives::StateID, syntax};
 use regex_automata::{Anchored, Input, MatchKind, PatternSet as Matched};
 
 use serde::{Deserialize, Serialize};
 
 use crate::describe::Patterns;
+use crate::quoted::one_line;
 
 /// Bytes of one dense automaton, and what may be used to make it.
 const DENSE_BYTES: usize = 256 << 10;
@@ -37,9 +38,20 @@ pub(crate) struct PatternSets(Vec<PatternSet>);
 
 #[derive(Debug)]
 enum PatternSet {
-    Dense(Box<dense::DFA<Vec<u32>>>),
+    Dense(Box<Dense>),
     Simulated { vm: Box<PikeVM>, states: u64 },
 }
+
+/// An automaton, and what a state of it matches: one look a byte, however many patterns end there.
+#[derive(Debug)]
+struct Dense {
+    automaton: dense::DFA<Vec<u32>>,
+    /// By state: the lowest pattern that it matches, or [`NONE`].
+    lowest: Vec<u32>,
+}
+
+/// No pattern: there are at most 256.
+const NONE: u32 = u32::MAX;
 
 impl PatternSets {
     /// Builds the automata.
@@ -59,14 +71,15 @@ impl PatternSets {
     pub(crate) fn fuel(&self, set: u32, bytes: u64) -> Option<u64> {
         Some(match self.0.get(set as usize)? {
             PatternSet::Dense(_) => bytes,
-            PatternSet::Simulated { states, .. } => bytes.saturating_mul(*states),
+            // One byte more for the lists of states, which are made for each search.
+            PatternSet::Simulated { states, .. } => bytes.saturating_add(1).saturating_mul(*states),
         })
     }
 
     /// The lowest index of the patterns that match somewhere in `text`.
     pub(crate) fn find(&self, set: u32, text: &[u8]) -> Option<u32> {
         match self.0.get(set as usize)? {
-            PatternSet::Dense(automaton) => lowest(automaton, text),
+            PatternSet::Dense(dense) => dense.find(text),
             PatternSet::Simulated { vm, .. } => {
                 let mut matched = Matched::new(vm.pattern_len());
                 vm.which_overlapping_matches(&mut vm.create_cache(), &Input::new(text), &mut matched);
@@ -99,7 +112,7 @@ impl PatternSet {
             )
             .build_from_nfa(&nfa);
         if let Ok(dense) = dense {
-            return Ok(Self::Dense(Box::new(dense)));
+            return Ok(Self::Dense(Box::new(Dense::new(dense))));
         }
         let states = nfa.states().len() as u64;
         let vm = PikeVM::builder()
@@ -110,30 +123,53 @@ impl PatternSet {
     }
 }
 
-/// Walks the automaton over all of the text: one step a byte, and a glance at what a matching state matches.
-fn lowest(automaton: &dense::DFA<Vec<u32>>, text: &[u8]) -> Option<u32> {
-    let input = Input::new(text).anchored(Anchored::No);
-    let mut state = automaton.start_state_forward(&input).ok()?;
-    let mut lowest = None;
-    let mut last_match = None;
-    let mut look = |state| {
-        if automaton.is_match_state(state) && last_match.replace(state) != Some(state) {
-            for index in 0..automaton.match_len(state) {
-                let pattern = automaton.match_pattern(state, index).as_u32();
-                lowest = Some(lowest.map_or(pattern, |lowest: u32| lowest.min(pattern)));
+impl Dense {
+    fn new(automaton: dense::DFA<Vec<u32>>) -> Self {
+        let mut lowest = Vec::new();
+        let mut open: Vec<StateID> = automaton.start_state_forward(&Input::new("")).into_iter().collect();
+        while let Some(state) = open.pop() {
+            let index = index(&automaton, state);
+            if lowest.len() <= index {
+                lowest.resize(index + 1, None);
+            }
+            if lowest[index].is_some() {
+                continue;
+            }
+            let matches = if automaton.is_match_state(state) { automaton.match_len(state) } else { 0 };
+            let patterns = (0..matches).map(|at| automaton.match_pattern(state, at).as_u32());
+            lowest[index] = Some(patterns.min().unwrap_or(NONE));
+            open.extend(automaton.byte_classes().representatives(..).map(|unit| match unit.as_u8() {
+                Some(byte) => automaton.next_state(state, byte),
+                None => automaton.next_eoi_state(state),
+            }));
+        }
+        Self { lowest: lowest.into_iter().map(|pattern| pattern.unwrap_or(NONE)).collect(), automaton }
+    }
+
+    /// Walks over all of the text: one step a byte, and one look where something matches.
+    fn find(&self, text: &[u8]) -> Option<u32> {
+        let automaton = &self.automaton;
+        let mut state = automaton.start_state_forward(&Input::new(text).anchored(Anchored::No)).ok()?;
+        let mut lowest = NONE;
+        for &byte in text {
+            state = automaton.next_state(state, byte);
+            if automaton.is_special_state(state) {
+                lowest = lowest.min(self.lowest[index(automaton, state)]);
+                // Nothing is lower than the first.
+                if lowest == 0 || automaton.is_dead_state(state) {
+                    return (lowest != NONE).then_some(lowest);
+                }
             }
         }
-        // Nothing is lower than the first.
-        lowest == Some(0) || automaton.is_dead_state(state)
-    };
-    for &byte in text {
-        state = automaton.next_state(state, byte);
-        if automaton.is_special_state(state) && look(state) {
-            return lowest;
-        }
+        let end = automaton.next_eoi_state(state);
+        lowest = lowest.min(self.lowest[index(automaton, end)]);
+        (lowest != NONE).then_some(lowest)
     }
-    look(automaton.next_eoi_state(state));
-    lowest
+}
+
+/// The number of a state; its id is where its row of the table begins.
+fn index(automaton: &dense::DFA<Vec<u32>>, state: StateID) -> usize {
+    state.as_usize() >> automaton.stride2()
 }
 
 /// An error with its causes: regex-automata keeps the position in the pattern there.
@@ -142,10 +178,10 @@ fn in_full(error: &dyn std::error::Error) -> String {
     let mut cause = error.source();
     while let Some(error) = cause {
         text.push_str(": ");
-        text.push_str(&error.to_string().replace('\n', " "));
+        text.push_str(&error.to_string());
         cause = error.source();
     }
-    text
+    one_line(&text)
 }
 
 #[cfg(test)]
@@ -177,6 +213,24 @@ mod tests {
         assert!(matches!(sets.0[0], PatternSet::Simulated { .. }));
         assert!(sets.fuel(0, 100).unwrap() > 20_000);
         assert_eq!(sets.find(0, b"a needle in hay"), Some(1));
+    }
+
+    #[test]
+    fn the_lowest_is_told_of_many_that_end_in_the_same_place() {
+        let patterns: Vec<String> = (0..200)
+            .map(|n| if n == 199 { "ba".into() } else { format!("x{{{}}}[ab]", n % 2 + 1) })
+            .collect();
+        let sets = sets(&patterns.iter().map(String::as_str).collect::<Vec<_>>());
+        assert!(matches!(sets.0[0], PatternSet::Dense(_)));
+        assert_eq!(sets.find(0, b"abababa"), Some(199));
+        assert_eq!(sets.find(0, b"ababaxb"), Some(0));
+        assert_eq!(sets.find(0, b"bbbb"), None);
+    }
+
+    #[test]
+    fn a_search_of_nothing_in_a_simulated_set_is_not_free() {
+        let sets = sets(&[r"a.{100}b.{100}c"]);
+        assert!(sets.fuel(0, 0).unwrap() > 200);
     }
 
     #[test]

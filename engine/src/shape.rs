@@ -2,7 +2,10 @@
 //! makes compiling and instantiating it cheap. Validates it on the way.
 
 use serde::{Deserialize, Serialize};
-use wasmparser::{DataKind, Encoding, FuncValidatorAllocations, Parser, Payload, ValidPayload, Validator};
+use wasmparser::{
+    DataKind, ElementItems, ElementKind, Encoding, FuncValidatorAllocations, Parser, Payload, ValidPayload,
+    Validator,
+};
 
 use crate::compile_error::{CompileError, Import, invalid};
 use crate::cost::Costs;
@@ -49,9 +52,9 @@ pub(crate) fn check(wasm: &[u8], max_bytes: usize, max_memory: u64) -> Result<Mo
         seen.look_at(&payload, max_memory)?;
         match validator.payload(&payload).map_err(invalid)? {
             ValidPayload::Func(function, body) => {
-                let (flow, reusable) = function_cost::check(function, &body, allocations)?;
+                let (cost, reusable) = function_cost::check(function, &body, allocations)?;
                 allocations = reusable;
-                seen.costs.function(body.range().len() as u64, flow)?;
+                seen.costs.function(body.range().len() as u64, cost)?;
             }
             ValidPayload::End(types) => exported = Some(exports::check(&types.as_ref(), &seen.exports)?),
             ValidPayload::Ok | ValidPayload::Parser(_) => {}
@@ -107,6 +110,7 @@ impl Seen {
         match payload {
             Payload::Version { encoding: Encoding::Component, .. } => return Err(CompileError::Component),
             Payload::ImportSection(section) => {
+                Costs::imports(section.count())?;
                 let imports = section
                     .clone()
                     .into_imports()
@@ -150,9 +154,28 @@ impl Seen {
                     self.exports.push(export.map_err(invalid)?.name.into());
                 }
             }
-            Payload::TypeSection(section) => Costs::types(section.count())?,
+            Payload::TypeSection(section) => {
+                Costs::types(section.count())?;
+                for function in section.clone().into_iter_err_on_gc_types() {
+                    let function = function.map_err(invalid)?;
+                    self.costs
+                        .function_type(function.params().len() as u64, function.results().len() as u64)?;
+                }
+            }
             Payload::GlobalSection(section) => Costs::globals(section.count(), &section.range())?,
-            Payload::ElementSection(section) => Costs::elements(&section.range())?,
+            Payload::ElementSection(section) => {
+                let mut passive = 0;
+                for segment in section.clone() {
+                    let segment = segment.map_err(invalid)?;
+                    if matches!(segment.kind, ElementKind::Passive) {
+                        passive += u64::from(match segment.items {
+                            ElementItems::Functions(items) => items.count(),
+                            ElementItems::Expressions(_, items) => items.count(),
+                        });
+                    }
+                }
+                Costs::elements(&section.range(), passive)?;
+            }
             Payload::DataSection(section) => {
                 let (mut all, mut active) = (0, 0);
                 for segment in section.clone() {
@@ -163,7 +186,7 @@ impl Seen {
                         active += bytes;
                     }
                 }
-                self.costs.data(&section.range(), all, active)?;
+                self.costs.data(section.count(), &section.range(), all, active)?;
             }
             Payload::CustomSection(section) if section.name() == describe::SECTION => {
                 self.describe = Some(Describe::parse(section.data())?);

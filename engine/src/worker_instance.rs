@@ -4,6 +4,7 @@
 use portcullis_view::View;
 
 use crate::abi2::Resolved;
+use crate::detail::DetailError;
 use crate::inspect_error::InspectError;
 use crate::instance::Instance;
 use crate::limits::Limits;
@@ -67,7 +68,9 @@ impl WorkerInstance {
         };
         let inspection = exports.inspect(&mut live.instance, resolved, phase, view, carry)?;
         live.evaluations += 1;
-        if live.evaluations < RENEW_AFTER {
+        // The verdict stands, but what trapped may have left its memory in any state.
+        let trapped = matches!(inspection.detail, Some(Err(DetailError::Failed(_))));
+        if !trapped && live.evaluations < RENEW_AFTER {
             self.live = Some(live);
         }
         Ok(inspection)

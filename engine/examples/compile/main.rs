@@ -98,7 +98,7 @@ fn beside_requests(engine: &Engine, compiler: &Compiler, threads: usize) -> Resu
                  (br_if $next (local.tee $length (i32.sub (local.get $length) (i32.const 1)))))
                (i32.eqz (local.get $sum))))"#,
     )?)?;
-    let slow = worst::indirect_calls(400_000);
+    let slow = worst::calls(400_000);
     println!(
         "\n{threads} threads evaluate; ratios of compiling to not compiling\n{:>6} {:>18} {:>10}",
         "pair", "CPU an evaluation", "p99"

@@ -10,6 +10,10 @@ use wasm_encoder::{
 const CODE: usize = (2 << 20) - (4 << 10);
 const BODY: usize = (64 << 10) - 64;
 
+/// Branches of one function, and of all, below the bounds of 8,000 and 200,000.
+const FUNCTION_BRANCHES: usize = 7_900;
+const BRANCHES: usize = 190_000;
+
 /// Bytes of static data, the most there may be.
 const DATA: usize = 1 << 20;
 
@@ -31,8 +35,9 @@ pub(crate) fn modules() -> Vec<Worst> {
         ("bulk copies", straight(bulk_copy(), CODE, DATA)),
         ("memory.grow", straight(grow(), CODE, DATA)),
         ("globals", straight(globals(), CODE, DATA)),
+        ("empty loops", straight(loops(), CODE, DATA)),
         ("empty blocks", straight(blocks(), CODE * 24 / 25, DATA)),
-        ("loops around variables", repeated(&nested_loops(60, 60), 35, DATA)),
+        ("loops around variables", repeated(&nested_loops(60, 60), 34, DATA)),
         ("variables through branches", repeated(&branches(200, 1_100), 11, DATA)),
         ("branch tables", repeated(&branch_table(1_500, 25), 30, DATA)),
         ("20,000 functions", repeated(&small(), 19_990, DATA)),
@@ -40,11 +45,6 @@ pub(crate) fn modules() -> Vec<Worst> {
     .into_iter()
     .map(|(name, wasm)| Worst { name, wasm })
     .collect()
-}
-
-/// Nothing but indirect calls, in so many bytes of code.
-pub(crate) fn indirect_calls(code: usize) -> Vec<u8> {
-    straight(indirect_call(), code, 0)
 }
 
 /// Nothing but calls, in so many bytes of code.
@@ -55,7 +55,9 @@ pub(crate) fn calls(code: usize) -> Vec<u8> {
 /// One instruction after the other, in as few functions as hold them.
 fn straight(pattern: Vec<Instruction<'static>>, code: usize, data: usize) -> Vec<u8> {
     let length = encoded_length(&pattern);
-    let per_function = (BODY.min(code) / length).max(1);
+    let branches = pattern.iter().map(branches_of).sum::<usize>().max(1);
+    let per_function = (BODY.min(code) / length).clamp(1, FUNCTION_BRANCHES / branches);
+    let functions = (code / (per_function * length)).clamp(1, BRANCHES / (per_function * branches));
     let mut body = Function::new([(3, ValType::I32), (2, ValType::F64), (2, ValType::V128)]);
     for _ in 0..per_function {
         for instruction in &pattern {
@@ -63,7 +65,16 @@ fn straight(pattern: Vec<Instruction<'static>>, code: usize, data: usize) -> Vec
         }
     }
     body.instruction(&Instruction::LocalGet(0)).instruction(&Instruction::End);
-    repeated(&body, (code / (per_function * length)).max(1), data)
+    repeated(&body, functions, data)
+}
+
+/// How the engine counts them.
+fn branches_of(instruction: &Instruction<'_>) -> usize {
+    match instruction {
+        Instruction::If(_) => 1,
+        Instruction::Loop(_) | Instruction::CallIndirect { .. } | Instruction::MemoryGrow(_) => 2,
+        _ => 0,
+    }
 }
 
 fn encoded_length(pattern: &[Instruction<'_>]) -> usize {
@@ -132,6 +143,10 @@ fn globals() -> Vec<Instruction<'static>> {
 
 fn blocks() -> Vec<Instruction<'static>> {
     vec![Instruction::LocalGet(0), Instruction::If(BlockType::Empty), Instruction::End]
+}
+
+fn loops() -> Vec<Instruction<'static>> {
+    vec![Instruction::Loop(BlockType::Empty), Instruction::End]
 }
 
 fn nested_loops(depth: u32, variables: u32) -> Function {

@@ -95,7 +95,6 @@ impl Exports {
             }
             _ => Vec::new(),
         };
-        let fuel_used = instance.fuel_used();
         let detail = match &self.detail {
             Some(export) if verdict != Verdict::Allow => {
                 let shown = Shown { view, sections: self.sections };
@@ -103,6 +102,7 @@ impl Exports {
             }
             _ => None,
         };
+        let fuel_used = instance.fuel_used();
         Ok(Inspection { verdict, fuel_used, carry, detail, log: instance.take_log() })
     }
 

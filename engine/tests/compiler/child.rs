@@ -51,7 +51,7 @@ fn the_child_refuses_as_the_engine_does() {
 fn a_module_that_takes_too_long_is_refused() {
     let compiler =
         Compiler::new(CompilerConfig { cpu: Duration::from_secs(1), ..CompilerConfig::default() }, None);
-    let error = compiler.compile(&engine(), &worst::indirect_calls(2_000_000), None).unwrap_err();
+    let error = compiler.compile(&engine(), &worst::calls(2_000_000), None).unwrap_err();
     assert_eq!(error, CompileError::CompileTimedOut { cpu: Duration::from_secs(1) });
     assert!(!error.is_host_fault());
     assert!(error.to_string().contains("more than 1 s of CPU time; build it with --release"), "{error}");
@@ -60,7 +60,7 @@ fn a_module_that_takes_too_long_is_refused() {
 fn a_module_that_takes_too_much_memory_is_refused() {
     for memory in [4 << 20, 16 << 20, 32 << 20] {
         let compiler = Compiler::new(CompilerConfig { memory, ..CompilerConfig::default() }, None);
-        let error = compiler.compile(&engine(), &worst::indirect_calls(1_000_000), None).unwrap_err();
+        let error = compiler.compile(&engine(), &worst::calls(1_000_000), None).unwrap_err();
         assert_eq!(error, CompileError::CompileOutOfMemory, "{memory}");
         assert!(!error.is_host_fault());
     }

@@ -18,7 +18,7 @@ tests![
 /// Starts a compilation that takes seconds, and hands over the child once it has begun.
 fn while_compiling(look: impl FnOnce(Pid)) -> Result<portcullis_engine::Module, CompileError> {
     let (engine, compiler) = (engine(), compiler());
-    let slow = worst::indirect_calls(2_000_000);
+    let slow = worst::calls(2_000_000);
     std::thread::scope(|scope| {
         let compiling = scope.spawn(|| compiler.compile(&engine, &slow, None));
         let child = wait_for_child();
