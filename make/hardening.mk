@@ -7,16 +7,13 @@ FUZZ_TIME ?= 60
 FUZZ_HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 FUZZ_TARGETS := $(foreach crate,view engine,$(patsubst $(crate)/fuzz/fuzz_targets/%.rs,fuzz-$(crate)-%,$(wildcard $(crate)/fuzz/fuzz_targets/*.rs)))
 
+# The packages are those of `make check`: another selection would build wasmtime again.
 .PHONY: hostile
 hostile: ## A million modules at random through the sandbox (SEEDS=FROM..TO for others)
-	PORTCULLIS_SEEDS=$(SEEDS) cargo test -p portcullis-engine --test hostile -- --nocapture modules_at_random
+	PORTCULLIS_SEEDS=$(SEEDS) cargo test --workspace --exclude portcullis-e2e --test hostile -- --nocapture modules_at_random
 
-# A hundred thousand of them are part of `make test`.
-.PHONY: hostile-some
-hostile-some:
-	PORTCULLIS_SEEDS=0..100000 cargo test -p portcullis-engine --test hostile -- --nocapture modules_at_random
-
-test: hostile-some
+# A hundred thousand of them are part of `make test`, within `make check`.
+test: export PORTCULLIS_SEEDS := 0..100000
 
 .PHONY: fuzz
 fuzz: $(FUZZ_TARGETS) ## Every fuzz target for FUZZ_TIME=60 seconds (needs a nightly toolchain)
