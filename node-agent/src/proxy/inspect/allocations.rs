@@ -144,30 +144,3 @@ fn a_request_that_concerns_no_rule_allocates_nothing() {
     }
     assert_eq!(ALLOCATIONS.get() - before, 0);
 }
-
-#[test]
-#[ignore]
-fn measure() {
-    let engine = Engine::new(&EngineConfig { workers: 1, ..EngineConfig::default() }).unwrap();
-    for number in [0, 1, 100, 1_000, 10_000] {
-        let worker = worker();
-        let start = std::time::Instant::now();
-        worker.shared.rules.store(RuleSet { rules: rules(&engine, number), ..RuleSet::default() });
-        let built = start.elapsed();
-        let set = worker.shared.rules.load();
-        let head = browser();
-        let subject = Subject { head: &head, client: "203.0.113.7:50000".parse().unwrap() };
-        let body = Bytes::from_static(b"user=admin&comment=caf%C3%A9+%2B+more");
-        let mut best = u128::MAX;
-        for _ in 0..30 {
-            let start = std::time::Instant::now();
-            for _ in 0..200 {
-                let mut inspection = Inspection::new(&worker, &set, subject);
-                let _ = inspection.head_phase().now_or_never().unwrap();
-                let _ = inspection.body_phase(InspectedBody::Whole(&body)).now_or_never().unwrap();
-            }
-            best = best.min(start.elapsed().as_nanos() / 200);
-        }
-        println!("{number} rules: both phases {best} ns; stored in {built:?}");
-    }
-}
