@@ -49,7 +49,8 @@ const IDLE_PATIENCE: Duration = Duration::from_secs(20);
 /// What a compile child is, and what it may take.
 #[derive(Clone, Debug)]
 pub struct CompilerConfig {
-    /// The program to start; one that calls [`compile_child_main`].
+    /// The program to start: this one, or another of the same build that calls [`compile_child_main`]. Trusted as this
+    /// one is: what it writes is run.
     pub program: PathBuf,
     /// Its arguments.
     pub args: Vec<OsString>,

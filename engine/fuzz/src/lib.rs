@@ -4,8 +4,7 @@
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
 mod compiler {
-    #[path = "../../../src/compiler/phrase.rs"]
-    pub(crate) mod phrase;
+    pub(crate) use crate::phrase;
 }
 #[path = "../../src/describe.rs"]
 pub mod describe;
@@ -15,6 +14,8 @@ pub mod detail;
 mod pattern_set;
 #[path = "../../src/phase.rs"]
 mod phase;
+#[path = "../../src/compiler/phrase.rs"]
+mod phrase;
 #[path = "../../src/quoted.rs"]
 mod quoted;
 
