@@ -124,21 +124,19 @@ impl Found {
             }
         }
         let anywhere = MemArg { offset: 0, align: 0, memory_index: 0 };
+        let mut code = body.instructions();
         match shape {
-            Shape::Phase => body.instructions().local_get(mixed).i32_const(7).i32_and().end(),
-            Shape::Buffer => {
-                body.instructions().local_get(mixed).i32_const(0x1_ffff).i32_and().i32_const(8).i32_or().end()
-            }
-            Shape::Bytes => body
-                .instructions()
+            Shape::Phase => code.local_get(mixed).i32_const(7).i32_and(),
+            Shape::Buffer => code.local_get(mixed).i32_const(0x1_ffff).i32_and().i32_const(8).i32_or(),
+            Shape::Bytes => code
                 .local_get(mixed)
                 .i32_const(0xfff)
                 .i32_and()
                 .i64_load(anywhere)
                 .i64_const(0x0001_ffff_0000_1fff)
-                .i64_and()
-                .end(),
-        };
+                .i64_and(),
+        }
+        .end();
         body
     }
 
