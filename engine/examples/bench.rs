@@ -99,8 +99,8 @@ fn evaluations(engine: &Engine, modules: &[Module], secbeat: &[u8]) -> Result<()
 
 fn prefilters() -> Result<(), Box<dyn Error>> {
     let (benign, crafted) = (Request::browser(), Request::crafted(&rules::literals(10_000)));
-    let few = Prefilter::new(rules::literals(100).iter().map(Vec::as_slice))?;
-    let many = Prefilter::new(rules::literals(10_000).iter().map(Vec::as_slice))?;
+    let few = Prefilter::new(Phase::Request, rules::literals(100).iter().map(Vec::as_slice))?;
+    let many = Prefilter::new(Phase::Request, rules::literals(10_000).iter().map(Vec::as_slice))?;
     println!(
         "Prefilter, view included: 100 rules ({} KiB) and 10,000 rules ({} KiB); the crafted request is made of beginnings of literals",
         few.memory_bytes() >> 10,

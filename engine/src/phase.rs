@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use portcullis_view::{SectionId, Sections};
 use serde::{Deserialize, Serialize};
 
 /// One moment of a request at which a rule may run.
@@ -33,6 +34,21 @@ impl Phase {
             Self::Response => "pc_response",
             Self::Message => "pc_message",
             Self::Hook => "pc_hook",
+        }
+    }
+
+    /// Sections that there can be in it.
+    pub const fn sections(self) -> Sections {
+        use SectionId::{
+            Body, BodyArguments, Carry, Hook, ResponseBody, ResponseHeaders, ResponseLine, Trailers,
+        };
+        const HEAD: Sections = Sections::HEAD.with(Carry);
+        const WITH_BODY: Sections = HEAD.with(Body).with(BodyArguments).with(Trailers);
+        match self {
+            Self::Request => HEAD,
+            Self::RequestBody | Self::Message => WITH_BODY,
+            Self::Response => WITH_BODY.with(ResponseLine).with(ResponseHeaders).with(ResponseBody),
+            Self::Hook => WITH_BODY.with(Hook),
         }
     }
 

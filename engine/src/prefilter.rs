@@ -10,9 +10,10 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use aho_corasick::automaton::{Automaton, StateID};
 use aho_corasick::nfa::contiguous;
 use aho_corasick::{Anchored, PatternID, StartKind, dfa};
-use portcullis_view::{Flags, SectionId, View};
+use portcullis_view::{Flags, SectionId, Sections, View};
 
 use crate::describe::Literals;
+use crate::phase::Phase;
 
 /// Bytes of literals up to which the automaton is a table with a row a state: about 256 bytes a state, so 4 MiB. Beyond
 /// it is six times smaller and three times slower.
@@ -66,12 +67,16 @@ pub struct Scratch {
 // === impl Prefilter ===
 
 impl Prefilter {
-    /// Of rules in order, each with the literals it promises; one without any is always run.
+    /// Of the rules of a phase in order, each with the literals it promises; one without any is always run. Sections that
+    /// the phase cannot have hold nothing.
     ///
     /// # Errors
     /// There are too many literals.
-    pub fn new<'a>(rules: impl IntoIterator<Item = &'a [Literals]>) -> Result<Self, PrefilterError> {
-        let mut plan = Plan::default();
+    pub fn new<'a>(
+        phase: Phase,
+        rules: impl IntoIterator<Item = &'a [Literals]>,
+    ) -> Result<Self, PrefilterError> {
+        let mut plan = Plan { possible: phase.sections(), ..Plan::default() };
         for literals in rules {
             plan.add(literals);
         }
@@ -181,6 +186,7 @@ impl Scratch {
 /// What the rules promise, sorted for the automaton.
 #[derive(Default)]
 struct Plan {
+    possible: Sections,
     rules: usize,
     always: Bits,
     depending: Vec<(SectionId, Bits)>,
@@ -198,6 +204,9 @@ impl Plan {
         let number = u32::try_from(rule).expect("rules are counted in thousands");
         for list in literals {
             let section = list.section();
+            if !self.possible.contains(section) {
+                continue;
+            }
             let known = self.depending.iter_mut().find(|(id, _)| *id == section);
             match known {
                 Some((_, bits)) => bits.set(rule),

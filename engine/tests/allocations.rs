@@ -113,7 +113,7 @@ fn the_view_and_the_prefilter_allocate_nothing() {
         "{}",
     ]
     .map(|json| portcullis_engine::describe::Describe::parse(json.as_bytes()).unwrap().prefilter);
-    let prefilter = Prefilter::new(literals.iter().map(Vec::as_slice)).unwrap();
+    let prefilter = Prefilter::new(Phase::Request, literals.iter().map(Vec::as_slice)).unwrap();
     let (mut view, mut scratch) = (View::new(), Scratch::default());
     let mut evaluated = 0;
     let mut serve = || {

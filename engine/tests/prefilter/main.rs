@@ -50,7 +50,8 @@ fn judge_all(engine: &Engine, seeds: impl Iterator<Item = u64>) -> Seen {
         .map(|rule| WorkerInstance::new(engine.compile(&wat::parse_str(rule.wat()).unwrap()).unwrap()))
         .collect();
     let prefilter =
-        Prefilter::new(rules.iter().map(|rule| &*rule.module().info().describe.prefilter)).unwrap();
+        Prefilter::new(Phase::Request, rules.iter().map(|rule| &*rule.module().info().describe.prefilter))
+            .unwrap();
     assert_eq!(prefilter.unfiltered(), 0);
     let limits =
         Limits { fuel: 10_000_000, deadline: std::time::Duration::from_secs(60), ..Limits::default() };
@@ -86,7 +87,7 @@ impl Seen {
 
 #[test]
 fn a_rule_without_literals_is_always_run() {
-    let prefilter = Prefilter::new([&[][..], &[][..]]).unwrap();
+    let prefilter = Prefilter::new(Phase::Request, [&[][..], &[][..]]).unwrap();
     let (view, mut scratch) = (View::new(), Scratch::default());
     assert_eq!(prefilter.standing(&view, &mut scratch).iter().collect::<Vec<_>>(), [0, 1]);
 }
@@ -97,7 +98,7 @@ fn what_cannot_be_searched_is_judged_by_the_rule() {
         br#"{"prefilter": [{"section": "query", "literals": ["needle"]}, {"section": "headers", "literals": ["needle"]}]}"#,
     )
     .unwrap();
-    let prefilter = Prefilter::new([&*describe.prefilter]).unwrap();
+    let prefilter = Prefilter::new(Phase::Request, [&*describe.prefilter]).unwrap();
     let mut scratch = Scratch::default();
     let mut stands = |target: &str, sections: Sections| {
         let mut view = View::new();
@@ -110,4 +111,27 @@ fn what_cannot_be_searched_is_judged_by_the_rule() {
     assert!(stands("/?a=%", Sections::HEAD), "a malformed section hides what is in it");
     assert!(stands("/?a=hay", Sections::NONE), "so does one that is not laid out");
     assert!(!stands("/?a=%25252525252541", Sections::HEAD), "the rule sees no more of an ambiguous one");
+}
+
+#[test]
+fn a_section_that_the_phase_cannot_have_holds_nothing() {
+    let describe = portcullis_engine::describe::Describe::parse(
+        br#"{"prefilter": [{"section": "query", "literals": ["needle"]}, {"section": "bodyArguments", "literals": ["needle"]}]}"#,
+    )
+    .unwrap();
+    let stands = |phase| {
+        let mut view = View::new();
+        let request = requests::Request {
+            target: "/?a=hay".into(),
+            fields: vec![("content-type".into(), "application/x-www-form-urlencoded".into())],
+        };
+        request.lay_out(&mut view, Sections::ALL);
+        if phase == Phase::RequestBody {
+            view.body(b"b=needle", Sections::ALL);
+        }
+        let prefilter = Prefilter::new(phase, [&*describe.prefilter]).unwrap();
+        prefilter.standing(&view, &mut Scratch::default()).count() == 1
+    };
+    assert!(!stands(Phase::Request));
+    assert!(stands(Phase::RequestBody));
 }

@@ -22,10 +22,10 @@ impl PhasePlan {
         let rules: Vec<usize> = (0..all.len()).filter(|&index| runs_in(&all[index], phase)).collect();
         let sections =
             rules.iter().map(|&index| sections(&all[index])).fold(Sections::NONE, |all, of_one| all | of_one);
-        let prefilter =
-            Prefilter::new(rules.iter().map(|&index| literals(&all[index]))).unwrap_or_else(|error| {
+        let prefilter = Prefilter::new(phase, rules.iter().map(|&index| literals(&all[index])))
+            .unwrap_or_else(|error| {
                 tracing::error!(%phase, %error, "no prefilter");
-                Prefilter::new(rules.iter().map(|_| &[][..]))
+                Prefilter::new(phase, rules.iter().map(|_| &[][..]))
                     .expect("without literals there is nothing to build")
             });
         Self { phase, rules, sections, prefilter }
