@@ -28,7 +28,7 @@ fn little_fuel() -> Limits {
     Limits { fuel: 20_000_000, ..limits() }
 }
 
-fn request<'a>(marker: &'a [u8], sections: Sections, view: &mut View) {
+fn request(marker: &[u8], sections: Sections, view: &mut View) {
     let head = Head {
         method: b"POST",
         target: b"/",

@@ -50,7 +50,8 @@ pub(crate) fn as_rule(wasm: &[u8], abi: u16, seed: u64) -> Option<Vec<u8>> {
     let (mut types, mut functions, mut exports, mut code) =
         (TypeSection::new(), FunctionSection::new(), ExportSection::new(), CodeSection::new());
     exports.export("memory", ExportKind::Memory, 0);
-    let (first_type, first_function) = (found.types.len() as u32, found.functions.len() as u32);
+    let first_type = u32::try_from(found.types.len()).ok()?;
+    let first_function = u32::try_from(found.functions.len()).ok()?;
     for (index, (name, shape)) in (0_u32..).zip(&shapes) {
         match shape {
             Shape::Phase => types.ty().function([ValType::I32; 2], [ValType::I32]),
@@ -125,18 +126,16 @@ impl Found {
         }
         let anywhere = MemArg { offset: 0, align: 0, memory_index: 0 };
         let mut code = body.instructions();
+        code.local_get(mixed);
         match shape {
-            Shape::Phase => code.local_get(mixed).i32_const(7).i32_and(),
-            Shape::Buffer => code.local_get(mixed).i32_const(0x1_ffff).i32_and().i32_const(8).i32_or(),
-            Shape::Bytes => code
-                .local_get(mixed)
-                .i32_const(0xfff)
-                .i32_and()
-                .i64_load(anywhere)
-                .i64_const(0x0001_ffff_0000_1fff)
-                .i64_and(),
-        }
-        .end();
+            Shape::Phase => code.i32_const(7).i32_and(),
+            // Some of these are in the memory, none is 0.
+            Shape::Buffer => code.i32_const(0x1_ffff).i32_and().i32_const(8).i32_or(),
+            Shape::Bytes => {
+                code.i32_const(0xfff).i32_and().i64_load(anywhere).i64_const(0x1_ffff_0000_1fff).i64_and()
+            }
+        };
+        code.end();
         body
     }
 

@@ -151,8 +151,9 @@ fn module_of(seed: u64, [rule, tame, anything]: &[Config; 3]) -> Option<Vec<u8>>
     if seed % 16 == 15 {
         return generate(anything).map(|module| module.to_bytes());
     }
-    let abi = if seed % 4 == 0 { 1 } else { 2 };
-    let mut wasm = as_rule(&generate(if seed % 3 == 0 { rule } else { tame })?.to_bytes(), abi, seed / 4)?;
+    let abi = if seed.is_multiple_of(4) { 1 } else { 2 };
+    let config = if seed.is_multiple_of(3) { rule } else { tame };
+    let mut wasm = as_rule(&generate(config)?.to_bytes(), abi, seed / 4)?;
     if seed % 16 == 3 {
         wasm.extend_from_slice(&with_section("(module)", "portcullis.describe", DESCRIBE)[8..]);
     }

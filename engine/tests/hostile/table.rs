@@ -83,17 +83,14 @@ fn make(engine: &Engine, attack: &Attack) {
     // Whatever it does when it is tried out, it does within its limits.
     let _ = module.probe(&limits());
     for _ in 0..TURNS {
-        assert_comes_to(name, inspect(&module, attack.phase), &attack.expected);
+        assert_comes_to(name, &inspect(&module, attack.phase), &attack.expected);
     }
     if module.info().abi == 2 {
         let mut worker = WorkerInstance::new(module.clone());
         let shown = view(module.info().describe.sections());
         for _ in 0..TURNS {
-            assert_comes_to(
-                name,
-                worker.inspect_view(attack.phase, &shown, b"", &limits()),
-                &attack.expected,
-            );
+            let result = worker.inspect_view(attack.phase, &shown, b"", &limits());
+            assert_comes_to(name, &result, &attack.expected);
         }
     }
 }
@@ -114,14 +111,14 @@ fn assert_refused(name: &str, error: &CompileError, expected: &Outcome) {
     assert!(!message.contains(char::is_control) && message.len() < 2_000, "{name}: {message:?}");
 }
 
-fn assert_comes_to(name: &str, result: Result<Inspection, InspectError>, expected: &Outcome) {
+fn assert_comes_to(name: &str, result: &Result<Inspection, InspectError>, expected: &Outcome) {
     use InspectError as E;
     let budget = limits().budget(1 << 20);
-    if let Ok(inspection) = &result {
+    if let Ok(inspection) = result {
         assert!(inspection.fuel_used <= budget, "{name}: {} fuel of {budget}", inspection.fuel_used);
         assert!(inspection.carry.len() <= 4 << 10 && inspection.log.len() <= 16, "{name}");
     }
-    let meets = match (&result, expected) {
+    let meets = match (result, expected) {
         (Ok(Inspection { verdict, detail: None | Some(Ok(_)), .. }), Outcome::Says(said)) => verdict == said,
         (Ok(Inspection { detail: Some(Err(error)), .. }), Outcome::Void(says)) => {
             let clean =
