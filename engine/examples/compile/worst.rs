@@ -26,17 +26,17 @@ pub(crate) struct Worst {
 /// All of them.
 pub(crate) fn modules() -> Vec<Worst> {
     [
-        ("indirect calls", straight(indirect_call(), CODE, DATA)),
-        ("calls", straight(call(), CODE, DATA)),
-        ("stores of loads", straight(store_of_load(), CODE, DATA)),
-        ("divisions", straight(division(), CODE, DATA)),
-        ("float arithmetic", straight(floats(), CODE, DATA)),
-        ("vector arithmetic", straight(vectors(), CODE, DATA)),
-        ("bulk copies", straight(bulk_copy(), CODE, DATA)),
-        ("memory.grow", straight(grow(), CODE, DATA)),
-        ("globals", straight(globals(), CODE, DATA)),
-        ("empty loops", straight(loops(), CODE, DATA)),
-        ("empty blocks", straight(blocks(), CODE * 9 / 10, DATA)),
+        ("indirect calls", straight(&indirect_call(), CODE, DATA)),
+        ("calls", straight(&call(), CODE, DATA)),
+        ("stores of loads", straight(&store_of_load(), CODE, DATA)),
+        ("divisions", straight(&division(), CODE, DATA)),
+        ("float arithmetic", straight(&floats(), CODE, DATA)),
+        ("vector arithmetic", straight(&vectors(), CODE, DATA)),
+        ("bulk copies", straight(&bulk_copy(), CODE, DATA)),
+        ("memory.grow", straight(&grow(), CODE, DATA)),
+        ("globals", straight(&globals(), CODE, DATA)),
+        ("empty loops", straight(&loops(), CODE, DATA)),
+        ("empty blocks", straight(&blocks(), CODE * 9 / 10, DATA)),
         ("loops around variables", repeated(&nested_loops(60, 60), 33, DATA)),
         ("variables through branches", repeated(&branches(200, 1_100), 11, DATA)),
         ("branch tables", repeated(&branch_table(1_500, 25), 30, DATA)),
@@ -49,18 +49,18 @@ pub(crate) fn modules() -> Vec<Worst> {
 
 /// Nothing but calls, in so many bytes of code.
 pub(crate) fn calls(code: usize) -> Vec<u8> {
-    straight(call(), code, 0)
+    straight(&call(), code, 0)
 }
 
 /// One instruction after the other, in as few functions as hold them.
-fn straight(pattern: Vec<Instruction<'static>>, code: usize, data: usize) -> Vec<u8> {
-    let length = encoded_length(&pattern);
+fn straight(pattern: &[Instruction<'static>], code: usize, data: usize) -> Vec<u8> {
+    let length = encoded_length(pattern);
     let branches = pattern.iter().map(branches_of).sum::<usize>().max(1);
     let per_function = (BODY.min(code) / length).clamp(1, FUNCTION_BRANCHES / branches);
     let functions = (code / (per_function * length)).clamp(1, BRANCHES / (per_function * branches));
     let mut body = Function::new([(3, ValType::I32), (2, ValType::F64), (2, ValType::V128)]);
     for _ in 0..per_function {
-        for instruction in &pattern {
+        for instruction in pattern {
             body.instruction(instruction);
         }
     }
