@@ -36,13 +36,8 @@ pub(crate) fn modules() -> Vec<Worst> {
         ("memory.grow", straight(&grow(), CODE, DATA)),
         ("globals", straight(&globals(), CODE, DATA)),
         ("empty loops", straight(&loops(), CODE, DATA)),
-<<<<<<< HEAD
-        ("empty blocks", straight(&blocks(), CODE * 24 / 25, DATA)),
-        ("loops around variables", repeated(&nested_loops(60, 60), 34, DATA)),
-=======
         ("empty blocks", straight(&blocks(), CODE * 9 / 10, DATA)),
         ("loops around variables", repeated(&nested_loops(60, 60), 33, DATA)),
->>>>>>> child
         ("variables through branches", repeated(&branches(200, 1_100), 11, DATA)),
         ("branch tables", repeated(&branch_table(1_500, 25), 30, DATA)),
         ("20,000 functions", repeated(&small(), 19_990, DATA)),
