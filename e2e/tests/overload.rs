@@ -50,7 +50,9 @@ async fn with_half_the_cpu_it_needs_a_node_answers_503_and_blames_no_rule() -> R
         quota.throttled()? - throttled
     );
     ensure!(tally.lost() == 0, "requests were lost");
-    ensure!(tally.neither.keys().all(|answer| answer.starts_with("503 ")), "answers other than 200 and 503");
+    // There are no versions to tell apart here, so every answer is listed.
+    let is_fair = |answer: &String| answer.starts_with("200 ") || answer.starts_with("503 ");
+    ensure!(tally.neither.keys().all(is_fair), "answers other than 200 and 503");
     ensure!(
         errors.iter().all(|(cause, count)| *count == 0 || cause == "overload"),
         "a rule was blamed for what the node lacked"

@@ -15,9 +15,9 @@ use serde::{Deserialize, Serialize};
 use crate::describe::Patterns;
 use crate::quoted::one_line;
 
-/// Bytes of one dense automaton, and what may be used to make it.
+/// Bytes of one dense automaton, and what may be used to make it, which bounds how long that takes.
 const DENSE_BYTES: usize = 256 << 10;
-const DENSE_WORK_BYTES: usize = 4 << 20;
+const DENSE_WORK_BYTES: usize = 1 << 20;
 
 /// Bytes of one simulated automaton.
 const NFA_BYTES: usize = 1 << 20;

@@ -180,6 +180,7 @@ struct Families {
     rules: Mutex<HashSet<RuleKey>>,
     evaluation_time: Histogram,
     fuel: Histogram,
+    unfiltered: Gauge,
     connections: Gauge,
     in_flight: Gauge,
     upstream: Tally,
@@ -252,6 +253,12 @@ impl RequestMetrics {
             "Fuel of one evaluation that came to a verdict",
             fuel.clone(),
         );
+        let unfiltered = Gauge::default();
+        registry.register(
+            "portcullis_rules_unfiltered",
+            "Rules that run on every request, for want of a prefilter; more than 64 cost more than the proxy itself",
+            unfiltered.clone(),
+        );
         let connections = Gauge::default();
         registry.register("portcullis_connections", "Open client connections", connections.clone());
         let in_flight = Gauge::default();
@@ -303,6 +310,7 @@ impl RequestMetrics {
             rules: Mutex::default(),
             evaluation_time,
             fuel,
+            unfiltered,
             connections,
             in_flight,
             upstream: by_reason(&upstream, UpstreamFailure::ALL.iter().map(|f| f.as_str())),
@@ -352,6 +360,11 @@ impl RequestMetrics {
     /// Counts one request.
     pub(crate) fn request(&self, verdict: RequestVerdict) {
         self.0.requests.inc(verdict as usize);
+    }
+
+    /// Tells how many rules of the active set run on every request.
+    pub(crate) fn unfiltered(&self, rules: usize) {
+        self.0.unfiltered.set(i64::try_from(rules).unwrap_or(i64::MAX));
     }
 
     /// Counts what a prefilter left of the rules of a phase.

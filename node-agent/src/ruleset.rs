@@ -104,6 +104,7 @@ impl RuleSetHandle {
         set.warn_of_what_is_new_since(&self.load());
         let keys = set.set().rules.iter().map(|rule| &rule.key);
         self.0.metrics.forget_rules_except(&keys.collect());
+        self.0.metrics.unfiltered(set.request().prefilter().unfiltered());
         let old = self.0.active.swap(set);
         self.retired().push(old);
         self.collect();
