@@ -46,7 +46,7 @@ pub(super) fn abi(exports: &[Export]) -> Vec<Abi> {
     if V1.iter().all(has) {
         versions.push(Abi::V1);
     }
-    if V2.iter().all(has) && PHASES.iter().any(|name| has(&name)) {
+    if V2.iter().all(has) && PHASES.iter().any(has) {
         versions.push(Abi::V2);
     }
     versions

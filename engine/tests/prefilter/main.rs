@@ -12,7 +12,7 @@ use requests::Generator;
 
 const REQUESTS: u64 = 1_000_000;
 
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Seen {
     skipped: u64,
     blocked: u64,
@@ -21,17 +21,15 @@ struct Seen {
 
 #[test]
 fn a_million_requests_get_the_same_verdicts_with_and_without_it() {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from) as u64;
-    let engine = Engine::new(&EngineConfig {
-        workers: usize::try_from(threads).unwrap() * rules::ALL.len(),
-        ..EngineConfig::default()
-    })
-    .unwrap();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let engine =
+        Engine::new(&EngineConfig { workers: threads * rules::ALL.len(), ..EngineConfig::default() })
+            .unwrap();
     let seen = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..threads)
             .map(|thread| {
                 let engine = engine.clone();
-                scope.spawn(move || judge_all(&engine, (thread..REQUESTS).step_by(threads as usize)))
+                scope.spawn(move || judge_all(&engine, (thread as u64..REQUESTS).step_by(threads)))
             })
             .collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).reduce(Seen::add).unwrap()

@@ -82,9 +82,9 @@ impl Generator {
         }
         // As they come over the wire: no spaces in a target.
         target = target.replace(' ', "+");
-        let fields = (0..self.below(4))
+        let fields = (0..self.index(4))
             .map(|number| {
-                let name = ["user-agent", "cookie", "x-forwarded-for", "referer"][number as usize];
+                let name = ["user-agent", "cookie", "x-forwarded-for", "referer"][number];
                 (name.to_owned(), self.text())
             })
             .collect();
@@ -97,7 +97,7 @@ impl Generator {
     }
 
     fn piece(&mut self) -> String {
-        let mut text = PIECES[self.below(PIECES.len() as u64) as usize].to_owned();
+        let mut text = PIECES[self.index(PIECES.len())].to_owned();
         if self.below(3) == 0 {
             text = text.to_uppercase();
         }
@@ -118,6 +118,10 @@ impl Generator {
         text.bytes()
             .map(|byte| if self.below(in_so_many) == 0 { write(byte) } else { char::from(byte).to_string() })
             .collect()
+    }
+
+    fn index(&mut self, limit: usize) -> usize {
+        usize::try_from(self.below(limit as u64)).unwrap()
     }
 
     /// SplitMix64 (Steele, Lea and Flood 2014).

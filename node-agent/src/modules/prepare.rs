@@ -79,6 +79,9 @@ impl PrepareError {
     }
 }
 
+/// What a compiler does with a module and its configuration.
+type Work<T> = fn(&Compiler, &Engine, &[u8], Option<&[u8]>) -> T;
+
 /// Makes modules ready. One for the process.
 pub struct Modules {
     engine: Engine,
@@ -214,7 +217,7 @@ impl Modules {
         &self,
         wanted: &Configured,
         wasm: &Bytes,
-        work: fn(&Compiler, &Engine, &[u8], Option<&[u8]>) -> T,
+        work: Work<T>,
     ) -> Result<T, PrepareError> {
         let (compiler, engine) = (self.compiler.clone(), self.engine.clone());
         let (wasm, config) = (wasm.clone(), wanted.config.clone());

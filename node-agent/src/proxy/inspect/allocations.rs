@@ -74,7 +74,7 @@ fn rules(engine: &Engine, number: usize) -> Vec<ActiveRule> {
         });
     (0..number)
         .map(|index| ActiveRule {
-            key: RuleKey::namespaced("shop", &format!("rule-{index}")),
+            key: RuleKey::namespaced("shop", format!("rule-{index}")),
             uid: index.to_string(),
             revision: Revision::from("0123456789abcdef".to_owned()),
             mode: Mode::Enforce,
