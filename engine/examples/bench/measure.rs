@@ -41,6 +41,23 @@ pub(crate) fn rounds(mut candidates: Vec<Candidate<'_>>) -> Vec<Measured> {
     candidates.iter().zip(times).map(|(candidate, times)| measured(candidate.name, times)).collect()
 }
 
+/// Microseconds of CPU time of one evaluation, with so many threads at it at once.
+pub(crate) fn threads(threads: usize, evaluate: &(impl Fn() + Sync)) -> f64 {
+    const EVALUATIONS: u32 = 100_000;
+    let run = || {
+        let begin = cpu_time();
+        for _ in 0..EVALUATIONS {
+            evaluate();
+        }
+        (cpu_time() - begin).as_secs_f64() * 1e6 / f64::from(EVALUATIONS)
+    };
+    let times: Vec<f64> = std::thread::scope(|scope| {
+        let running: Vec<_> = (0..threads).map(|_| scope.spawn(run)).collect();
+        running.into_iter().map(|thread| thread.join().expect("no evaluation panics")).collect()
+    });
+    times.iter().sum::<f64>() / times.len() as f64
+}
+
 /// A table with ratios to one of the rows.
 pub(crate) fn print(results: &[Measured], to: usize) {
     println!("{:<58} {:>9} {:>19} {:>8}", "", "us median", "quartiles", "ratio");
