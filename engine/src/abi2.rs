@@ -2,7 +2,5 @@
 
 mod call;
 mod extent;
-mod probe;
 
 pub(crate) use call::{Exports, Resolved};
-pub(crate) use probe::harmless_view;

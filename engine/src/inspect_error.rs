@@ -165,7 +165,7 @@ pub enum InspectError {
         /// Bytes.
         found: u32,
         /// Bytes.
-        limit: u32,
+        limit: usize,
     },
 
     /// The module cannot be run that way.

@@ -45,6 +45,7 @@ mod module;
 mod pattern_set;
 mod phase;
 pub mod prefilter;
+mod probe;
 mod quoted;
 mod settings;
 mod shape;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use portcullis_view::View;
 use wasmtime::InstancePre;
 
-use crate::abi1::{self, RequestView};
+use crate::abi1;
 use crate::abi2;
 use crate::compile_error::CompileError;
 use crate::describe::Literals;
@@ -19,6 +19,7 @@ use crate::instance::{Guest, Instance};
 use crate::limits::Limits;
 use crate::pattern_set::PatternSets;
 use crate::phase::Phase;
+use crate::probe;
 use crate::shape::ModuleInfo;
 use crate::verdict::Verdict;
 
@@ -191,9 +192,9 @@ impl Module {
 
     fn try_out(&self, limits: &Limits) -> Result<(), InspectError> {
         if self.0.info.abi == 1 {
-            return self.inspect(&harmless_request(), limits).map(|_| ());
+            return self.inspect(&probe::harmless_json(), limits).map(|_| ());
         }
-        let view = abi2::harmless_view(self.0.info.describe.sections());
+        let view = probe::harmless_view(self.0.info.describe.sections());
         let mut carry = Vec::new();
         for phase in self.0.info.phases.iter() {
             carry = self.inspect_view(phase, &view, &carry, limits)?.carry;
@@ -219,26 +220,4 @@ impl fmt::Debug for Module {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Module").field(&self.0.info).finish()
     }
-}
-
-fn harmless_request() -> Vec<u8> {
-    let mut request = Vec::new();
-    abi1::encode(
-        &RequestView {
-            method: "GET",
-            uri: "/",
-            version: "HTTP/1.1",
-            source_ip: std::net::Ipv4Addr::LOCALHOST.into(),
-            headers: &[
-                ("host", b"localhost"),
-                ("user-agent", b"Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"),
-                ("accept", b"text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"),
-                ("accept-language", b"en-US,en;q=0.5"),
-                ("accept-encoding", b"gzip, deflate, br, zstd"),
-            ],
-            body: None,
-        },
-        &mut request,
-    );
-    request
 }

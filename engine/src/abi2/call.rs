@@ -1,6 +1,6 @@
 //! Hands a view to a phase's function, and reads what the rule says beside its verdict.
 
-use portcullis_view::{Sections, View};
+use portcullis_view::{MAX_CARRY, Sections, View};
 use wasmtime::{Memory, ModuleExport, TypedFunc};
 
 use super::extent::Shown;
@@ -11,9 +11,6 @@ use crate::instance::Instance;
 use crate::module::Inspection;
 use crate::phase::{Phase, Phases};
 use crate::verdict::Verdict;
-
-/// Bytes that a phase may leave for the next.
-const MAX_CARRY: u32 = 4 << 10;
 
 /// The exports of version 2, looked up once.
 pub(crate) struct Exports {
@@ -142,7 +139,7 @@ impl Exports {
 fn carried(instance: &mut Instance, memory: Memory, export: &ModuleExport) -> Result<Vec<u8>, InspectError> {
     let function = instance.function(Step::Carry, export)?;
     let (address, length) = pointer(instance.call(Step::Carry, &function, ())?);
-    if length > MAX_CARRY {
+    if length as usize > MAX_CARRY {
         return Err(InspectError::CarryTooLarge { found: length, limit: MAX_CARRY });
     }
     let memory = instance.bytes(memory);
