@@ -74,12 +74,6 @@ impl PreparedRule {
         let Loaded::Module(module) = &rule.module else { return Vec::new() };
         let info = module.info();
         let mut surprises = Vec::new();
-        if info.abi > 1 && info.phases.contains(Phase::RequestBody) && rule.body_bytes.is_none() {
-            surprises.push(
-                "the rule has the phase requestBody, which is not run without limits.bodyBytes; set it"
-                    .to_owned(),
-            );
-        }
         for phase in info.phases.iter().filter(|phase| !matches!(phase, Phase::Request | Phase::RequestBody))
         {
             surprises.push(format!("the rule has the phase {phase}, which this proxy does not run"));
