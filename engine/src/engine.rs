@@ -1,14 +1,19 @@
 //! The engine: one pool of instances for every rule of a process.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::compile_error::CompileError;
+use crate::compile_error::{CompileError, invalid};
 use crate::compiler::CompilerFault;
 use crate::compiler::bounds::ModuleBounds;
 use crate::compiler::frame::Artefact;
+use crate::idle::{Idle, ModuleId};
 use crate::imports;
 use crate::instance::Guest;
+use crate::limits::Limits;
 use crate::module::Module;
+use crate::page_map::PageMap;
+use crate::renewal;
 use crate::settings;
 use crate::shape;
 use crate::ticker::Ticker;
@@ -26,6 +31,9 @@ pub struct EngineConfig {
     pub workers: usize,
     /// Instances that are kept between evaluations ([`WorkerInstance`](crate::WorkerInstance)), over all workers.
     pub kept_instances: usize,
+    /// Instances that each worker has ready, as new, for the evaluations to come: of so many rules at most, the last
+    /// ones that it evaluated. Without them each evaluation makes an instance, at three times the cost.
+    pub idle_instances: usize,
     /// Linear memory in bytes that the largest rule may have; whatever a rule's own limit says.
     pub max_memory: u64,
     /// Bytes of the largest module.
@@ -33,12 +41,13 @@ pub struct EngineConfig {
 }
 
 impl Default for EngineConfig {
-    /// As many workers as processors, no kept instances, memories up to 16 MiB (the most that a WasmRule can ask for),
+    /// As many workers as processors, no kept instances, 128 idle ones a worker, memories up to 16 MiB (the most that a WasmRule can ask for),
     /// modules up to 16 MiB.
     fn default() -> Self {
         Self {
             workers: std::thread::available_parallelism().map_or(1, usize::from),
             kept_instances: 0,
+            idle_instances: 128,
             max_memory: 16 << 20,
             max_module_bytes: 16 << 20,
         }
@@ -80,19 +89,35 @@ pub(crate) struct Inner {
     pub(crate) ticker: Ticker,
     pub(crate) max_memory: u64,
     pub(crate) slots: u32,
+    pub(crate) idle: Idle,
+    modules: AtomicU64,
     /// Holds the imports; made once for all modules.
     pub(crate) linker: wasmtime::Linker<Guest>,
     pub(crate) max_module_bytes: usize,
 }
 
+impl Inner {
+    /// Bytes of memory that an instance may have.
+    pub(crate) fn memory_limit(&self, limits: &Limits) -> u64 {
+        limits.memory_bytes.min(self.max_memory)
+    }
+
+    /// A number for a module that no other has.
+    pub(crate) fn new_module(&self) -> ModuleId {
+        self.modules.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
 impl Engine {
-    /// Reserves the address space of the pool (4 GiB for each instance, of which there are four a worker and those that
-    /// are kept; none of it in use yet) and starts the thread that keeps deadlines.
+    /// Reserves the address space of the pool (4 GiB for each instance, of which there are four a worker, those that are
+    /// kept, and those that are idle; none of it in use yet) and starts the thread that keeps deadlines.
     ///
     /// # Errors
     /// The configuration is out of range, or the machine refuses the address space.
     pub fn new(config: &EngineConfig) -> Result<Self, EngineError> {
-        let slots = settings::slots(config.workers, config.kept_instances)
+        // Where the kernel does not tell which pages were touched, nothing is idle.
+        let idle = PageMap::get().map_or(0, |_| settings::idle(config.workers, config.idle_instances));
+        let slots = settings::slots(config.workers, config.kept_instances, idle)
             .ok_or(EngineError::Workers { workers: config.workers, kept: config.kept_instances })?;
         let max_memory = Some(config.max_memory)
             .filter(|bytes| (PAGE..=MEMORY_CEILING).contains(bytes))
@@ -111,8 +136,15 @@ impl Engine {
             linker,
             max_memory,
             slots,
+            idle: Idle::new(config.workers, idle),
+            modules: AtomicU64::new(0),
             max_module_bytes: config.max_module_bytes,
         })))
+    }
+
+    /// Instances that are ready, as new, for the evaluations to come.
+    pub fn idle_instances(&self) -> usize {
+        self.0.idle.count()
     }
 
     /// Checks a module and compiles it, on the calling thread. Takes milliseconds to seconds of CPU time: not for a
@@ -122,7 +154,8 @@ impl Engine {
     /// The module is not a rule, or is larger or stranger than a rule may be. The message is one sentence for a user.
     pub fn compile(&self, wasm: &[u8]) -> Result<Module, CompileError> {
         let info = shape::check(wasm, self.0.max_module_bytes, self.0.max_memory)?;
-        let compiled = wasmtime::Module::from_binary(&self.0.wasmtime, wasm)
+        let wasm = renewal::prepare(wasm, info.renewal).map_err(invalid)?;
+        let compiled = wasmtime::Module::from_binary(&self.0.wasmtime, &wasm)
             .map_err(|error| CompileError::Compile(format!("{error:#}")))?;
         Module::link(Arc::clone(&self.0), &compiled, info)
     }

@@ -7,6 +7,7 @@ use wasmparser::{
 };
 
 use crate::compile_error::{CompileError, invalid};
+use crate::renewal::Survey;
 use crate::settings::FEATURES;
 
 /// Bytes of one function body. Fuel and deadline are looked at where functions begin and loops turn, so this bounds
@@ -39,11 +40,12 @@ pub(crate) struct FunctionCost {
     pub(crate) branches: u64,
 }
 
-/// Validates a function and says what its control flow costs the compiler.
+/// Validates a function and says what its control flow costs the compiler. The survey sees what it does.
 pub(crate) fn check(
     function: FuncToValidate<ValidatorResources>,
     body: &FunctionBody<'_>,
     allocations: FuncValidatorAllocations,
+    survey: &mut Survey,
 ) -> Result<(FunctionCost, FuncValidatorAllocations), CompileError> {
     let index = function.index;
     let too_large =
@@ -73,6 +75,7 @@ pub(crate) fn check(
         let (operator, offset) = operators.read_with_offset().map_err(invalid)?;
         flow.count(&operator, u64::from(validator.operand_stack_height()), validator.resources());
         validator.op(offset, &operator).map_err(invalid)?;
+        survey.operator(&operator);
         if flow.nesting() > NESTING {
             return Err(too_large("nested blocks", flow.nesting(), NESTING));
         }

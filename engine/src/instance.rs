@@ -3,24 +3,37 @@
 use std::sync::Arc;
 
 use wasmtime::{
-    InstancePre, Memory, ModuleExport, PoolConcurrencyLimitError, ResourceLimiter, Store, StoreContextMut,
-    Trap, TypedFunc, UpdateDeadline, WasmParams, WasmResults,
+    Global, InstancePre, Memory, ModuleExport, PoolConcurrencyLimitError, ResourceLimiter, Store,
+    StoreContextMut, Trap, TypedFunc, UpdateDeadline, Val, WasmParams, WasmResults,
 };
 
+use crate::abi2;
 use crate::clock::{Clock, OutOfTime};
-use crate::engine::Inner;
+use crate::engine::{Inner, PAGE};
 use crate::imports::{LogLine, Misuse};
 use crate::inspect_error::{InspectError, Overload, Step};
 use crate::limits::Limits;
+use crate::page_map::PageMap;
 use crate::pattern_set::PatternSets;
+use crate::phase::Phase;
 use crate::ticker::Pulse;
 
-/// An instance of a module: fresh for one evaluation, or kept by a worker.
+/// An instance of a module: for one evaluation, for one after another with all undone between them, or kept by a
+/// worker as it is.
 pub(crate) struct Instance {
     store: Store<Guest>,
     instance: wasmtime::Instance,
     budget: u64,
     slots: u32,
+    /// What its start function took.
+    start_fuel: u64,
+    /// Functions that were looked up.
+    pub(crate) phases: [Option<abi2::Resolved>; Phase::ALL.len()],
+    memory: Memory,
+    /// Pages that the host added behind what the module has.
+    appended: u64,
+    /// Its mutable globals, if it is to be restored.
+    pub(crate) globals: Option<Vec<Global>>,
 }
 
 /// What the sandbox knows about the running guest.
@@ -48,18 +61,19 @@ impl Instance {
     pub(crate) fn fresh(
         engine: &Inner,
         module: &InstancePre<Guest>,
+        memory: &ModuleExport,
         data_bytes: u64,
         patterns: Option<Arc<PatternSets>>,
         limits: &Limits,
         budget: u64,
-    ) -> Result<Self, InspectError> {
+    ) -> Result<Box<Self>, InspectError> {
         let pulse = Arc::clone(engine.ticker.pulse());
         pulse.beat();
         let mut store = Store::new(
             &engine.wasmtime,
             Guest {
                 clock: Clock::new(limits.deadline),
-                memory_limit: limits.memory_bytes.min(engine.max_memory),
+                memory_limit: engine.memory_limit(limits),
                 stopped: None,
                 pulse,
                 memory: None,
@@ -70,29 +84,84 @@ impl Instance {
         store.limiter(|guest| guest);
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|guest| Ok(guest_interrupted(guest)));
-        store
-            .set_fuel(budget.saturating_add(data_bytes))
-            .map_err(|error| InspectError::Host(format!("{error:#}")))?;
+        let given = budget.saturating_add(data_bytes);
+        store.set_fuel(given).map_err(|error| InspectError::Host(format!("{error:#}")))?;
         match module.instantiate(&mut store) {
             Ok(instance) => {
-                let mut fresh = Self { store, instance, budget, slots: engine.slots };
+                let memory = instance
+                    .get_module_export(&mut store, memory)
+                    .and_then(wasmtime::Extern::into_memory)
+                    .ok_or_else(|| InspectError::Host("the memory is not exported".into()))?;
+                store.data_mut().memory = Some(memory);
+                let mut fresh = Box::new(Self {
+                    store,
+                    instance,
+                    budget,
+                    slots: engine.slots,
+                    start_fuel: 0,
+                    phases: Default::default(),
+                    memory,
+                    appended: 0,
+                    globals: None,
+                });
                 fresh.check_fuel(Step::Start)?;
+                fresh.start_fuel = given.saturating_sub(fresh.fuel_left()).saturating_sub(data_bytes);
                 Ok(fresh)
             }
             Err(error) => Err(failure(&store, Step::Start, budget, engine.slots, &error)),
         }
     }
 
-    /// Makes an instance that was kept ready for the next evaluation.
-    pub(crate) fn renew_budget(&mut self, limits: &Limits, budget: u64) -> Result<(), InspectError> {
+    /// Whether the memory that an instance has is within a limit, and its start within a budget.
+    pub(crate) fn is_within(&self, memory_limit: u64, budget: u64) -> bool {
+        self.memory_size() <= memory_limit && self.start_fuel < budget
+    }
+
+    /// Makes an instance that is not new ready for the next evaluation, which has spent `spent` of its budget.
+    pub(crate) fn renew_budget(
+        &mut self,
+        memory_limit: u64,
+        limits: &Limits,
+        budget: u64,
+        spent: u64,
+    ) -> Result<(), InspectError> {
         self.budget = budget;
-        self.store.set_fuel(budget).map_err(|error| InspectError::Host(format!("{error:#}")))?;
+        self.store
+            .set_fuel(budget.saturating_sub(spent))
+            .map_err(|error| InspectError::Host(format!("{error:#}")))?;
         self.store.set_epoch_deadline(1);
         let guest = self.store.data_mut();
         guest.pulse.beat();
         guest.clock = Clock::new(limits.deadline);
+        guest.memory_limit = memory_limit;
         guest.stopped = None;
         Ok(())
+    }
+
+    /// What the start function took.
+    pub(crate) fn start_fuel(&self) -> u64 {
+        self.start_fuel
+    }
+
+    /// Pages that the host added behind what the module has.
+    pub(crate) fn appended(&self) -> u64 {
+        self.appended
+    }
+
+    /// Looks up globals.
+    pub(crate) fn look_up(&mut self, globals: &[ModuleExport]) -> Option<Vec<Global>> {
+        globals
+            .iter()
+            .map(|global| self.instance.get_module_export(&mut self.store, global)?.into_global())
+            .collect()
+    }
+
+    pub(crate) fn get(&mut self, global: Global) -> Val {
+        global.get(&mut self.store)
+    }
+
+    pub(crate) fn set(&mut self, global: Global, value: Val) -> wasmtime::Result<()> {
+        global.set(&mut self.store, value)
     }
 
     /// Looks up an exported function.
@@ -131,16 +200,9 @@ impl Instance {
         Ok(result)
     }
 
-    /// Looks up the memory, and lets the imports have it.
-    pub(crate) fn exported_memory(&mut self, export: &ModuleExport) -> Result<Memory, InspectError> {
-        let memory = self.memory(export)?;
-        self.store.data_mut().memory = Some(memory);
-        Ok(memory)
-    }
-
-    /// The bytes of a memory of this instance.
-    pub(crate) fn bytes(&mut self, memory: Memory) -> &mut [u8] {
-        memory.data_mut(&mut self.store)
+    /// The bytes of its memory.
+    pub(crate) fn bytes(&mut self) -> &mut [u8] {
+        self.memory.data_mut(&mut self.store)
     }
 
     /// What the rule logged.
@@ -149,8 +211,8 @@ impl Instance {
     }
 
     /// Bytes of the memory now.
-    pub(crate) fn memory_size(&mut self, export: &ModuleExport) -> Result<u64, InspectError> {
-        Ok(self.memory(export)?.data_size(&self.store) as u64)
+    pub(crate) fn memory_size(&self) -> u64 {
+        self.memory.data_size(&self.store) as u64
     }
 
     /// Bytes that the memory may have.
@@ -158,47 +220,30 @@ impl Instance {
         self.store.data().memory_limit
     }
 
-    /// Adds pages to the memory; `false` if the rule's limit or the module's own maximum is in the way.
-    pub(crate) fn grow(&mut self, export: &ModuleExport, pages: u64) -> Result<bool, InspectError> {
-        let memory = self.memory(export)?;
-        match memory.grow(&mut self.store, pages) {
-            Ok(_) => Ok(true),
+    /// Adds pages behind the memory, or takes those that were added for an evaluation before, and says where they
+    /// begin; `None` if the rule's limit or the module's own maximum is in the way.
+    pub(crate) fn append(&mut self, pages: u64) -> Result<Option<u64>, InspectError> {
+        let end = self.memory_size();
+        if self.appended > 0 {
+            return Ok((self.appended == pages).then(|| end - pages * PAGE));
+        }
+        match self.memory.grow(&mut self.store, pages) {
+            Ok(_) => {
+                self.appended = pages;
+                Ok(Some(end))
+            }
             Err(error) => match &self.store.data().stopped {
                 Some(Stop::HostMemory(_)) => {
                     Err(failure(&self.store, Step::Start, self.budget, self.slots, &error))
                 }
-                _ => Ok(false),
+                _ => Ok(None),
             },
         }
-    }
-
-    /// Writes into the memory.
-    pub(crate) fn write(
-        &mut self,
-        export: &ModuleExport,
-        address: u32,
-        bytes: &[u8],
-    ) -> Result<(), InspectError> {
-        let memory = self.memory(export)?;
-        let size = memory.data_size(&self.store) as u64;
-        memory.write(&mut self.store, address as usize, bytes).map_err(|_| InspectError::BadBuffer {
-            step: Step::Alloc,
-            address,
-            length: bytes.len() as u64,
-            memory: size,
-        })
     }
 
     /// Fuel spent so far, data apart.
     pub(crate) fn fuel_used(&self) -> u64 {
         self.budget.saturating_sub(self.fuel_left())
-    }
-
-    fn memory(&mut self, export: &ModuleExport) -> Result<Memory, InspectError> {
-        self.instance
-            .get_module_export(&mut self.store, export)
-            .and_then(wasmtime::Extern::into_memory)
-            .ok_or_else(|| InspectError::Host("the memory is not exported".into()))
     }
 
     /// Fuel is looked at only where functions begin and loops turn, so a function can return with a debt. Nothing
@@ -212,6 +257,16 @@ impl Instance {
 
     fn fuel_left(&self) -> u64 {
         self.store.get_fuel().expect("the engine is configured to count fuel")
+    }
+}
+
+impl Drop for Instance {
+    /// The next instance in the same slot may be any rule's. The pool clears the pages that are present, and takes one
+    /// that is swapped out, or on its way to another place, for one that was never touched.
+    fn drop(&mut self) {
+        if let Some(page_map) = PageMap::get() {
+            page_map.clear(self.bytes());
+        }
     }
 }
 

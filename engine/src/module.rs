@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use portcullis_view::View;
-use wasmtime::InstancePre;
+use wasmtime::{InstancePre, ModuleExport};
 
 use crate::abi1;
 use crate::abi2;
@@ -13,13 +13,17 @@ use crate::compile_error::CompileError;
 use crate::describe::Literals;
 use crate::detail::{Detail, DetailError};
 use crate::engine::Inner;
+use crate::idle::ModuleId;
 use crate::imports::LogLine;
 use crate::inspect_error::InspectError;
 use crate::instance::{Guest, Instance};
 use crate::limits::Limits;
+use crate::page_map::PageMap;
 use crate::pattern_set::PatternSets;
 use crate::phase::Phase;
+use crate::pristine::Restorable;
 use crate::probe;
+use crate::renewal::Renewal;
 use crate::shape::ModuleInfo;
 use crate::verdict::Verdict;
 
@@ -29,8 +33,12 @@ pub struct Module(Arc<Compiled>);
 
 struct Compiled {
     pre: InstancePre<Guest>,
+    memory: ModuleExport,
+    id: ModuleId,
     exports: Exports,
     info: ModuleInfo,
+    /// How instances are restored, if they are.
+    restorable: Option<Restorable>,
     patterns: Option<Arc<PatternSets>>,
     /// It said something about a request that its prefilter would have kept from it.
     broke_its_promise: AtomicBool,
@@ -97,6 +105,10 @@ impl Module {
             1 => Exports::V1(abi1::Exports::of(module)?),
             _ => Exports::V2(abi2::Exports::of(module, info.phases, info.describe.sections())?),
         };
+        let restorable = match info.renewal {
+            Renewal::Restored { globals } if engine.idle.keeps() => Restorable::of(module, globals),
+            _ => None,
+        };
         let patterns = PatternSets::new(&info.describe.pattern_sets)?;
         let patterns = (!patterns.is_empty()).then(|| Arc::new(patterns));
         let pre = engine
@@ -104,7 +116,21 @@ impl Module {
             .instantiate_pre(module)
             .map_err(|error| CompileError::Compile(format!("{error:#}")))?;
         let broke_its_promise = AtomicBool::new(false);
-        Ok(Self(Arc::new(Compiled { pre, exports, info, patterns, broke_its_promise, engine })))
+        let memory = module
+            .get_export_index("memory")
+            .ok_or_else(|| CompileError::Compile("the export `memory` was lost in compilation".into()))?;
+        let id = engine.new_module();
+        Ok(Self(Arc::new(Compiled {
+            pre,
+            memory,
+            id,
+            exports,
+            info,
+            restorable,
+            patterns,
+            broke_its_promise,
+            engine,
+        })))
     }
 
     /// What the module declares.
@@ -122,7 +148,7 @@ impl Module {
         self.0.broke_its_promise.store(true, Relaxed);
     }
 
-    /// Evaluates a request with a rule of ABI 1, in a fresh instance. `request` is what [`abi1::encode`] writes.
+    /// Evaluates a request with a rule of ABI 1, in an instance that is as new. `request` is what [`abi1::encode`] writes.
     ///
     /// # Errors
     /// There is no verdict; [`InspectError::cause`] says whose fault that is.
@@ -130,13 +156,15 @@ impl Module {
         let Exports::V1(exports) = &self.0.exports else {
             return Err(InspectError::Host("a rule of ABI 2 was given JSON".into()));
         };
-        let mut instance = self.instance(limits, limits.budget(request.len() as u64))?;
+        let length = request.len() as u64;
+        let mut instance = self.ready(limits, limits.budget(length), exports.appended(length))?;
         let verdict = exports.inspect(&mut instance, request)?;
-        let fuel_used = instance.fuel_used();
-        Ok(Inspection { verdict, fuel_used, carry: Vec::new(), detail: None, log: instance.take_log() })
+        let (fuel_used, log) = (instance.fuel_used(), instance.take_log());
+        self.give_back(instance);
+        Ok(Inspection { verdict, fuel_used, carry: Vec::new(), detail: None, log })
     }
 
-    /// Evaluates one phase of a request with a rule of ABI 2, in a fresh instance. Of `view` the rule is shown the
+    /// Evaluates one phase of a request with a rule of ABI 2, in an instance that is as new. Of `view` the rule is shown the
     /// sections that it declares; `carry` is what its phase before left.
     ///
     /// # Errors
@@ -149,9 +177,13 @@ impl Module {
         limits: &Limits,
     ) -> Result<Inspection, InspectError> {
         let exports = self.exports_2(phase)?;
-        let mut instance = self.instance(limits, limits.budget(exports.view_bytes(view, carry)))?;
-        let resolved = exports.resolve(&mut instance, phase)?;
-        exports.inspect(&mut instance, &resolved, phase, view, carry)
+        let mut instance = self.ready(limits, limits.budget(exports.view_bytes(view, carry)), 0)?;
+        let inspection = exports.inspect(&mut instance, phase, view, carry)?;
+        // What trapped after its verdict is in any state.
+        if !matches!(inspection.detail, Some(Err(DetailError::Failed(_)))) {
+            self.give_back(instance);
+        }
+        Ok(inspection)
     }
 
     /// Runs the rule on a harmless request, and takes any verdict: finds a rule that loops or traps at its start,
@@ -210,9 +242,49 @@ impl Module {
         }
     }
 
-    pub(crate) fn instance(&self, limits: &Limits, budget: u64) -> Result<Instance, InspectError> {
-        let Compiled { pre, info, patterns, engine, .. } = &*self.0;
-        Instance::fresh(engine, pre, info.data_bytes, patterns.clone(), limits, budget)
+    /// A new instance.
+    pub(crate) fn instantiate(&self, limits: &Limits, budget: u64) -> Result<Box<Instance>, InspectError> {
+        let Compiled { pre, memory, info, patterns, engine, .. } = &*self.0;
+        Instance::fresh(engine, pre, memory, info.data_bytes, patterns.clone(), limits, budget)
+    }
+
+    /// Bytes of memory that an instance may have.
+    pub(crate) fn memory_limit(&self, limits: &Limits) -> u64 {
+        self.0.engine.memory_limit(limits)
+    }
+
+    /// An instance that is as new; if it is not, one to whose memory the host has added `appended` pages before.
+    fn ready(&self, limits: &Limits, budget: u64, appended: u64) -> Result<Box<Instance>, InspectError> {
+        let Compiled { id, restorable: Some(restorable), engine, .. } = &*self.0 else {
+            return self.instantiate(limits, budget);
+        };
+        let memory_limit = engine.memory_limit(limits);
+        let fits = |idle: &Instance| idle.appended() == appended && idle.is_within(memory_limit, budget);
+        if let Some(mut idle) = engine.idle.take(*id, fits) {
+            let spent = idle.start_fuel();
+            idle.renew_budget(memory_limit, limits, budget, spent)?;
+            return Ok(idle);
+        }
+        let mut instance = self.instantiate(limits, budget)?;
+        if let Some(page_map) = PageMap::get() {
+            restorable.learn(&mut instance, page_map);
+        }
+        Ok(instance)
+    }
+
+    /// Undoes an evaluation, so that the instance can be had again.
+    fn give_back(&self, mut instance: Box<Instance>) {
+        let Compiled { id, restorable: Some(restorable), engine, .. } = &*self.0 else { return };
+        let Some(page_map) = PageMap::get() else { return };
+        if let Some(bytes) = restorable.restore(&mut instance, page_map) {
+            engine.idle.put(*id, instance, bytes);
+        }
+    }
+}
+
+impl Drop for Compiled {
+    fn drop(&mut self) {
+        self.engine.idle.forget(self.id);
     }
 }
 

@@ -7,6 +7,8 @@ use wasmtime::{
     WasmFeatures,
 };
 
+use crate::page_map::PageMap;
+
 /// Stack of one evaluation. Runs on the caller's stack, so it must leave a thread of 2 MiB room enough.
 const MAX_WASM_STACK: usize = 256 << 10;
 
@@ -16,8 +18,9 @@ const MEMORY_RESERVATION: u64 = 4 << 30;
 /// Unmapped bytes behind each linear memory.
 const MEMORY_GUARD: u64 = 64 << 10;
 
-/// Bytes of a linear memory that stay mapped between two evaluations and are cleared by hand.
-const MEMORY_KEPT: usize = 1 << 20;
+/// Bytes of a linear memory that stay mapped in a slot without an instance. Where the pool cannot look which pages were
+/// touched, it writes zeros to so many.
+const MEMORY_KEPT: usize = 256 << 10;
 
 /// Largest table of a module, in elements.
 pub(crate) const TABLE_ELEMENTS: u32 = 10_000;
@@ -28,10 +31,18 @@ const GROW_COST: u8 = 50;
 /// Address space that the pool may take: 47 bits are ours, and the process needs some for itself.
 const MAX_SLOTS: usize = 1 << 14;
 
-/// Instances that the pool holds: several for each thread, because a slot is cleared by the thread that used it, and
-/// those that threads keep.
-pub(crate) fn slots(workers: usize, kept: usize) -> Option<u32> {
-    let slots = workers.checked_mul(4)?.checked_add(kept)?;
+/// Idle instances over all workers: of each the memory takes two mappings and some tens of KiB.
+const MAX_IDLE: usize = 1 << 12;
+
+/// Idle instances of one worker.
+pub(crate) fn idle(workers: usize, wanted: usize) -> usize {
+    wanted.min(MAX_IDLE / workers.max(1))
+}
+
+/// Instances that the pool holds: several for each thread, because a slot is cleared by the thread that used it, those
+/// that threads keep, and `idle` for each.
+pub(crate) fn slots(workers: usize, kept: usize, idle: usize) -> Option<u32> {
+    let slots = workers.checked_mul(4 + idle)?.checked_add(kept)?;
     (workers > 0 && (..=MAX_SLOTS).contains(&slots)).then(|| u32::try_from(slots).ok())?
 }
 
@@ -83,8 +94,10 @@ fn pool(slots: u32, max_memory: usize) -> PoolingAllocationConfig {
         .table_elements(TABLE_ELEMENTS as usize)
         .max_unused_warm_slots(0)
         .linear_memory_keep_resident(MEMORY_KEPT)
-        .table_keep_resident(TABLE_ELEMENTS as usize * size_of::<usize>())
-        .pagemap_scan(Enabled::Auto);
+        // Always given back to the kernel: a scan takes a page that is swapped out for one that was never touched, and
+        // what is in a table is called. Memories are cleared before the pool gets them.
+        .table_keep_resident(0)
+        .pagemap_scan(if PageMap::get().is_some() { Enabled::Auto } else { Enabled::No });
     pool
 }
 

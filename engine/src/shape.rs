@@ -14,6 +14,7 @@ use crate::engine::PAGE;
 use crate::exports::{self, Abi};
 use crate::function_cost;
 use crate::phase::{Phase, Phases};
+use crate::renewal::{Renewal, Survey};
 use crate::settings::{FEATURES, TABLE_ELEMENTS};
 
 /// What a module declares.
@@ -33,6 +34,8 @@ pub struct ModuleInfo {
     pub functions: u32,
     /// Phases in which the module is run; of ABI 1, `Request` alone.
     pub phases: Phases,
+    /// How every evaluation comes to an instance that is as new.
+    pub renewal: Renewal,
     /// What the module says about itself; the default if it says nothing, or is of ABI 1.
     pub describe: Describe,
 }
@@ -52,7 +55,7 @@ pub(crate) fn check(wasm: &[u8], max_bytes: usize, max_memory: u64) -> Result<Mo
         seen.look_at(&payload, max_memory)?;
         match validator.payload(&payload).map_err(invalid)? {
             ValidPayload::Func(function, body) => {
-                let (cost, reusable) = function_cost::check(function, &body, allocations)?;
+                let (cost, reusable) = function_cost::check(function, &body, allocations, &mut seen.survey)?;
                 allocations = reusable;
                 seen.costs.function(body.range().len() as u64, cost)?;
             }
@@ -75,6 +78,7 @@ pub(crate) fn check(wasm: &[u8], max_bytes: usize, max_memory: u64) -> Result<Mo
             Abi::V2 => 2,
         },
         phases,
+        renewal: seen.survey.result(),
         describe,
         size: wasm.len(),
         memory_bytes: seen.memory_bytes,
@@ -91,6 +95,7 @@ struct Seen {
     memory_bytes: u64,
     describe: Option<Describe>,
     costs: Costs,
+    survey: Survey,
 }
 
 /// The phases that the module declares, all of which have to be exported; without a word about them those that are.
@@ -140,6 +145,7 @@ impl Seen {
                         return Err(CompileError::MemoryTooLarge { declared, limit: max_memory });
                     }
                     self.memory_bytes = declared;
+                    self.survey.memory(declared);
                 }
             }
             Payload::TableSection(section) => {
@@ -151,7 +157,9 @@ impl Seen {
             Payload::ExportSection(section) => {
                 Costs::exports(section.count())?;
                 for export in section.clone() {
-                    self.exports.push(export.map_err(invalid)?.name.into());
+                    let export = export.map_err(invalid)?;
+                    self.survey.export(export.name);
+                    self.exports.push(export.name.into());
                 }
             }
             Payload::TypeSection(section) => {
@@ -162,7 +170,12 @@ impl Seen {
                         .function_type(function.params().len() as u64, function.results().len() as u64)?;
                 }
             }
-            Payload::GlobalSection(section) => Costs::globals(section.count(), &section.range())?,
+            Payload::GlobalSection(section) => {
+                Costs::globals(section.count(), &section.range())?;
+                for global in section.clone() {
+                    self.survey.global(global.map_err(invalid)?.ty);
+                }
+            }
             Payload::ElementSection(section) => {
                 let mut passive = 0;
                 for segment in section.clone() {

@@ -3,7 +3,6 @@
 
 use portcullis_view::View;
 
-use crate::abi2::Resolved;
 use crate::detail::DetailError;
 use crate::inspect_error::InspectError;
 use crate::instance::Instance;
@@ -21,8 +20,7 @@ pub struct WorkerInstance {
 }
 
 struct Live {
-    instance: Instance,
-    phases: [Option<Resolved>; Phase::ALL.len()],
+    instance: Box<Instance>,
     evaluations: u32,
 }
 
@@ -52,21 +50,12 @@ impl WorkerInstance {
         let budget = limits.budget(exports.view_bytes(view, carry));
         let mut live = match self.live.take() {
             Some(mut live) => {
-                live.instance.renew_budget(limits, budget)?;
+                live.instance.renew_budget(self.module.memory_limit(limits), limits, budget, 0)?;
                 live
             }
-            None => Live {
-                instance: self.module.instance(limits, budget)?,
-                phases: Default::default(),
-                evaluations: 0,
-            },
+            None => Live { instance: self.module.instantiate(limits, budget)?, evaluations: 0 },
         };
-        let slot = &mut live.phases[phase as usize];
-        let resolved = match slot {
-            Some(resolved) => resolved,
-            None => slot.insert(exports.resolve(&mut live.instance, phase)?),
-        };
-        let inspection = exports.inspect(&mut live.instance, resolved, phase, view, carry)?;
+        let inspection = exports.inspect(&mut live.instance, phase, view, carry)?;
         live.evaluations += 1;
         // The verdict stands, but what trapped may have left its memory in any state.
         let trapped = matches!(inspection.detail, Some(Err(DetailError::Failed(_))));

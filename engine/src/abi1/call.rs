@@ -10,7 +10,6 @@ use crate::verdict::Verdict;
 
 /// The exports of version 1, looked up once.
 pub(crate) struct Exports {
-    memory: ModuleExport,
     inspect_request: ModuleExport,
     alloc: Option<ModuleExport>,
 }
@@ -23,11 +22,12 @@ impl Exports {
                 .get_export_index(name)
                 .ok_or_else(|| CompileError::Compile(format!("the export `{name}` was lost in compilation")))
         };
-        Ok(Self {
-            memory: required("memory")?,
-            inspect_request: required("inspect_request")?,
-            alloc: module.get_export_index("alloc"),
-        })
+        Ok(Self { inspect_request: required("inspect_request")?, alloc: module.get_export_index("alloc") })
+    }
+
+    /// Pages that are added to the memory for a request of so many bytes.
+    pub(crate) fn appended(&self, length: u64) -> u64 {
+        if self.alloc.is_some() { 0 } else { pages(length) }
     }
 
     /// Writes the request into the instance and asks for the verdict.
@@ -41,7 +41,7 @@ impl Exports {
             Some(alloc) => self.allocate(instance, alloc, length)?,
             None => self.append(instance, request.len() as u64)?,
         };
-        instance.write(&self.memory, address, request)?;
+        write(instance, address, request)?;
         // Wasm has no signs: an address is the same 32 bits either way.
         let inspect = instance.function(Step::Inspect, &self.inspect_request)?;
         let result: i32 = instance.call(Step::Inspect, &inspect, (address.cast_signed(), length))?;
@@ -61,7 +61,7 @@ impl Exports {
         let address: i32 = instance.call(Step::Alloc, &alloc, length)?;
         let address = address.cast_unsigned();
         let length = u64::from(length.unsigned_abs());
-        let memory = instance.memory_size(&self.memory)?;
+        let memory = instance.memory_size();
         // Allocators say 0 when they have nothing left.
         if address == 0 {
             return Err(InspectError::RequestDoesNotFit { bytes: length, limit: instance.memory_limit() });
@@ -74,11 +74,25 @@ impl Exports {
 
     /// Adds pages behind everything that the module may have laid out, and takes those.
     fn append(&self, instance: &mut Instance, length: u64) -> Result<u32, InspectError> {
-        let end = instance.memory_size(&self.memory)?;
         instance
-            .grow(&self.memory, length.div_ceil(PAGE))?
-            .then_some(end)
-            .and_then(|end| u32::try_from(end).ok())
+            .append(pages(length))?
+            .and_then(|address| u32::try_from(address).ok())
             .ok_or(InspectError::RequestDoesNotFit { bytes: length, limit: instance.memory_limit() })
     }
+}
+
+fn pages(length: u64) -> u64 {
+    length.div_ceil(PAGE)
+}
+
+fn write(instance: &mut Instance, address: u32, request: &[u8]) -> Result<(), InspectError> {
+    let memory = instance.bytes();
+    let (start, length, size) = (address as usize, request.len() as u64, memory.len() as u64);
+    let outside = InspectError::BadBuffer { step: Step::Alloc, address, length, memory: size };
+    memory
+        .get_mut(start..)
+        .and_then(|memory| memory.get_mut(..request.len()))
+        .ok_or(outside)?
+        .copy_from_slice(request);
+    Ok(())
 }

@@ -1,7 +1,7 @@
 //! Hands a view to a phase's function, and reads what the rule says beside its verdict.
 
 use portcullis_view::{MAX_CARRY, Sections, View};
-use wasmtime::{Memory, ModuleExport, TypedFunc};
+use wasmtime::{ModuleExport, TypedFunc};
 
 use super::extent::Shown;
 use crate::compile_error::CompileError;
@@ -14,7 +14,6 @@ use crate::verdict::Verdict;
 
 /// The exports of version 2, looked up once.
 pub(crate) struct Exports {
-    memory: ModuleExport,
     buffer: ModuleExport,
     phases: [Option<ModuleExport>; Phase::ALL.len()],
     detail: Option<ModuleExport>,
@@ -26,7 +25,6 @@ pub(crate) struct Exports {
 
 /// What one phase needs of an instance.
 pub(crate) struct Resolved {
-    memory: Memory,
     buffer: TypedFunc<i32, i32>,
     run: TypedFunc<(i32, i32), i32>,
 }
@@ -44,7 +42,6 @@ impl Exports {
                 .ok_or_else(|| CompileError::Compile(format!("the export `{name}` was lost in compilation")))
         };
         Ok(Self {
-            memory: required("memory")?,
             buffer: required("pc_buffer")?,
             phases: Phase::ALL.map(|phase| {
                 phases.contains(phase).then(|| module.get_export_index(phase.export())).flatten()
@@ -61,11 +58,13 @@ impl Exports {
         view.len_of(self.sections, carry) as u64
     }
 
-    /// Looks up in an instance what a phase needs.
-    pub(crate) fn resolve(&self, instance: &mut Instance, phase: Phase) -> Result<Resolved, InspectError> {
+    /// What a phase needs of an instance: what was looked up for it before.
+    fn resolve(&self, instance: &mut Instance, phase: Phase) -> Result<Resolved, InspectError> {
+        if let Some(resolved) = instance.phases[phase as usize].take() {
+            return Ok(resolved);
+        }
         let run = self.phases[phase as usize].as_ref().ok_or(InspectError::NoSuchPhase(phase))?;
         Ok(Resolved {
-            memory: instance.exported_memory(&self.memory)?,
             buffer: instance.function(Step::Buffer, &self.buffer)?,
             run: instance.function(Step::Phase(phase), run)?,
         })
@@ -75,12 +74,12 @@ impl Exports {
     pub(crate) fn inspect(
         &self,
         instance: &mut Instance,
-        resolved: &Resolved,
         phase: Phase,
         view: &View,
         carry: &[u8],
     ) -> Result<Inspection, InspectError> {
-        let (address, length) = self.write(instance, resolved, view, carry)?;
+        let resolved = self.resolve(instance, phase)?;
+        let (address, length) = self.write(instance, &resolved, view, carry)?;
         let step = Step::Phase(phase);
         let result: i32 = instance.call(step, &resolved.run, (address, length))?;
         let verdict = Verdict::from_result(result)
@@ -88,17 +87,18 @@ impl Exports {
             .ok_or(InspectError::InvalidVerdict { step, result })?;
         let carry = match &self.carry {
             Some(export) if verdict != Verdict::Block && self.last != Some(phase) => {
-                carried(instance, resolved.memory, export)?
+                carried(instance, export)?
             }
             _ => Vec::new(),
         };
         let detail = match &self.detail {
             Some(export) if verdict != Verdict::Allow => {
                 let shown = Shown { view, sections: self.sections };
-                detail(instance, resolved.memory, export, &shown).transpose()
+                detail(instance, export, &shown).transpose()
             }
             _ => None,
         };
+        instance.phases[phase as usize] = Some(resolved);
         let fuel_used = instance.fuel_used();
         Ok(Inspection { verdict, fuel_used, carry, detail, log: instance.take_log() })
     }
@@ -120,7 +120,7 @@ impl Exports {
             return Err(does_not_fit());
         }
         let start = address.cast_unsigned() as usize;
-        let memory = instance.bytes(resolved.memory);
+        let memory = instance.bytes();
         let size = memory.len() as u64;
         let buffer = start.checked_add(bytes).and_then(|end| memory.get_mut(start..end)).ok_or(
             InspectError::BadBuffer {
@@ -136,13 +136,13 @@ impl Exports {
 }
 
 /// What the rule leaves for the next phase.
-fn carried(instance: &mut Instance, memory: Memory, export: &ModuleExport) -> Result<Vec<u8>, InspectError> {
+fn carried(instance: &mut Instance, export: &ModuleExport) -> Result<Vec<u8>, InspectError> {
     let function = instance.function(Step::Carry, export)?;
     let (address, length) = pointer(instance.call(Step::Carry, &function, ())?);
     if length as usize > MAX_CARRY {
         return Err(InspectError::CarryTooLarge { found: length, limit: MAX_CARRY });
     }
-    let memory = instance.bytes(memory);
+    let memory = instance.bytes();
     slice(memory, address, length).map(<[u8]>::to_vec).ok_or(InspectError::BadBuffer {
         step: Step::Carry,
         address,
@@ -154,7 +154,6 @@ fn carried(instance: &mut Instance, memory: Memory, export: &ModuleExport) -> Re
 /// What the rule says beside its verdict. Whatever is wrong with it, the verdict stands.
 fn detail(
     instance: &mut Instance,
-    memory: Memory,
     export: &ModuleExport,
     shown: &Shown<'_>,
 ) -> Result<Option<Box<Detail>>, DetailError> {
@@ -164,7 +163,7 @@ fn detail(
     if length == 0 {
         return Ok(None);
     }
-    let memory = instance.bytes(memory);
+    let memory = instance.bytes();
     let bytes = slice(memory, address, length).ok_or(DetailError::OutOfBounds {
         address,
         length,

@@ -6,8 +6,9 @@ use wasmtime::OptLevel;
 use super::bounds::ModuleBounds;
 use super::configure::configure;
 use super::frame::Artefact;
-use crate::compile_error::CompileError;
+use crate::compile_error::{CompileError, invalid};
 use crate::pattern_set::PatternSets;
+use crate::renewal::{self, Renewal};
 use crate::settings;
 use crate::shape;
 
@@ -47,13 +48,17 @@ pub(crate) fn produce(
     let ModuleBounds { module_bytes, memory_bytes } = compilers.bounds;
     let info = shape::check(wasm, module_bytes, memory_bytes)?;
     let (info, code) = match config {
-        None => (info, compile(&compilers.for_the_pool, wasm)?),
+        None => {
+            let code = compile(&compilers.for_the_pool, wasm, info.renewal)?;
+            (info, code)
+        }
         Some(config) => {
             let size = info.size;
             let frozen = configure(compilers, wasm, &info, config)?;
             // What the configuration made of it is a module like any other.
             let info = shape::check(&frozen, usize::MAX, memory_bytes)?;
-            (shape::ModuleInfo { size, ..info }, compile(&compilers.for_the_pool, &frozen)?)
+            let code = compile(&compilers.for_the_pool, &frozen, info.renewal)?;
+            (shape::ModuleInfo { size, ..info }, code)
         }
     };
     // The process that serves makes them again; here they are bounded.
@@ -61,8 +66,9 @@ pub(crate) fn produce(
     Ok(Artefact { info, code })
 }
 
-fn compile(engine: &wasmtime::Engine, wasm: &[u8]) -> Result<Vec<u8>, CompileError> {
-    engine.precompile_module(wasm).map_err(|error| refusal(&error))
+fn compile(engine: &wasmtime::Engine, wasm: &[u8], renewal: Renewal) -> Result<Vec<u8>, CompileError> {
+    let wasm = renewal::prepare(wasm, renewal).map_err(invalid)?;
+    engine.precompile_module(&wasm).map_err(|error| refusal(&error))
 }
 
 /// Why wasmtime did not do it: too little memory, or something in the module.

@@ -13,6 +13,7 @@ use arbitrary::Unstructured;
 use portcullis_engine::{
     Cause, Engine, EngineConfig, InspectError, Limits, Module, Phase, Verdict, WorkerInstance,
 };
+use portcullis_view::View;
 use rustix::time::{ClockId, clock_gettime};
 use wasm_smith::Config;
 
@@ -55,8 +56,11 @@ fn modules_at_random_are_refused_or_bounded() {
             .collect();
         workers.into_iter().map(|worker| worker.join().unwrap()).collect::<Vec<_>>()
     });
-    for Tally { outcomes, slowest, compiling, bytes } in tallies {
-        println!("{outcomes:?}; {bytes} bytes compiled in {compiling:?}, the slowest in {slowest:?}");
+    for Tally { outcomes, slowest, compiling, bytes, restored } in tallies {
+        println!(
+            "{outcomes:?}; {bytes} bytes compiled in {compiling:?}, the slowest in {slowest:?}; {restored} were restored"
+        );
+        assert!(restored > 0);
     }
 }
 
@@ -75,6 +79,8 @@ struct Tally {
     slowest: (Duration, u64),
     compiling: Duration,
     bytes: usize,
+    /// Modules after which an instance was ready to be had again.
+    restored: u64,
 }
 
 impl Tally {
@@ -132,7 +138,7 @@ fn try_one(engine: &Engine, seed: u64, configs: &[Config; 3], tally: &mut Tally)
     tally.slowest = tally.slowest.max((took, seed));
     assert!(took < COMPILE, "seed {seed}: compiling {} bytes took {took:?}", wasm.len());
     match compiled {
-        Ok(module) => evaluate(&module, seed, tally),
+        Ok(module) => evaluate(engine, &module, seed, tally),
         Err(error) => {
             let message = error.to_string();
             assert!(!message.contains(char::is_control), "seed {seed}: {message:?}");
@@ -178,30 +184,36 @@ fn limits() -> Limits {
     Limits { fuel: 5_000, fuel_per_byte: 10, memory_bytes: 1 << 20, deadline: Duration::from_secs(20) }
 }
 
-fn evaluate(module: &Module, seed: u64, tally: &mut Tally) {
+fn evaluate(engine: &Engine, module: &Module, seed: u64, tally: &mut Tally) {
     let _ = module.probe(&limits());
     if module.info().abi == 1 {
-        for request in [&b"{}"[..], &[b' '; 3_000]] {
-            assert_bounded(
-                seed,
-                tally,
-                request.len(),
-                module.inspect(request, &limits()).map(|said| (said.verdict, said.fuel_used)),
-            );
+        let requests = [&b"{}"[..], &[b' '; 3_000]];
+        let said = requests.map(|request| module.inspect(request, &limits()));
+        let again = requests.map(|request| module.inspect(request, &limits()));
+        assert_eq!(said, again, "seed {seed}: an instance that was restored is not as new");
+        for (request, said) in requests.iter().zip(said) {
+            assert_bounded(seed, tally, request.len(), said.map(|said| (said.verdict, said.fuel_used)));
         }
+        tally.restored += u64::from(engine.idle_instances() > 0);
         return;
     }
     let shown = view(module.info().describe.sections());
+    let other = View::new();
     let mut worker = WorkerInstance::new(module.clone());
     let mut carry = Vec::new();
     for phase in module.info().phases.iter() {
         let fresh = module.inspect_view(phase, &shown, &carry, &limits());
+        // Something else in between, so that there is something to undo.
+        let _ = module.inspect_view(phase, &other, &[0xff; 100], &limits());
+        let again = module.inspect_view(phase, &shown, &carry, &limits());
+        assert_eq!(fresh, again, "seed {seed}: an instance that was restored is not as new");
         let kept = worker.inspect_view(phase, &shown, &carry, &limits());
         carry = fresh.as_ref().map(|said| said.carry.clone()).unwrap_or_default();
         for result in [fresh, kept] {
             assert_bounded(seed, tally, 4 << 10, result.map(|said| (said.verdict, said.fuel_used)));
         }
     }
+    tally.restored += u64::from(engine.idle_instances() > 0);
 }
 
 fn assert_bounded(seed: u64, tally: &mut Tally, input: usize, result: Result<(Verdict, u64), InspectError>) {

@@ -41,7 +41,8 @@ fn many_threads_get_the_right_verdicts_while_modules_come_and_go() {
 
 #[test]
 fn a_pool_without_a_free_slot_is_overload() {
-    let engine = Engine::new(&EngineConfig { workers: 1, ..EngineConfig::default() }).unwrap();
+    let engine =
+        Engine::new(&EngineConfig { workers: 1, idle_instances: 0, ..EngineConfig::default() }).unwrap();
     let loops = rule(&engine, "(loop $again (br $again)) i32.const 0");
     let long = Limits { fuel: u64::MAX, deadline: Duration::from_secs(1), ..Limits::default() };
     let refused = AtomicUsize::new(0);
