@@ -192,4 +192,15 @@ mod tests {
             assert!(memory.bytes().iter().all(|byte| *byte == 0), "{pages} pages, {written} written");
         }
     }
+    /// Shows something on a machine with swap only; elsewhere the page stays where it is.
+    #[test]
+    fn what_was_swapped_out_was_touched() {
+        let map = PageMap::get().expect("Linux tells");
+        let mut memory = Fresh::pages(map, 2);
+        let bytes = memory.bytes();
+        bytes[0] = 1;
+        // SAFETY: what is swapped out comes back when it is looked at.
+        unsafe { rustix::mm::madvise(bytes.as_mut_ptr().cast(), bytes.len(), Advice::LinuxPageOut) }.unwrap();
+        assert_eq!(map.touched(bytes).unwrap().ranges().collect::<Vec<_>>(), [0..map.page]);
+    }
 }

@@ -339,3 +339,67 @@ fn what_a_rule_hands_on_is_of_its_own_memory_only() {
         assert_eq!(said.carry, vec![0; 4096]);
     }
 }
+
+/// Has the kernel swap out what it can of this process, if the machine has swap. Says whether it did.
+fn swap_out() -> bool {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let anonymous =
+        maps.lines().filter(|line| line.contains(" rw-p 00000000 00:00 0") && !line.contains('['));
+    for line in anonymous {
+        let (start, end) = line.split(' ').next().and_then(|range| range.split_once('-')).unwrap();
+        let [start, end] = [start, end].map(|hex| usize::from_str_radix(hex, 16).unwrap());
+        let start = std::ptr::with_exposed_provenance_mut(start);
+        // SAFETY: pages that are swapped out come back with what they held when somebody looks at them. A range that
+        // is no longer mapped is an error.
+        let _ = unsafe { rustix::mm::madvise(start, end - start.addr(), rustix::mm::Advice::LinuxPageOut) };
+    }
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    !status.lines().any(|line| line.starts_with("VmSwap:") && line.split_whitespace().nth(1) == Some("0"))
+}
+
+#[test]
+fn nothing_is_left_of_what_was_swapped_out() {
+    let engine = engine();
+    let finders = [finder(&engine, 1), finder(&engine, 20)];
+    let secret = view_of(MARKER, Sections::DEFAULT);
+    let long = Limits { fuel: u64::MAX, deadline: std::time::Duration::from_millis(300), ..limits() };
+    // Both an instance that would be restored and one that would not, in the middle of their evaluation.
+    let wait = "(loop $for_ever (br $for_ever)) i32.const 0";
+    let restored = compile(
+        &engine,
+        &format!(
+            r#"(module (memory (export "memory") 4)
+                 (func (export "pc_buffer") (param i32) (result i32) i32.const 1024)
+                 (func (export "pc_request") (param $ptr i32) (param i32) (result i32) (local $at i32)
+                   (loop $again
+                     (if (i64.eq (i64.load offset=200000 (local.get $at)) (i64.const {marker})) (then (return (i32.const 1))))
+                     (i64.store offset=200000 (local.get $at) (i64.const {marker}))
+                     (local.set $at (i32.add (local.get $at) (i32.const 8)))
+                     (br_if $again (i32.lt_u (local.get $at) (i32.const 40000))))
+                   (local.set $at (i32.const 0))
+                   (loop $while
+                     (local.set $at (i32.add (local.get $at) (i32.const 1)))
+                     (br_if $while (i32.lt_u (local.get $at) (i32.const 100000000))))
+                   i32.const 0))"#,
+            marker = marker()
+        ),
+    );
+    let patient = Limits { fuel: u64::MAX, ..limits() };
+    for _ in 0..3 {
+        for (rule, limits) in [(&writer(&engine, 3, 1, wait), &long), (&restored, &patient)] {
+            let evaluation = thread::scope(|scope| {
+                let evaluation = scope.spawn(|| rule.inspect_view(Phase::Request, &secret, MARKER, limits));
+                let mut swapped = false;
+                while !evaluation.is_finished() {
+                    swapped |= swap_out();
+                }
+                println!("swapped out: {swapped}");
+                evaluation.join().unwrap()
+            });
+            if let Ok(said) = evaluation {
+                assert_eq!(said.verdict, Verdict::Allow, "the rule found what it had left");
+            }
+            assert_clean(&finders, "an evaluation that was swapped out");
+        }
+    }
+}
