@@ -22,6 +22,8 @@ pub(crate) struct Described {
     prefilter: usize,
     pattern_sets: usize,
     configurable: bool,
+    /// How each request comes to an instance that is as new.
+    instances: String,
     /// `limits.memory` that is enough for every request without a body.
     memory_needed: u64,
     /// What each byte of `limits.bodyBytes` adds to it.
@@ -47,6 +49,7 @@ impl Described {
             },
             prefilter: prefilter.iter().map(|list| list.literals.len()).sum(),
             pattern_sets: pattern_sets.len(),
+            instances: info.renewal.to_string(),
             configurable: exports("pc_configure") || exports("configure"),
             memory_needed: info.memory_bytes + view(0),
             memory_per_body_byte: view(1) - view(0),
@@ -73,6 +76,7 @@ impl fmt::Display for Described {
             writeln!(f, "patterns   {} sets", self.pattern_sets)?;
         }
         writeln!(f, "config     {}", if self.configurable { "yes" } else { "none" })?;
+        writeln!(f, "instances  {}", self.instances)?;
         write!(f, "needs      limits.memory of {} KiB", self.memory_needed.div_ceil(1024))?;
         if self.memory_per_body_byte > 0 {
             write!(f, ", and {} bytes more for each of limits.bodyBytes", self.memory_per_body_byte)?;

@@ -13,6 +13,7 @@ use crate::instance::Guest;
 use crate::limits::Limits;
 use crate::module::Module;
 use crate::page_map::PageMap;
+use crate::pattern_set::PatternSets;
 use crate::renewal;
 use crate::settings;
 use crate::shape;
@@ -59,7 +60,7 @@ impl Default for EngineConfig {
 pub enum EngineError {
     /// No worker, or more than there is address space for.
     #[error(
-        "an engine has at least one worker and 16,384 instances at most, four a worker and those that are kept; found {workers} workers and {kept} kept instances"
+        "an engine has at least one worker and 16,384 instances at most: four a worker, those that are kept, and those that are idle; found {workers} workers and {kept} kept instances"
     )]
     Workers {
         /// Threads.
@@ -157,7 +158,8 @@ impl Engine {
         let wasm = renewal::prepare(wasm, info.renewal).map_err(invalid)?;
         let compiled = wasmtime::Module::from_binary(&self.0.wasmtime, &wasm)
             .map_err(|error| CompileError::Compile(format!("{error:#}")))?;
-        Module::link(Arc::clone(&self.0), &compiled, info)
+        let patterns = PatternSets::new(&info.describe.pattern_sets)?;
+        Module::link(Arc::clone(&self.0), &compiled, info, patterns)
     }
 
     /// Bounds that decide what its modules may be.
@@ -177,6 +179,8 @@ impl Engine {
         // over these bytes, or were made in this process.
         let module =
             unsafe { wasmtime::Module::deserialize(&self.0.wasmtime, &artefact.code) }.map_err(not_loaded)?;
-        Module::link(Arc::clone(&self.0), &module, artefact.info)
+        let patterns = PatternSets::from_bytes(&artefact.info.describe.pattern_sets, &artefact.automata)
+            .map_err(|error| CompilerFault::NotLoaded(error.to_string()))?;
+        Module::link(Arc::clone(&self.0), &module, artefact.info, patterns)
     }
 }

@@ -1,5 +1,5 @@
-//! The sandbox: runs rule modules on requests, each evaluation in a fresh instance with bounded fuel, memory and
-//! CPU time. No HTTP, no Kubernetes, no NATS.
+//! The sandbox: runs rule modules on requests, each evaluation in an instance that is as new, with bounded fuel,
+//! memory and CPU time. No HTTP, no Kubernetes, no NATS.
 //!
 //! ```no_run
 //! use portcullis_engine::{Engine, EngineConfig, Limits, Verdict, abi1};

@@ -100,6 +100,7 @@ impl Module {
         engine: Arc<Inner>,
         module: &wasmtime::Module,
         info: ModuleInfo,
+        patterns: PatternSets,
     ) -> Result<Self, CompileError> {
         let exports = match info.abi {
             1 => Exports::V1(abi1::Exports::of(module)?),
@@ -109,7 +110,6 @@ impl Module {
             Renewal::Restored { globals } if engine.idle.keeps() => Restorable::of(module, globals),
             _ => None,
         };
-        let patterns = PatternSets::new(&info.describe.pattern_sets)?;
         let patterns = (!patterns.is_empty()).then(|| Arc::new(patterns));
         let pre = engine
             .linker

@@ -36,6 +36,10 @@ pub struct PatternError {
 #[derive(Debug, Default)]
 pub(crate) struct PatternSets(Vec<PatternSet>);
 
+/// The automata of pattern sets in bytes: making one takes up to some tenths of a second, reading it a hundredth of
+/// that. `None` for a set that is simulated.
+pub(crate) type Automata = Vec<Option<Vec<u8>>>;
+
 #[derive(Debug)]
 enum PatternSet {
     Dense(Box<Dense>),
@@ -61,6 +65,36 @@ impl PatternSets {
             .map(|(set, patterns)| PatternSet::new(set, patterns))
             .collect::<Result<_, _>>()
             .map(Self)
+    }
+
+    /// Takes automata that [`PatternSets::to_bytes`] wrote for these sets.
+    pub(crate) fn from_bytes(sets: &[Patterns], automata: &[Option<Vec<u8>>]) -> Result<Self, PatternError> {
+        if sets.len() != automata.len() {
+            let reason = format!("{} sets and {} automata", sets.len(), automata.len());
+            return Err(PatternError { set: 0, reason });
+        }
+        sets.iter()
+            .zip(automata)
+            .enumerate()
+            .map(|(set, (patterns, automaton))| match automaton {
+                Some(bytes) => Dense::from_bytes(bytes)
+                    .map(|dense| PatternSet::Dense(Box::new(dense)))
+                    .map_err(|reason| PatternError { set, reason }),
+                None => PatternSet::simulated(set, nfa(set, patterns)?),
+            })
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+
+    /// The automata, for another process of this machine.
+    pub(crate) fn to_bytes(&self) -> Automata {
+        self.0
+            .iter()
+            .map(|set| match set {
+                PatternSet::Dense(dense) => Some(dense.to_bytes()),
+                PatternSet::Simulated { .. } => None,
+            })
+            .collect()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -90,18 +124,8 @@ impl PatternSets {
 }
 
 impl PatternSet {
-    fn new(set: usize, Patterns { patterns, .. }: &Patterns) -> Result<Self, PatternError> {
-        let failed = |reason: String| PatternError { set, reason };
-        let nfa: NFA = thompson::Compiler::new()
-            .syntax(syntax::Config::new().unicode(false).utf8(false))
-            .configure(
-                thompson::Config::new()
-                    .utf8(false)
-                    .nfa_size_limit(Some(NFA_BYTES))
-                    .which_captures(thompson::WhichCaptures::None),
-            )
-            .build_many(patterns)
-            .map_err(|error| failed(in_full(&error)))?;
+    fn new(set: usize, patterns: &Patterns) -> Result<Self, PatternError> {
+        let nfa = nfa(set, patterns)?;
         let dense = dense::Builder::new()
             .configure(
                 dense::Config::new()
@@ -111,16 +135,33 @@ impl PatternSet {
                     .determinize_size_limit(Some(DENSE_WORK_BYTES)),
             )
             .build_from_nfa(&nfa);
-        if let Ok(dense) = dense {
-            return Ok(Self::Dense(Box::new(Dense::new(dense))));
+        match dense {
+            Ok(dense) => Ok(Self::Dense(Box::new(Dense::new(dense)))),
+            Err(_) => Self::simulated(set, nfa),
         }
+    }
+
+    fn simulated(set: usize, nfa: NFA) -> Result<Self, PatternError> {
         let states = nfa.states().len() as u64;
         let vm = PikeVM::builder()
             .configure(PikeVM::config().match_kind(MatchKind::All))
             .build_from_nfa(nfa)
-            .map_err(|error| failed(in_full(&error)))?;
+            .map_err(|error| PatternError { set, reason: in_full(&error) })?;
         Ok(Self::Simulated { vm: Box::new(vm), states })
     }
+}
+
+fn nfa(set: usize, Patterns { patterns, .. }: &Patterns) -> Result<NFA, PatternError> {
+    thompson::Compiler::new()
+        .syntax(syntax::Config::new().unicode(false).utf8(false))
+        .configure(
+            thompson::Config::new()
+                .utf8(false)
+                .nfa_size_limit(Some(NFA_BYTES))
+                .which_captures(thompson::WhichCaptures::None),
+        )
+        .build_many(patterns)
+        .map_err(|error| PatternError { set, reason: in_full(&error) })
 }
 
 impl Dense {
@@ -144,6 +185,25 @@ impl Dense {
             }));
         }
         Self { lowest: lowest.into_iter().map(|pattern| pattern.unwrap_or(NONE)).collect(), automaton }
+    }
+
+    fn to_bytes(&self) -> Vec<u8> {
+        let (bytes, padding) = self.automaton.to_bytes_native_endian();
+        bytes[padding..].to_vec()
+    }
+
+    /// Checks what it reads, so that no search leaves its tables.
+    fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
+        // Its tables are of numbers, which lie at multiples of their size.
+        let mut aligned = vec![0; bytes.len() + align_of::<u32>()];
+        let start = aligned.as_ptr().align_offset(align_of::<u32>());
+        let aligned = &mut aligned[start..start + bytes.len()];
+        aligned.copy_from_slice(bytes);
+        let (automaton, read) = dense::DFA::from_bytes(aligned).map_err(|error| in_full(&error))?;
+        if read != bytes.len() {
+            return Err(format!("{read} bytes of {} are an automaton", bytes.len()));
+        }
+        Ok(Self::new(automaton.to_owned()))
     }
 
     /// Walks over all of the text: one step a byte, and one look where something matches.
@@ -231,6 +291,35 @@ mod tests {
     fn a_search_of_nothing_in_a_simulated_set_is_not_free() {
         let sets = sets(&[r"a.{100}b.{100}c"]);
         assert!(sets.fuel(0, 0).unwrap() > 200);
+    }
+
+    #[test]
+    fn what_was_written_finds_the_same_and_what_was_cut_off_is_refused() {
+        let described: Vec<Patterns> =
+            [&["union", r"sel[e3]ct\s", "x$"][..], &[r"a.{100}b.{100}c", "needle"], &["z"]]
+                .map(|patterns| Patterns {
+                    name: String::new(),
+                    patterns: patterns.iter().map(ToString::to_string).collect(),
+                })
+                .into();
+        let made = PatternSets::new(&described).unwrap();
+        let written = made.to_bytes();
+        assert_eq!(written.iter().map(Option::is_some).collect::<Vec<_>>(), [true, false, true]);
+        let read = PatternSets::from_bytes(&described, &written).unwrap();
+        for text in [&b"a sel3ct b"[..], b"union", b"x", b"z needle", b"", b"zzz\xff"] {
+            for set in 0..3 {
+                assert_eq!(read.find(set, text), made.find(set, text), "set {set}, {text:?}");
+                assert_eq!(read.fuel(set, 100), made.fuel(set, 100));
+            }
+        }
+        assert!(PatternSets::from_bytes(&described, &written[..2]).is_err());
+        let whole = written[0].as_ref().unwrap();
+        let mut more = whole.clone();
+        more.extend([0; 4]);
+        for broken in [&whole[..whole.len() - 4], &whole[4..], &[], &more] {
+            let broken = vec![Some(broken.to_vec()), None, written[2].clone()];
+            assert!(PatternSets::from_bytes(&described, &broken).is_err());
+        }
     }
 
     #[test]

@@ -67,6 +67,7 @@ fn loads(engine: &Engine) -> Result<(), Box<dyn Error>> {
     println!("\n{:28} {:>9} {:>9} {:>9}", "from the cache", "bytes", "median us", "p99 us");
     let mut modules: Vec<(String, Vec<u8>)> =
         [20_000, 130_000].map(|bytes| (format!("{bytes} bytes of calls"), worst::calls(bytes))).to_vec();
+    modules.push(("8 sets of 20 patterns".into(), worst::pattern_sets(8, 20)?));
     for path in std::env::args().skip(1) {
         modules.push((path.rsplit('/').next().unwrap_or_default().into(), std::fs::read(&path)?));
     }

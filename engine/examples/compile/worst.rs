@@ -1,9 +1,9 @@
 //! Modules that are within every bound and as dear to compile as their bounds allow, each in its own way.
 
 use wasm_encoder::{
-    BlockType, CodeSection, ConstExpr, DataSection, ElementSection, Elements, ExportKind, ExportSection,
-    Function, FunctionSection, GlobalSection, GlobalType, Instruction, MemArg, MemorySection, MemoryType,
-    Module, RefType, TableSection, TableType, TypeSection, ValType,
+    BlockType, CodeSection, ConstExpr, CustomSection, DataSection, ElementSection, Elements, Encode,
+    ExportKind, ExportSection, Function, FunctionSection, GlobalSection, GlobalType, Instruction, MemArg,
+    MemorySection, MemoryType, Module, RefType, Section, TableSection, TableType, TypeSection, ValType,
 };
 
 /// Bytes of code below the bound of 2 MiB, and of one function below that of 64 KiB.
@@ -261,4 +261,29 @@ fn repeated(body: &Function, count: usize, data_bytes: usize) -> Vec<u8> {
     module.section(&types).section(&functions).section(&tables).section(&memories).section(&globals);
     module.section(&exports).section(&elements).section(&code).section(&data);
     module.finish()
+}
+
+/// A rule with pattern sets, as many patterns in each, of the kind that rules against injections have.
+pub(crate) fn pattern_sets(sets: usize, patterns: usize) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
+    let words = ["select", "union", "insert", "script", "onload", "passwd", "eval", "exec"];
+    let set = |set: usize| {
+        let patterns: Vec<String> = (0..patterns)
+            .map(|pattern| {
+                let word = words[pattern % words.len()];
+                format!(r"(?i){word}{pattern}\s*[(=<]\s*['\x22a-z{set}]+")
+            })
+            .collect();
+        serde_json::json!({ "patterns": patterns })
+    };
+    let describe = serde_json::json!({ "patternSets": (0..sets).map(set).collect::<Vec<_>>() });
+    let mut wasm = wat::parse_str(
+        r#"(module (memory (export "memory") 1)
+             (func (export "pc_buffer") (param i32) (result i32) i32.const 1024)
+             (func (export "pc_request") (param i32 i32) (result i32) i32.const 0))"#,
+    )?;
+    let section =
+        CustomSection { name: "portcullis.describe".into(), data: describe.to_string().into_bytes().into() };
+    wasm.push(section.id());
+    section.encode(&mut wasm);
+    Ok(wasm)
 }

@@ -15,7 +15,7 @@ use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
 
 pub use self::key::{CacheKey, CacheKeyError};
-use super::frame::{AnswerHead, Artefact, read_answer, write_head};
+use super::frame::{Artefact, read_answer};
 use crate::engine::Engine;
 
 mod key;
@@ -165,9 +165,7 @@ impl ArtefactCache {
 
     fn try_store(&self, name: &Name, artefact: &Artefact) -> io::Result<()> {
         let mut content = Vec::with_capacity(artefact.code.len() + (64 << 10));
-        let head = AnswerHead::Compiled { info: Box::new(artefact.info.clone()), code: artefact.code.len() };
-        write_head(&mut content, &head)?;
-        content.extend_from_slice(&artefact.code);
+        artefact.write(&mut content)?;
         let mac = self.mac(name, &content).finalize().into_bytes();
 
         self.make_room(content.len() as u64)?;

@@ -42,21 +42,19 @@ fn answer_one(input: &mut impl Read, output: &mut impl Write) -> io::Result<()> 
     let head: RequestHead = read_head(input)?;
     // Asks the processor and the system what they can do, so before the walls are up.
     let compilers = Compilers::new(head.bounds);
-    let (answer, code) = match confine(head.cost, head.priority) {
+    let answer = match confine(head.cost, head.priority) {
         Ok(()) => {
             let (wasm, config) = read_module(input, &head)?;
-            match compilers.and_then(|compilers| produce(&compilers, &wasm, config.as_deref())) {
-                Ok(artefact) => (
-                    AnswerHead::Compiled { info: Box::new(artefact.info), code: artefact.code.len() },
-                    artefact.code,
-                ),
-                Err(error) => (AnswerHead::Refused(error), Vec::new()),
-            }
+            compilers
+                .and_then(|compilers| produce(&compilers, &wasm, config.as_deref()))
+                .map_err(AnswerHead::Refused)
         }
-        Err(reason) => (AnswerHead::NotConfined(reason), Vec::new()),
+        Err(reason) => Err(AnswerHead::NotConfined(reason)),
     };
-    write_head(output, &answer)?;
-    output.write_all(&code)?;
+    match answer {
+        Ok(artefact) => artefact.write(output)?,
+        Err(head) => write_head(output, &head)?,
+    }
     output.flush()
 }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::bounds::{CostBounds, ModuleBounds, Priority};
 use super::fault::CompilerFault;
 use crate::compile_error::CompileError;
+use crate::pattern_set::Automata;
 use crate::shape::ModuleInfo;
 
 /// A head holds names of a module's exports and its describe document, which other bounds keep far below this.
@@ -29,19 +30,32 @@ pub(crate) struct RequestHead {
 /// What the child answers.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum AnswerHead {
-    /// The module is compiled; so many bytes of code follow.
-    Compiled { info: Box<ModuleInfo>, code: usize },
+    /// The module is compiled; so many bytes of code follow, then as many of each automaton.
+    Compiled { info: Box<ModuleInfo>, code: usize, automata: Vec<Option<usize>> },
     /// The module is no rule.
     Refused(CompileError),
     /// The child has no walls around it and does nothing.
     NotConfined(String),
 }
 
-/// A compiled module: native code, and what is known about it.
+/// A compiled module: native code, the automata of its pattern sets, and what is known about it.
 #[derive(Clone, Debug)]
 pub(crate) struct Artefact {
     pub(crate) info: ModuleInfo,
     pub(crate) code: Vec<u8>,
+    pub(crate) automata: Automata,
+}
+
+impl Artefact {
+    /// Writes it as [`read_answer`] reads it.
+    pub(crate) fn write(&self, out: &mut impl Write) -> io::Result<()> {
+        let automata = self.automata.iter().map(|automaton| automaton.as_ref().map(Vec::len)).collect();
+        let head =
+            AnswerHead::Compiled { info: Box::new(self.info.clone()), code: self.code.len(), automata };
+        write_head(out, &head)?;
+        out.write_all(&self.code)?;
+        self.automata.iter().flatten().try_for_each(|automaton| out.write_all(automaton))
+    }
 }
 
 /// Writes a length and a head.
@@ -69,15 +83,26 @@ pub(crate) fn read_head<T: DeserializeOwned>(input: &mut impl Read) -> io::Resul
 pub(crate) fn read_answer(mut bytes: &[u8]) -> Result<Artefact, CompileError> {
     let broke = |what: String| CompileError::Compiler(CompilerFault::Broke { what, said: String::new() });
     let head = read_head(&mut bytes).map_err(|error| broke(format!("wrote no answer: {error}")))?;
-    let (info, code) = match head {
-        AnswerHead::Compiled { info, code } => (*info, code),
+    let (info, code, automata) = match head {
+        AnswerHead::Compiled { info, code, automata } => (*info, code, automata),
         AnswerHead::Refused(error) => return Err(error),
         AnswerHead::NotConfined(reason) => {
             return Err(CompileError::Compiler(CompilerFault::NotConfined(reason)));
         }
     };
-    if bytes.len() != code {
-        return Err(broke(format!("promised {code} bytes of code and wrote {}", bytes.len())));
+    let found = bytes.len();
+    let mut take = |length: usize| match bytes.split_at_checked(length) {
+        Some((taken, rest)) => {
+            bytes = rest;
+            Ok(taken.to_vec())
+        }
+        None => Err(broke(format!("promised more than the {found} bytes that it wrote"))),
+    };
+    let code = take(code)?;
+    let automata =
+        automata.into_iter().map(|length| length.map(&mut take).transpose()).collect::<Result<_, _>>()?;
+    if !bytes.is_empty() {
+        return Err(broke(format!("wrote {} bytes more than it promised", bytes.len())));
     }
-    Ok(Artefact { info, code: bytes.to_vec() })
+    Ok(Artefact { info, code, automata })
 }

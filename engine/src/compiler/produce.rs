@@ -61,9 +61,8 @@ pub(crate) fn produce(
             (shape::ModuleInfo { size, ..info }, code)
         }
     };
-    // The process that serves makes them again; here they are bounded.
-    PatternSets::new(&info.describe.pattern_sets)?;
-    Ok(Artefact { info, code })
+    let automata = PatternSets::new(&info.describe.pattern_sets)?.to_bytes();
+    Ok(Artefact { info, code, automata })
 }
 
 fn compile(engine: &wasmtime::Engine, wasm: &[u8], renewal: Renewal) -> Result<Vec<u8>, CompileError> {
