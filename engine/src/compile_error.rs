@@ -106,6 +106,26 @@ pub enum CompileError {
         found: String,
     },
 
+    /// An export under a name that is the host's.
+    #[error("names of exports that begin with `portcullis.` are the host's, found `{}`; choose another", printable(.name))]
+    ReservedExport {
+        /// The name.
+        name: String,
+    },
+
+    /// Static data outside the memory.
+    #[error(
+        "data segment {segment} ends at {end}, and the memory starts with {memory} bytes; declare more memory, or less data"
+    )]
+    DataOutOfBounds {
+        /// Which segment.
+        segment: u32,
+        /// Where it ends.
+        end: u64,
+        /// Bytes of the memory at the start.
+        memory: u64,
+    },
+
     /// A describe document that is none.
     #[error("the module's section `portcullis.describe` cannot be used: {0}")]
     Describe(#[from] DescribeError),

@@ -7,7 +7,7 @@ use crate::compile_error::{CompileError, invalid};
 use crate::compiler::CompilerFault;
 use crate::compiler::bounds::ModuleBounds;
 use crate::compiler::frame::Artefact;
-use crate::idle::{Idle, ModuleId};
+use crate::idle::{Idle, InstanceCounts, ModuleId};
 use crate::imports;
 use crate::instance::Guest;
 use crate::limits::Limits;
@@ -117,7 +117,8 @@ impl Engine {
     /// The configuration is out of range, or the machine refuses the address space.
     pub fn new(config: &EngineConfig) -> Result<Self, EngineError> {
         // Where the kernel does not tell which pages were touched, nothing is idle.
-        let idle = PageMap::get().map_or(0, |_| settings::idle(config.workers, config.idle_instances));
+        let idle = PageMap::get()
+            .map_or(0, |_| settings::idle(config.workers, config.kept_instances, config.idle_instances));
         let slots = settings::slots(config.workers, config.kept_instances, idle)
             .ok_or(EngineError::Workers { workers: config.workers, kept: config.kept_instances })?;
         let max_memory = Some(config.max_memory)
@@ -143,9 +144,9 @@ impl Engine {
         })))
     }
 
-    /// Instances that are ready, as new, for the evaluations to come.
-    pub fn idle_instances(&self) -> usize {
-        self.0.idle.count()
+    /// What became of the evaluations so far.
+    pub fn instances(&self) -> InstanceCounts {
+        self.0.idle.counts()
     }
 
     /// Checks a module and compiles it, on the calling thread. Takes milliseconds to seconds of CPU time: not for a

@@ -25,6 +25,19 @@ pub(crate) struct Idle {
 struct Shelf {
     instances: Vec<Waiting>,
     bytes: usize,
+    taken: u64,
+    missed: u64,
+}
+
+/// What became of the evaluations of an engine so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InstanceCounts {
+    /// Instances that wait now, as new.
+    pub idle: usize,
+    /// Evaluations in an instance that was restored.
+    pub restored: u64,
+    /// Evaluations for which an instance was made.
+    pub made: u64,
 }
 
 struct Waiting {
@@ -47,46 +60,65 @@ impl Idle {
     /// An instance of the module that `fits`.
     pub(crate) fn take(&self, module: ModuleId, fits: impl Fn(&Instance) -> bool) -> Option<Box<Instance>> {
         let mut shelf = self.shelf();
-        let place =
-            shelf.instances.iter().position(|waiting| waiting.module == module && fits(&waiting.instance))?;
+        let found =
+            shelf.instances.iter().position(|waiting| waiting.module == module && fits(&waiting.instance));
+        let Some(place) = found else {
+            shelf.missed += 1;
+            return None;
+        };
+        shelf.taken += 1;
         let Waiting { bytes, instance, .. } = shelf.instances.remove(place);
         shelf.bytes -= bytes;
         Some(instance)
     }
 
+    /// Counts an instance that was made for a module that has none waiting.
+    pub(crate) fn missed(&self) {
+        self.shelf().missed += 1;
+    }
+
     /// Leaves an instance that is as new and holds `bytes` of memory. Others that have waited longer make room.
     pub(crate) fn put(&self, module: ModuleId, instance: Box<Instance>, bytes: usize) {
-        let mut shelf = self.shelf();
-        while shelf.instances.len() >= self.capacity || shelf.bytes + bytes > SHELF_BYTES {
-            if shelf.instances.is_empty() {
-                return;
-            }
-            let oldest = shelf.instances.remove(0);
-            shelf.bytes -= oldest.bytes;
+        if bytes > SHELF_BYTES || self.capacity == 0 {
+            return;
         }
-        shelf.bytes += bytes;
+        // Its end is a system call or two, so it comes after that of the lock.
+        let mut shelf = self.shelf();
+        let mut room = 0;
+        let mut freed = 0;
+        while shelf.instances.len() - room >= self.capacity || shelf.bytes - freed + bytes > SHELF_BYTES {
+            freed += shelf.instances[room].bytes;
+            room += 1;
+        }
+        shelf.bytes = shelf.bytes - freed + bytes;
+        let gone: Vec<Waiting> = shelf.instances.drain(..room).collect();
         shelf.instances.push(Waiting { module, bytes, instance });
+        drop(shelf);
+        drop(gone);
     }
 
     /// Lets go of a module's instances.
     pub(crate) fn forget(&self, module: ModuleId) {
         for shelf in &self.shelves {
             let mut shelf = lock(shelf);
-            let shelf = &mut *shelf;
-            let bytes = &mut shelf.bytes;
-            shelf.instances.retain(|waiting| {
-                let stays = waiting.module != module;
-                if !stays {
-                    *bytes -= waiting.bytes;
-                }
-                stays
-            });
+            let gone: Vec<Waiting> =
+                shelf.instances.extract_if(.., |waiting| waiting.module == module).collect();
+            shelf.bytes -= gone.iter().map(|waiting| waiting.bytes).sum::<usize>();
+            drop(shelf);
+            drop(gone);
         }
     }
 
-    /// Instances on all shelves.
-    pub(crate) fn count(&self) -> usize {
-        self.shelves.iter().map(|shelf| lock(shelf).instances.len()).sum()
+    /// What became of the evaluations so far.
+    pub(crate) fn counts(&self) -> InstanceCounts {
+        self.shelves.iter().fold(InstanceCounts::default(), |counts, shelf| {
+            let shelf = lock(shelf);
+            InstanceCounts {
+                idle: counts.idle + shelf.instances.len(),
+                restored: counts.restored + shelf.taken,
+                made: counts.made + shelf.missed,
+            }
+        })
     }
 
     fn shelf(&self) -> MutexGuard<'_, Shelf> {

@@ -36,6 +36,13 @@ pub(crate) struct Instance {
     pub(crate) globals: Option<Vec<Global>>,
 }
 
+/// What the host itself asks every module for.
+pub(crate) struct Entry {
+    pub(crate) memory: ModuleExport,
+    /// The start function. The host calls it, so that there is an instance to clear whatever becomes of it.
+    pub(crate) start: Option<ModuleExport>,
+}
+
 /// What the sandbox knows about the running guest.
 pub(crate) struct Guest {
     clock: Clock,
@@ -61,7 +68,7 @@ impl Instance {
     pub(crate) fn fresh(
         engine: &Inner,
         module: &InstancePre<Guest>,
-        memory: &ModuleExport,
+        entry: &Entry,
         data_bytes: u64,
         patterns: Option<Arc<PatternSets>>,
         limits: &Limits,
@@ -89,10 +96,9 @@ impl Instance {
         match module.instantiate(&mut store) {
             Ok(instance) => {
                 let memory = instance
-                    .get_module_export(&mut store, memory)
+                    .get_module_export(&mut store, &entry.memory)
                     .and_then(wasmtime::Extern::into_memory)
                     .ok_or_else(|| InspectError::Host("the memory is not exported".into()))?;
-                store.data_mut().memory = Some(memory);
                 let mut fresh = Box::new(Self {
                     store,
                     instance,
@@ -105,6 +111,12 @@ impl Instance {
                     globals: None,
                 });
                 fresh.check_fuel(Step::Start)?;
+                if let Some(start) = &entry.start {
+                    let start = fresh.function::<(), ()>(Step::Start, start)?;
+                    fresh.call(Step::Start, &start, ())?;
+                }
+                // From here on the imports may have it.
+                fresh.store.data_mut().memory = Some(memory);
                 fresh.start_fuel = given.saturating_sub(fresh.fuel_left()).saturating_sub(data_bytes);
                 Ok(fresh)
             }
@@ -265,7 +277,8 @@ impl Drop for Instance {
     /// that is swapped out, or on its way to another place, for one that was never touched.
     fn drop(&mut self) {
         if let Some(page_map) = PageMap::get() {
-            page_map.clear(self.bytes());
+            // SAFETY: a memory of the pool is anonymous, and whole pages of Wasm are whole pages of the machine.
+            unsafe { page_map.clear(self.bytes()) };
         }
     }
 }

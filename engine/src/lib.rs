@@ -63,6 +63,7 @@ pub use compiler::{
     compile_child_main,
 };
 pub use engine::{Engine, EngineConfig, EngineError};
+pub use idle::InstanceCounts;
 pub use imports::{LogLevel, LogLine};
 pub use inspect_error::{Cause, InspectError, Overload, Step};
 pub use limits::Limits;

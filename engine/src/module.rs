@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use portcullis_view::View;
-use wasmtime::{InstancePre, ModuleExport};
+use wasmtime::InstancePre;
 
 use crate::abi1;
 use crate::abi2;
@@ -16,14 +16,14 @@ use crate::engine::Inner;
 use crate::idle::ModuleId;
 use crate::imports::LogLine;
 use crate::inspect_error::InspectError;
-use crate::instance::{Guest, Instance};
+use crate::instance::{Entry, Guest, Instance};
 use crate::limits::Limits;
 use crate::page_map::PageMap;
 use crate::pattern_set::PatternSets;
 use crate::phase::Phase;
 use crate::pristine::Restorable;
 use crate::probe;
-use crate::renewal::Renewal;
+use crate::renewal::{self, Renewal};
 use crate::shape::ModuleInfo;
 use crate::verdict::Verdict;
 
@@ -33,7 +33,7 @@ pub struct Module(Arc<Compiled>);
 
 struct Compiled {
     pre: InstancePre<Guest>,
-    memory: ModuleExport,
+    entry: Entry,
     id: ModuleId,
     exports: Exports,
     info: ModuleInfo,
@@ -69,6 +69,9 @@ pub struct Inspection {
 
 /// Bytes of the largest head of a request that a host takes.
 pub const LARGEST_HEAD: usize = 64 << 10;
+
+/// Bytes that an instance holds for each function of its module, at most: what a table and references to it take.
+const FUNCTION_BYTES: usize = 40;
 
 /// Why a rule cannot run under its limits, whatever the request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -119,10 +122,11 @@ impl Module {
         let memory = module
             .get_export_index("memory")
             .ok_or_else(|| CompileError::Compile("the export `memory` was lost in compilation".into()))?;
+        let entry = Entry { memory, start: module.get_export_index(renewal::START) };
         let id = engine.new_module();
         Ok(Self(Arc::new(Compiled {
             pre,
-            memory,
+            entry,
             id,
             exports,
             info,
@@ -244,8 +248,8 @@ impl Module {
 
     /// A new instance.
     pub(crate) fn instantiate(&self, limits: &Limits, budget: u64) -> Result<Box<Instance>, InspectError> {
-        let Compiled { pre, memory, info, patterns, engine, .. } = &*self.0;
-        Instance::fresh(engine, pre, memory, info.data_bytes, patterns.clone(), limits, budget)
+        let Compiled { pre, entry, info, patterns, engine, .. } = &*self.0;
+        Instance::fresh(engine, pre, entry, info.data_bytes, patterns.clone(), limits, budget)
     }
 
     /// Bytes of memory that an instance may have.
@@ -253,9 +257,11 @@ impl Module {
         self.0.engine.memory_limit(limits)
     }
 
-    /// An instance that is as new; if it is not, one to whose memory the host has added `appended` pages before.
+    /// An instance that is as new, apart from `appended` pages that the host may have added to its memory before.
     fn ready(&self, limits: &Limits, budget: u64, appended: u64) -> Result<Box<Instance>, InspectError> {
-        let Compiled { id, restorable: Some(restorable), engine, .. } = &*self.0 else {
+        let Compiled { id, restorable, engine, .. } = &*self.0;
+        let Some(restorable) = restorable else {
+            engine.idle.missed();
             return self.instantiate(limits, budget);
         };
         let memory_limit = engine.memory_limit(limits);
@@ -274,10 +280,10 @@ impl Module {
 
     /// Undoes an evaluation, so that the instance can be had again.
     fn give_back(&self, mut instance: Box<Instance>) {
-        let Compiled { id, restorable: Some(restorable), engine, .. } = &*self.0 else { return };
+        let Compiled { id, restorable: Some(restorable), info, engine, .. } = &*self.0 else { return };
         let Some(page_map) = PageMap::get() else { return };
-        if let Some(bytes) = restorable.restore(&mut instance, page_map) {
-            engine.idle.put(*id, instance, bytes);
+        if let Some(touched) = restorable.restore(&mut instance, page_map) {
+            engine.idle.put(*id, instance, touched + info.functions as usize * FUNCTION_BYTES);
         }
     }
 }

@@ -38,7 +38,7 @@ pub(crate) struct Touched {
 }
 
 impl PageMap {
-    /// The one of this process. `None` where the kernel does not tell, or not the truth.
+    /// The one of this process, not of a child that it forks. `None` where the kernel does not tell, or not the truth.
     pub(crate) fn get() -> Option<&'static Self> {
         static MAP: LazyLock<Option<PageMap>> = LazyLock::new(PageMap::open);
         MAP.as_ref()
@@ -77,15 +77,18 @@ impl PageMap {
     }
 
     /// Makes all of a memory zero, at the cost of what was touched.
-    pub(crate) fn clear(&self, memory: &mut [u8]) {
+    ///
+    /// # Safety
+    /// `memory` is whole pages that are anonymous and this process's own.
+    pub(crate) unsafe fn clear(&self, memory: &mut [u8]) {
         if let Ok(touched) = self.touched(memory)
             && touched.bytes() <= MOST_TOUCHED
         {
             touched.ranges().for_each(|range| memory[range].fill(0));
             return;
         }
-        // SAFETY: the range is one memory's, which nobody else has a reference to; anonymous pages that are given back
-        // read as zeros, which are as good bytes as any.
+        // SAFETY: nobody else has a reference to the pages, and since they are anonymous they read as zeros once they
+        // are given back, which are as good bytes as any.
         let given_back =
             unsafe { rustix::mm::madvise(memory.as_mut_ptr().cast(), memory.len(), Advice::LinuxDontNeed) };
         if given_back.is_err() {
@@ -98,7 +101,7 @@ impl PageMap {
         let mut pages = vec![0_u8; self.page * 3];
         let first = pages.as_ptr().align_offset(self.page);
         let two = &mut pages[first..first + 2 * self.page];
-        two[self.page] = 1;
+        std::hint::black_box(&mut *two)[self.page] = 1;
         self.touched(two).is_ok_and(|touched| touched.pages[0] & 0b10 != 0)
     }
 }
@@ -180,6 +183,7 @@ mod tests {
         assert!(map.touched(&bytes[1..=page]).is_err());
         assert!(map.touched(&bytes[..page - 1]).is_err());
     }
+
     #[test]
     fn a_memory_is_cleared_whatever_it_holds() {
         let map = PageMap::get().expect("Linux tells");
@@ -188,10 +192,12 @@ mod tests {
             let mut memory = Fresh::pages(map, pages);
             memory.bytes()[..written * page].fill(1);
             *memory.bytes().last_mut().unwrap() = 1;
-            map.clear(memory.bytes());
+            // SAFETY: the allocator has such a large memory from the kernel, which gave it anonymous pages.
+            unsafe { map.clear(memory.bytes()) };
             assert!(memory.bytes().iter().all(|byte| *byte == 0), "{pages} pages, {written} written");
         }
     }
+
     /// Shows something on a machine with swap only; elsewhere the page stays where it is.
     #[test]
     fn what_was_swapped_out_was_touched() {

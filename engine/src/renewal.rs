@@ -7,7 +7,10 @@ use serde::{Deserialize, Serialize};
 use wasm_encoder::{ExportKind, ExportSection, Module, RawSection, SectionId};
 use wasmparser::{
     BinaryReader, BinaryReaderError, ExportSectionReader, ExternalKind, Operator, Parser, Payload,
+    WasmFeatures,
 };
+
+use crate::settings::FEATURES;
 
 /// Mutable globals that are written for each evaluation. A release build has one, the stack pointer.
 const MOST_GLOBALS: usize = 32;
@@ -15,8 +18,16 @@ const MOST_GLOBALS: usize = 32;
 /// Bytes of the largest memory whose pages are looked through.
 const MOST_MEMORY: u64 = 2 << 20;
 
-/// Begins the names under which a module's mutable globals are exported to the engine.
-const PREFIX: &str = "portcullis.global.";
+/// Begins the names of what is exported to the engine alone.
+pub(crate) const PREFIX: &str = "portcullis.";
+
+/// The name under which a module's start function is exported.
+pub(crate) const START: &str = "portcullis.start";
+
+/// What [`Survey::operator`] was written for: another feature may bring other state.
+const SURVEYED: WasmFeatures =
+    WasmFeatures::WASM2.union(WasmFeatures::EXTENDED_CONST).difference(WasmFeatures::GC_TYPES);
+const _: () = assert!(SURVEYED.contains(FEATURES));
 
 /// How every evaluation comes to an instance that is as new.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,8 +56,6 @@ pub enum Obstacle {
     Globals,
     /// A large memory.
     Memory,
-    /// The module exports a name that is the engine's.
-    Names,
 }
 
 impl fmt::Display for Renewal {
@@ -60,7 +69,6 @@ impl fmt::Display for Renewal {
                 "it has more than 32 mutable globals, or one that is no number"
             }
             Self::Instantiated { because: Obstacle::Memory } => "it starts with more than 2 MiB of memory",
-            Self::Instantiated { because: Obstacle::Names } => "it exports names of the engine's",
         };
         write!(f, "made anew for each request, because {because}")
     }
@@ -104,12 +112,6 @@ impl Survey {
         }
     }
 
-    pub(crate) fn export(&mut self, name: &str) {
-        if name.starts_with(PREFIX) {
-            self.obstacle.get_or_insert(Obstacle::Names);
-        }
-    }
-
     pub(crate) fn result(&self) -> Renewal {
         match self.obstacle {
             Some(because) => Renewal::Instantiated { because },
@@ -120,46 +122,52 @@ impl Survey {
 
 /// The name under which a restorable module exports one of its mutable globals.
 pub(crate) fn export_name(number: u32) -> String {
-    format!("{PREFIX}{number}")
+    format!("{PREFIX}global.{number}")
 }
 
-/// The module that is compiled: where its instances are restored, one with its mutable globals exported.
+/// The module that is compiled: its start function is left to the host, and where its instances are restored its
+/// mutable globals are exported.
 pub(crate) fn prepare(wasm: &[u8], renewal: Renewal) -> Result<Cow<'_, [u8]>, BinaryReaderError> {
-    Ok(match renewal {
-        Renewal::Restored { globals: 1.. } => export_globals(wasm)?.into(),
-        _ => wasm.into(),
-    })
-}
-
-fn export_globals(wasm: &[u8]) -> Result<Vec<u8>, BinaryReaderError> {
     let mut sections = Vec::new();
-    let mut mutable = Vec::new();
+    let mut ours = Vec::new();
     for payload in Parser::new(0).parse_all(wasm) {
         let payload = payload?;
-        if let Payload::GlobalSection(globals) = &payload {
-            for (index, global) in (0_u32..).zip(globals.clone()) {
-                if global?.ty.mutable {
-                    mutable.push(index);
-                }
+        match &payload {
+            Payload::GlobalSection(globals) if matches!(renewal, Renewal::Restored { .. }) => {
+                let globals = globals.clone().into_iter().collect::<Result<Vec<_>, _>>()?;
+                let mutable = (0_u32..).zip(&globals).filter(|(_, global)| global.ty.mutable);
+                ours.extend(
+                    (0..)
+                        .zip(mutable)
+                        .map(|(number, (index, _))| (export_name(number), ExportKind::Global, index)),
+                );
             }
+            Payload::StartSection { func, .. } => {
+                ours.push((START.into(), ExportKind::Func, *func));
+                continue;
+            }
+            _ => {}
         }
         if let Some((id, range)) = payload.as_section() {
             sections.push(RawSection { id, data: &wasm[range] });
         }
     }
+    if ours.is_empty() {
+        return Ok(wasm.into());
+    }
     let mut module = Module::new();
     for section in &sections {
         if section.id == u8::from(SectionId::Export) {
-            module.section(&exports(section.data, &mutable)?);
+            module.section(&exports(section.data, &ours)?);
         } else {
             module.section(section);
         }
     }
-    Ok(module.finish())
+    Ok(module.finish().into())
 }
 
-/// The exports of a module, and its mutable globals.
-fn exports(content: &[u8], mutable: &[u32]) -> Result<ExportSection, BinaryReaderError> {
+/// The exports of a module, and ours.
+fn exports(content: &[u8], ours: &[(String, ExportKind, u32)]) -> Result<ExportSection, BinaryReaderError> {
     let mut section = ExportSection::new();
     for export in ExportSectionReader::new(BinaryReader::new(content, 0))? {
         let export = export?;
@@ -172,8 +180,8 @@ fn exports(content: &[u8], mutable: &[u32]) -> Result<ExportSection, BinaryReade
         };
         section.export(export.name, kind, export.index);
     }
-    for (number, index) in (0_u32..).zip(mutable) {
-        section.export(&export_name(number), ExportKind::Global, *index);
+    for (name, kind, index) in ours {
+        section.export(name, *kind, *index);
     }
     Ok(section)
 }

@@ -18,9 +18,12 @@ const MEMORY_RESERVATION: u64 = 4 << 30;
 /// Unmapped bytes behind each linear memory.
 const MEMORY_GUARD: u64 = 64 << 10;
 
-/// Bytes of a linear memory that stay mapped in a slot without an instance. Where the pool cannot look which pages were
-/// touched, it writes zeros to so many.
+/// Bytes of a linear memory that stay mapped in a slot without an instance, if the pool can look which pages were touched.
+/// Otherwise it would write zeros to so many, which then count as touched.
 const MEMORY_KEPT: usize = 256 << 10;
+
+/// The first Linux that has `PAGEMAP_SCAN`.
+const SCANS: (u32, u32) = (6, 7);
 
 /// Largest table of a module, in elements.
 pub(crate) const TABLE_ELEMENTS: u32 = 10_000;
@@ -34,15 +37,16 @@ const MAX_SLOTS: usize = 1 << 14;
 /// Idle instances over all workers: of each the memory takes two mappings and some tens of KiB.
 const MAX_IDLE: usize = 1 << 12;
 
-/// Idle instances of one worker.
-pub(crate) fn idle(workers: usize, wanted: usize) -> usize {
-    wanted.min(MAX_IDLE / workers.max(1))
+/// Idle instances of one worker: as many as there is room for beside the others.
+pub(crate) fn idle(workers: usize, kept: usize, wanted: usize) -> usize {
+    let others = workers.saturating_mul(4).saturating_add(kept);
+    wanted.min(MAX_IDLE.min(MAX_SLOTS.saturating_sub(others)) / workers.max(1))
 }
 
 /// Instances that the pool holds: several for each thread, because a slot is cleared by the thread that used it, those
 /// that threads keep, and `idle` for each.
 pub(crate) fn slots(workers: usize, kept: usize, idle: usize) -> Option<u32> {
-    let slots = workers.checked_mul(4 + idle)?.checked_add(kept)?;
+    let slots = workers.checked_mul(idle.checked_add(4)?)?.checked_add(kept)?;
     (workers > 0 && (..=MAX_SLOTS).contains(&slots)).then(|| u32::try_from(slots).ok())?
 }
 
@@ -84,6 +88,11 @@ pub(crate) fn code() -> Config {
 }
 
 fn pool(slots: u32, max_memory: usize) -> PoolingAllocationConfig {
+    let (kept, scan) = if PageMap::get().is_some() && linux() >= SCANS {
+        (MEMORY_KEPT, Enabled::Yes)
+    } else {
+        (0, Enabled::No)
+    };
     let mut pool = PoolingAllocationConfig::new();
     pool.total_core_instances(slots)
         .total_memories(slots)
@@ -93,12 +102,20 @@ fn pool(slots: u32, max_memory: usize) -> PoolingAllocationConfig {
         .max_memory_size(max_memory)
         .table_elements(TABLE_ELEMENTS as usize)
         .max_unused_warm_slots(0)
-        .linear_memory_keep_resident(MEMORY_KEPT)
+        .linear_memory_keep_resident(kept)
         // Always given back to the kernel: a scan takes a page that is swapped out for one that was never touched, and
         // what is in a table is called. Memories are cleared before the pool gets them.
         .table_keep_resident(0)
-        .pagemap_scan(if PageMap::get().is_some() { Enabled::Auto } else { Enabled::No });
+        .pagemap_scan(scan);
     pool
+}
+
+/// Version of the kernel; 0.0 if it is none.
+fn linux() -> (u32, u32) {
+    let name = rustix::system::uname();
+    let release = name.release().to_string_lossy();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
 fn operator_cost() -> OperatorCost {

@@ -3,8 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 use wasmparser::{
-    DataKind, ElementItems, ElementKind, Encoding, FuncValidatorAllocations, Parser, Payload, ValidPayload,
-    Validator,
+    ConstExpr, DataKind, ElementItems, ElementKind, Encoding, FuncValidatorAllocations, Operator, Parser,
+    Payload, ValidPayload, Validator,
 };
 
 use crate::compile_error::{CompileError, Import, invalid};
@@ -14,7 +14,7 @@ use crate::engine::PAGE;
 use crate::exports::{self, Abi};
 use crate::function_cost;
 use crate::phase::{Phase, Phases};
-use crate::renewal::{Renewal, Survey};
+use crate::renewal::{self, Renewal, Survey};
 use crate::settings::{FEATURES, TABLE_ELEMENTS};
 
 /// What a module declares.
@@ -111,6 +111,15 @@ fn run_in(describe: &Describe, exported: Phases) -> Result<Phases, CompileError>
 }
 
 impl Seen {
+    /// Every instance of a module with data outside its memory fails half made.
+    fn check_data(&self, segment: u32, offset: &ConstExpr<'_>, bytes: u64) -> Result<(), CompileError> {
+        let memory = self.memory_bytes;
+        match constant(offset).map(|start| u64::from(start) + bytes) {
+            Some(end) if end > memory => Err(CompileError::DataOutOfBounds { segment, end, memory }),
+            _ => Ok(()),
+        }
+    }
+
     fn look_at(&mut self, payload: &Payload<'_>, max_memory: u64) -> Result<(), CompileError> {
         match payload {
             Payload::Version { encoding: Encoding::Component, .. } => return Err(CompileError::Component),
@@ -158,7 +167,9 @@ impl Seen {
                 Costs::exports(section.count())?;
                 for export in section.clone() {
                     let export = export.map_err(invalid)?;
-                    self.survey.export(export.name);
+                    if export.name.starts_with(renewal::PREFIX) {
+                        return Err(CompileError::ReservedExport { name: export.name.into() });
+                    }
                     self.exports.push(export.name.into());
                 }
             }
@@ -191,12 +202,13 @@ impl Seen {
             }
             Payload::DataSection(section) => {
                 let (mut all, mut active) = (0, 0);
-                for segment in section.clone() {
+                for (number, segment) in (0_u32..).zip(section.clone()) {
                     let segment = segment.map_err(invalid)?;
                     let bytes = segment.data.len() as u64;
                     all += bytes;
-                    if matches!(segment.kind, DataKind::Active { .. }) {
+                    if let DataKind::Active { offset_expr, .. } = &segment.kind {
                         active += bytes;
+                        self.check_data(number, offset_expr, bytes)?;
                     }
                 }
                 self.costs.data(section.count(), &section.range(), all, active)?;
@@ -207,6 +219,15 @@ impl Seen {
             _ => {}
         }
         Ok(())
+    }
+}
+
+/// An address that a constant expression says right away, as those of compilers do.
+fn constant(expression: &ConstExpr<'_>) -> Option<u32> {
+    let mut operators = expression.get_operators_reader();
+    match (operators.read().ok()?, operators.read().ok()?) {
+        (Operator::I32Const { value }, Operator::End) => Some(value.cast_unsigned()),
+        _ => None,
     }
 }
 

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use portcullis_engine::{
-    Engine, EngineConfig, InspectError, Limits, Module, Obstacle, Phase, Renewal, Verdict,
+    Engine, EngineConfig, InspectError, InstanceCounts, Limits, Module, Obstacle, Phase, Renewal, Verdict,
 };
 use portcullis_view::{Connection, Head, Sections, View};
 
@@ -102,15 +102,37 @@ fn memory_and_globals_begin_as_the_start_function_left_them() {
     let ask = |rule: &Module| rule.inspect_view(Phase::Request, &view(&[]), b"", &more_fuel).unwrap();
     let expected = ask(&anew);
     assert_eq!((expected.carry.len(), ask(&anew)), (8, expected.clone()));
-    assert_eq!(engine.idle_instances(), 0);
+    assert_eq!(engine.instances().idle, 0);
     for turn in 0..20 {
         assert_eq!(ask(&rule), expected, "turn {turn}");
-        assert_eq!(engine.idle_instances(), 1, "it was given back");
+        assert_eq!(engine.instances().idle, 1, "it was given back");
     }
     // The engine that makes instances anew finds other state in one that is kept, so the sum would tell.
     let mut kept = portcullis_engine::WorkerInstance::new(anew);
     let mut again = || kept.inspect_view(Phase::Request, &view(&[]), b"", &more_fuel).unwrap().carry;
     assert_ne!([again(), again()][1], expected.carry);
+}
+
+#[test]
+fn evaluations_are_counted_by_how_they_came_to_their_instance() {
+    let engine = engine();
+    let rule = |more: &str| {
+        compile(
+            &engine,
+            &format!(
+                r#"(module (memory (export "memory") 1) (table 1 funcref)
+                     (func (export "pc_buffer") (param i32) (result i32) (i32.const 1024))
+                     (func (export "pc_request") (param i32 i32) (result i32) {more} (i32.const 0)))"#
+            ),
+        )
+    };
+    let (restored, made) = (rule(""), rule("(table.set (i32.const 0) (ref.null func))"));
+    for rule in [&restored, &made] {
+        for _ in 0..10 {
+            rule.inspect_view(Phase::Request, &view(&[]), b"", &limits()).unwrap();
+        }
+    }
+    assert_eq!(engine.instances(), InstanceCounts { idle: 1, restored: 9, made: 11 });
 }
 
 #[test]
@@ -143,10 +165,10 @@ fn what_ended_badly_or_grew_is_not_used_again() {
         );
         let more_fuel = Limits { fuel: 1_000_000, ..limits() };
         let first = rule.inspect_view(Phase::Request, &view(&[]), b"", &more_fuel);
-        assert_eq!(engine.idle_instances(), usize::from(ends_well), "{body} {detail}");
+        assert_eq!(engine.instances().idle, usize::from(ends_well), "{body} {detail}");
         assert_eq!(first, rule.inspect_view(Phase::Request, &view(&[]), b"", &more_fuel));
         drop(rule);
-        assert_eq!(engine.idle_instances(), 0, "a rule that is gone has none");
+        assert_eq!(engine.instances().idle, 0, "a rule that is gone has none");
     }
 }
 
@@ -162,10 +184,6 @@ fn modules_whose_state_is_more_than_memory_and_numbers_are_made_anew() {
         ("(global (mut funcref) (ref.null func))".into(), made_anew(Obstacle::Globals)),
         ("(global funcref (ref.null func))".into(), Renewal::Restored { globals: 0 }),
         (r#"(global (export "g") (mut i32) (i32.const 0))"#.into(), Renewal::Restored { globals: 1 }),
-        (
-            r#"(global (export "portcullis.global.0") (mut i32) (i32.const 0))"#.into(),
-            made_anew(Obstacle::Names),
-        ),
         (
             "(table 1 funcref) (func (drop (table.get (i32.const 0))) (drop (table.size)))".into(),
             Renewal::Restored { globals: 0 },
@@ -201,7 +219,7 @@ fn modules_whose_state_is_more_than_memory_and_numbers_are_made_anew() {
             assert_eq!(said.verdict, Verdict::Block);
         }
         let restored = matches!(expected, Renewal::Restored { .. });
-        assert_eq!(engine.idle_instances(), usize::from(restored), "{more}");
+        assert_eq!(engine.instances().idle, usize::from(restored), "{more}");
     }
     let large = compile(
         &engine,
@@ -267,7 +285,7 @@ fn a_rule_of_abi_1_finds_the_pages_of_its_own_request() {
         }
     }
     // One for each number of pages.
-    assert_eq!(engine.idle_instances(), 3);
+    assert_eq!(engine.instances().idle, 3);
     let little = Limits { memory_bytes: 2 << 16, ..more_fuel };
     assert_eq!(rule.inspect(&[b'x'; 10], &little).unwrap().verdict, Verdict::Allow);
     let refused = rule.inspect(&[b'x'; 65_537], &little).unwrap_err();
@@ -301,10 +319,10 @@ fn the_rules_evaluated_last_have_their_instances_ready() {
                 }
                 Err(error) => panic!("{error}"),
             }
-            assert!(engine.idle_instances() <= 3);
+            assert!(engine.instances().idle <= 3);
         }
     }
-    assert_eq!(engine.idle_instances(), 3);
+    assert_eq!(engine.instances().idle, 3);
 }
 
 #[test]
@@ -341,7 +359,7 @@ fn many_threads_and_rules_that_come_and_go_share_no_state() {
             });
         }
     });
-    assert!((3..=12).contains(&engine.idle_instances()), "{}", engine.idle_instances());
+    assert!((3..=12).contains(&engine.instances().idle), "{}", engine.instances().idle);
     drop(shared);
-    assert_eq!(engine.idle_instances(), 0);
+    assert_eq!(engine.instances().idle, 0);
 }

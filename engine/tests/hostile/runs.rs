@@ -168,12 +168,17 @@ fn memory() {
         ),
         attack(
             "data outside the memory",
-            Trap(Step::Start, "out of bounds memory access"),
+            Refused("data segment 0 ends at 131073"),
             &rule("(data (i32.const 131070) \"abc\")", "i32.const 0"),
         ),
         attack(
-            "data at the end of 4 GiB",
+            "data at a computed address outside the memory",
             Trap(Step::Start, "out of bounds memory access"),
+            &rule("(data (offset (i32.add (i32.const 131000) (i32.const 70))) \"abc\")", "i32.const 0"),
+        ),
+        attack(
+            "data at the end of 4 GiB",
+            Refused("data segment 0 ends at 4294967298"),
             &rule("(data (i32.const -1) \"abc\")", "i32.const 0"),
         ),
     ]);

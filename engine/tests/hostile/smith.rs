@@ -194,7 +194,7 @@ fn evaluate(engine: &Engine, module: &Module, seed: u64, tally: &mut Tally) {
         for (request, said) in requests.iter().zip(said) {
             assert_bounded(seed, tally, request.len(), said.map(|said| (said.verdict, said.fuel_used)));
         }
-        tally.restored += u64::from(engine.idle_instances() > 0);
+        tally.restored += u64::from(engine.instances().idle > 0);
         return;
     }
     let shown = view(module.info().describe.sections());
@@ -213,7 +213,7 @@ fn evaluate(engine: &Engine, module: &Module, seed: u64, tally: &mut Tally) {
             assert_bounded(seed, tally, 4 << 10, result.map(|said| (said.verdict, said.fuel_used)));
         }
     }
-    tally.restored += u64::from(engine.idle_instances() > 0);
+    tally.restored += u64::from(engine.instances().idle > 0);
 }
 
 fn assert_bounded(seed: u64, tally: &mut Tally, input: usize, result: Result<(Verdict, u64), InspectError>) {

@@ -95,11 +95,11 @@ fn a_trap_at_the_start_is_found_by_the_probe() {
 }
 
 #[test]
-fn data_outside_the_memory_is_a_trap_at_the_start() {
+fn data_at_a_computed_address_outside_the_memory_is_a_trap_at_the_start() {
     let engine = engine();
     let module = compile(
         &engine,
-        r#"(module (memory (export "memory") 1) (data (i32.const 65530) "0123456789")
+        r#"(module (memory (export "memory") 1) (data (offset (i32.add (i32.const 65000) (i32.const 530))) "0123456789")
              (func (export "inspect_request") (param i32 i32) (result i32) i32.const 0))"#,
     )
     .unwrap();

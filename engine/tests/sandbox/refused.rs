@@ -255,6 +255,31 @@ fn many_functions_that_are_each_allowed_are_too_much_together() {
 }
 
 #[test]
+fn data_outside_the_memory_is_refused() {
+    let with = |data: &str| format!(r#"(module (memory (export "memory") 1) {INSPECT} {data})"#);
+    for (data, end) in [
+        (r#"(data (i32.const 65534) "abc")"#, 65_537),
+        (r#"(data (i32.const 65537) "")"#, 65_537),
+        (r#"(data (i32.const -1) "abc")"#, (1 << 32) + 2),
+    ] {
+        let error = refusal(&with(data));
+        let expected = CompileError::DataOutOfBounds { segment: 0, end, memory: 65_536 };
+        assert_eq!(error, expected);
+    }
+    for data in [r#"(data (i32.const 65533) "abc")"#, r#"(data (i32.const 65536) "")"#, r#"(data "abc")"#] {
+        compile(&engine(), &with(data)).unwrap();
+    }
+}
+
+#[test]
+fn names_of_the_hosts_are_not_exported() {
+    for name in ["portcullis.start", "portcullis.global.0"] {
+        let wat = format!(r#"(module (memory (export "memory") 1) {INSPECT} (func (export "{name}")))"#);
+        assert_eq!(refusal(&wat), CompileError::ReservedExport { name: name.into() });
+    }
+}
+
+#[test]
 fn initialisers_are_bounded_too() {
     let sum = format!("(i32.const 0) {}", "(i32.add (i32.const 1))".repeat(50_000));
     for (section, what) in [

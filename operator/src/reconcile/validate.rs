@@ -179,6 +179,7 @@ fn compile_reason(error: &CompileError) -> Reason {
         | CompileError::MissingExport { .. }
         | CompileError::WrongType { .. }
         | CompileError::WrongImport { .. }
+        | CompileError::ReservedExport { .. }
         | CompileError::Describe(_)
         | CompileError::UnexportedPhase { .. }
         | CompileError::NoPhase => Reason::AbiMismatch,
