@@ -11,7 +11,7 @@ pub use desired::{Desired, DesiredLimits, DesiredRule, ModuleRef, Tombstone};
 pub use envelope::{
     CONFIG_FEATURE, Envelope, EnvelopeError, FEATURES, PER_WORKER_FEATURE, SCHEMA, missing_features,
 };
-pub use report::{Exception, ExceptionState, Report};
+pub use report::{Exception, ExceptionState, Report, Unsound};
 pub use subject::Subjects;
 
 /// Stream of desired state: one message per subject.

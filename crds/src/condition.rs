@@ -113,6 +113,9 @@ reasons! {
     BusUnavailable => "Check NATS; the operator goes on when it is back.",
     /// Every desired node runs this revision.
     Active => "Nothing.",
+    /// Every desired node runs this revision, on at least one of them on every request: its prefilter hid a request that
+    /// the rule does not allow, and is not used there any more.
+    PrefilterUnsound => "Correct the literals in the module's `portcullis.describe`, or leave its prefilter out; the log of the node that the message names says which they are.",
     /// Nodes are taking up this revision.
     Progressing => "Wait.",
     /// At least one node cannot run this revision and goes on with its last good one.

@@ -135,6 +135,30 @@ async fn the_example_of_the_secbeat_documentation_runs_as_its_users_build_it() -
     Ok(())
 }
 
+/// One skipped evaluation in about a thousand is done all the same.
+#[tokio::test]
+async fn a_prefilter_that_hides_an_attack_is_found_out_and_the_rule_says_so() -> Result<()> {
+    const ATTACK: &str = "unsound!";
+    let cluster = Cluster::connect().await?;
+    let namespace = cluster.namespace("unsound").await?;
+    let rule = Rule::new(&cluster, &namespace, "hides");
+    let reference = push(&built("broken-prefilter"), "e2e/broken-prefilter:1")?;
+    rule.apply(&reference, json!({})).await?;
+    rule.wait_ready().await?;
+    assert_eq!(get("node-2", BROWSER).await?.status, 200);
+    let mut hidden = 0;
+    while get("node-2", ATTACK).await?.status == 200 {
+        hidden += 1;
+        assert!(hidden < 50_000, "it was never found out");
+    }
+    println!("found out after {hidden} requests");
+    let ready = rule.wait("Ready", "True", "PrefilterUnsound", Duration::from_secs(60)).await?;
+    assert!(ready.message.contains("on every request on node-2"), "{}", ready.message);
+    println!("{}", cluster.kubectl(["-n", &namespace, "get", "wasmrule"])?);
+    assert_eq!(get("node-2", BROWSER).await?.status, 200);
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_deleted_rule_is_gone_from_every_node() -> Result<()> {
     let cluster = Cluster::connect().await?;

@@ -144,7 +144,12 @@ impl Module {
 
     /// Literals without which the module promises to allow a request; none once it broke that promise.
     pub fn prefilter(&self) -> &[Literals] {
-        if self.0.broke_its_promise.load(Relaxed) { &[] } else { &self.0.info.describe.prefilter }
+        if self.is_prefilter_distrusted() { &[] } else { &self.0.info.describe.prefilter }
+    }
+
+    /// Whether the module broke the promise of its prefilter.
+    pub fn is_prefilter_distrusted(&self) -> bool {
+        self.0.broke_its_promise.load(Relaxed)
     }
 
     /// From now on the module has no prefilter, in all its clones.

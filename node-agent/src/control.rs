@@ -18,7 +18,7 @@ use crate::desired::View;
 use crate::enforce::enforcer::{Keep, Wiring};
 use crate::enforce::{Command, Enforcer, Standing};
 use crate::health::Health;
-use crate::metrics::RequestMetrics;
+use crate::metrics::{Instances, RequestMetrics};
 use crate::modules::Modules;
 use crate::proxy::{DrainSignal, Proxy, ProxyConfig, ProxyError};
 use crate::report::Submission;
@@ -90,6 +90,7 @@ impl Control {
             kept_instances: input.inspecting_threads * KEPT_INSTANCES,
             ..EngineConfig::default()
         })?;
+        registry.register_collector(Box::new(Instances(engine.clone())));
         let state_dir = input.keep.map(|(dir, _)| dir);
         let modules =
             Modules::new(engine, input.compiler, state_dir, input.bus, metrics.clone()).map_err(|e| {

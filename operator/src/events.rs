@@ -61,12 +61,14 @@ fn note(warning: bool, reason: &str, action: &'static str, message: &str) -> Not
     Note { warning, reason: reason.to_owned(), action, message: message.chars().take(NOTE_MAX).collect() }
 }
 
-/// The condition that keeps the rule from being Ready, unless that is just work under way.
+/// The condition that keeps the rule from being Ready, unless that is just work under way; or what is wrong although it
+/// is.
 fn cause(conditions: &[Condition]) -> Option<&Condition> {
     let first_false = conditions.iter().find(|c| c.status == "False");
-    let silent =
-        || find(conditions, ConditionType::Ready).filter(|c| c.reason == Reason::NodeSilent.as_str());
-    first_false.or_else(silent).filter(|c| c.reason != Reason::Progressing.as_str())
+    let worth_a_warning = [Reason::NodeSilent.as_str(), Reason::PrefilterUnsound.as_str()];
+    let ready =
+        || find(conditions, ConditionType::Ready).filter(|c| worth_a_warning.contains(&c.reason.as_str()));
+    first_false.or_else(ready).filter(|c| c.reason != Reason::Progressing.as_str())
 }
 
 fn find(conditions: &[Condition], kind: ConditionType) -> Option<&Condition> {

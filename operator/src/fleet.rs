@@ -149,6 +149,7 @@ fn bounded(mut report: Report) -> Report {
         report.more = report.more.saturating_add((report.exceptions.len() - EXCEPTIONS_MAX) as u64);
         report.exceptions.truncate(EXCEPTIONS_MAX);
     }
+    report.unsound.truncate(EXCEPTIONS_MAX);
     for exception in &mut report.exceptions {
         let shown = exception.message.chars().map(|c| if c.is_control() { ' ' } else { c });
         exception.message = shown.take(MESSAGE_MAX).collect();
@@ -166,7 +167,7 @@ pub(crate) mod tests {
     use jiff::Timestamp;
     use kube::runtime::reflector::store;
     use kube::runtime::watcher::Event;
-    use portcullis_crds::bus::{Exception, ExceptionState, SCHEMA, SetHash};
+    use portcullis_crds::bus::{Exception, ExceptionState, SCHEMA, SetHash, Unsound};
     use portcullis_crds::{Revision, RuleKey};
 
     use super::*;
@@ -188,6 +189,7 @@ pub(crate) mod tests {
             active_count: 0,
             exceptions: vec![],
             more: 0,
+            unsound: vec![],
             at: Timestamp::UNIX_EPOCH,
         }
     }
@@ -277,8 +279,12 @@ pub(crate) mod tests {
         };
         let mut large = report("a1", "s", 1, &empty_set());
         large.exceptions = (0..EXCEPTIONS_MAX + 3).map(exception).collect();
+        large.unsound = (0..EXCEPTIONS_MAX + 3)
+            .map(|n| Unsound { key: exception(n).key, revision: Revision::from("r".to_owned()) })
+            .collect();
         let kept = bounded(large);
         assert_eq!((kept.exceptions.len(), kept.more), (EXCEPTIONS_MAX, 3));
+        assert_eq!(kept.unsound.len(), EXCEPTIONS_MAX);
         let message = &kept.exceptions[0].message;
         assert!(message.chars().count() == MESSAGE_MAX && !message.contains(char::is_control));
     }

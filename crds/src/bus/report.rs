@@ -46,6 +46,10 @@ pub struct Report {
     /// Exceptions that did not fit.
     #[serde(default)]
     pub more: u64,
+    /// Rules that are active and run on every request, because their prefilter hid one from them that they do not
+    /// allow; at most [`EXCEPTIONS_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unsound: Vec<Unsound>,
     /// When it was sent, by the agent's clock; for people, never compared.
     pub at: Timestamp,
 }
@@ -64,6 +68,16 @@ pub struct Exception {
     pub state: ExceptionState,
     /// What was expected, what was found, what to do.
     pub message: String,
+}
+
+/// An active rule whose prefilter is switched off on this agent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Unsound {
+    /// Which rule.
+    pub key: RuleKey,
+    /// Its active revision.
+    pub revision: Revision,
 }
 
 /// Why a desired revision is not active.

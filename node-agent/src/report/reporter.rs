@@ -4,7 +4,8 @@ use std::sync::Weak;
 use std::time::{Duration, Instant};
 
 use portcullis_bus::Bus;
-use portcullis_crds::bus::{FEATURES, HEARTBEAT_SECONDS, Report, SCHEMA};
+use portcullis_crds::bus::report::EXCEPTIONS_MAX;
+use portcullis_crds::bus::{FEATURES, HEARTBEAT_SECONDS, Report, SCHEMA, Unsound};
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
@@ -12,7 +13,7 @@ use super::settling::Settling;
 use super::state::ReportState;
 use crate::backoff::jitter;
 use crate::control_metrics::ControlMetrics;
-use crate::ruleset::{ActiveSet, RuleSetHandle};
+use crate::ruleset::{ActiveSet, Loaded, RuleSetHandle};
 
 /// How often requests that hold an old set are looked for.
 const LOOK: Duration = Duration::from_millis(5);
@@ -114,6 +115,19 @@ impl Reporter {
         }
     }
 
+    /// Looked up for each report rather than reported at once: it is found out while requests are served, and is no
+    /// more urgent than a heartbeat.
+    fn unsound(&self) -> Vec<Unsound> {
+        let active = self.rules.load();
+        let unsound = active.set().rules.iter().filter(
+            |rule| matches!(&rule.module, Loaded::Module(module) if module.is_prefilter_distrusted()),
+        );
+        unsound
+            .map(|rule| Unsound { key: rule.key.clone(), revision: rule.revision.clone() })
+            .take(EXCEPTIONS_MAX)
+            .collect()
+    }
+
     fn report(&self, state: &ReportState) -> Report {
         let Identity { cluster, agent, node, instance } = self.identity.clone();
         Report {
@@ -132,6 +146,7 @@ impl Reporter {
             active_count: state.active_count,
             exceptions: state.exceptions.clone(),
             more: state.more,
+            unsound: self.unsound(),
             at: jiff::Timestamp::now(),
         }
     }

@@ -76,6 +76,8 @@ pub(crate) struct Rollout {
     pub(crate) counts: Counts,
     /// Nodes that cannot run it, at most [`FAILING_MAX`].
     pub(crate) failing: Vec<FailingNode>,
+    /// Nodes that run it on every request, because its prefilter hid one from it that it does not allow.
+    pub(crate) unsound: Vec<String>,
     /// Nodes that do not run it now, and since when.
     pub(crate) waiting: Waiting,
     /// A node is in its grace period, or an agent has not been heard yet: the numbers are about to change.
@@ -130,6 +132,7 @@ impl From<Counts> for NodeCounts {
 pub(crate) fn aggregate(target: &Target<'_>, fleet: &Fleet, before: &Before, now: Instant) -> Rollout {
     let mut counts = Counts { desired: fleet.len(), ..Counts::default() };
     let mut failing = Vec::new();
+    let mut unsound = Vec::new();
     let mut silent = Vec::new();
     let mut waiting = Waiting::new();
     let (mut late, mut stuck, mut settling) = (0, true, false);
@@ -142,6 +145,9 @@ pub(crate) fn aggregate(target: &Target<'_>, fleet: &Fleet, before: &Before, now
             usize::from(!matches!(state, State::Progressing { updated: false } | State::Silent));
         if state == State::Active {
             counts.ready += 1;
+            if agents.iter().any(|agent| is_unsound(target, agent)) {
+                unsound.push(node.clone());
+            }
             continue;
         }
         let since = before.waiting.get(node).copied().unwrap_or(now);
@@ -176,7 +182,8 @@ pub(crate) fn aggregate(target: &Target<'_>, fleet: &Fleet, before: &Before, now
     };
     failing.truncate(FAILING_MAX);
     settling |= matches!(verdict, Verdict::Active { in_grace: 1.. });
-    Rollout { verdict, counts, failing, waiting, settling, look_again: deadlines.into_iter().min() }
+    let look_again = deadlines.into_iter().min();
+    Rollout { verdict, counts, failing, unsound, waiting, settling, look_again }
 }
 
 /// A node is as well as the worst of its agents: during an upgrade both answer requests.
@@ -208,6 +215,11 @@ fn state_of(target: &Target<'_>, agent: &Agent, now: Instant) -> State {
         None if report.more > 0 => State::Progressing { updated: true },
         None => State::Active,
     }
+}
+
+fn is_unsound(target: &Target<'_>, agent: &Agent) -> bool {
+    let unsound = agent.report.iter().flat_map(|report| &report.unsound);
+    unsound.into_iter().any(|rule| rule.key == *target.key && rule.revision == *target.revision)
 }
 
 /// At the same sequence an agent must have read the same set.

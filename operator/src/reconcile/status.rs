@@ -129,7 +129,16 @@ fn ready_finding(facts: &Facts<'_>) -> Finding {
                 0 => state,
                 n => format!("{state}; {n} joining or away for less than a minute"),
             };
-            (ConditionStatus::True, Reason::Active, message)
+            match &rollout.unsound[..] {
+                [] => (ConditionStatus::True, Reason::Active, message),
+                nodes => {
+                    let on = listed(nodes);
+                    let message = format!(
+                        "{message}; its prefilter hid a request that the rule does not allow, so it runs on every request on {on}"
+                    );
+                    (ConditionStatus::True, Reason::PrefilterUnsound, message)
+                }
+            }
         }
         Verdict::Progressing => {
             (ConditionStatus::False, Reason::Progressing, format!("Revision {revision} runs on {on}"))
@@ -219,6 +228,7 @@ pub(crate) mod tests {
             verdict,
             counts: Counts { desired, updated: ready, ready, failed: 0 },
             failing: vec![],
+            unsound: vec![],
             waiting: Waiting::new(),
             settling: false,
             look_again: None,
@@ -267,6 +277,19 @@ pub(crate) mod tests {
         assert_eq!(status.stable_revision.as_deref(), Some("r1"));
         assert_eq!(status.nodes.unwrap().summary, "2/2");
         assert!(status.conditions.iter().all(|c| c.observed_generation == Some(4)));
+    }
+
+    #[test]
+    fn a_rule_whose_prefilter_was_wrong_is_ready_and_says_so() {
+        let outcome = Outcome::Published(Box::new(published()));
+        let rollout =
+            Rollout { unsound: vec!["node-2".into()], ..rollout(Verdict::Active { in_grace: 0 }, 2, 2) };
+        let status = status_of(&outcome, Some(&revision()), Some(&rollout), &WasmRuleStatus::default());
+        assert_eq!(shown(&status).last().unwrap(), "Ready=True/PrefilterUnsound");
+        assert_eq!(
+            status.conditions.last().unwrap().message,
+            "Revision r1 runs on 2/2 nodes; its prefilter hid a request that the rule does not allow, so it runs on every request on node-2"
+        );
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use portcullis_crds::bus::SetHash;
+use portcullis_crds::bus::{SetHash, Unsound};
 
 use super::*;
 use crate::fleet::tests::report;
@@ -74,6 +74,18 @@ fn ready_only_when_every_desired_node_reported_this_revision() {
     assert_eq!(rollout.verdict, Verdict::Active { in_grace: 0 });
     assert_eq!(rollout.counts, Counts { desired: 2, updated: 2, ready: 2, failed: 0 });
     assert_eq!(NodeCounts::from(rollout.counts).summary, "2/2");
+}
+
+#[test]
+fn a_node_that_does_not_use_the_prefilter_of_this_revision_is_named() {
+    let world = World::new();
+    let unsound = |revision: &str| Report {
+        unsound: vec![Unsound { key: world.key.clone(), revision: Revision::from(revision.to_owned()) }],
+        ..world.report()
+    };
+    let rollout = world.beside(Some(unsound("r2")));
+    assert_eq!((rollout.verdict, rollout.unsound), (Verdict::Active { in_grace: 0 }, vec!["n1".to_owned()]));
+    assert_eq!(world.beside(Some(unsound("r1"))).unsound, Vec::<String>::new());
 }
 
 #[test]
