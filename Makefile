@@ -48,7 +48,8 @@ rules: ## Build the guest modules into rules/dist, and the one of examples/stand
 
 .PHONY: build
 build: ## Build all binaries (development profile)
-	cargo build --workspace --bins
+	@# A small test beside them: dependencies then have the features that tests ask for, and are compiled once for both.
+	cargo build --workspace --bins --test generated
 
 .PHONY: tools-check
 tools-check: ## Fetch what `make check` runs as child processes: nats-server and an OCI registry
