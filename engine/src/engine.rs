@@ -144,6 +144,11 @@ impl Engine {
         })))
     }
 
+    /// Instances that there can be at once.
+    pub fn slots(&self) -> usize {
+        self.0.slots as usize
+    }
+
     /// What became of the evaluations so far.
     pub fn instances(&self) -> InstanceCounts {
         self.0.idle.counts()

@@ -18,6 +18,7 @@ use crate::desired::View;
 use crate::enforce::enforcer::{Keep, Wiring};
 use crate::enforce::{Command, Enforcer, Standing};
 use crate::health::Health;
+use crate::mappings;
 use crate::metrics::{Instances, RequestMetrics};
 use crate::modules::Modules;
 use crate::proxy::{DrainSignal, Proxy, ProxyConfig, ProxyError};
@@ -90,6 +91,7 @@ impl Control {
             kept_instances: input.inspecting_threads * KEPT_INSTANCES,
             ..EngineConfig::default()
         })?;
+        mappings::say_room_for_modules(engine.slots());
         registry.register_collector(Box::new(Instances(engine.clone())));
         let state_dir = input.keep.map(|(dir, _)| dir);
         let modules =

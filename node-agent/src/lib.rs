@@ -17,6 +17,7 @@ pub mod desired;
 pub mod enforce;
 pub mod health;
 pub mod logging;
+mod mappings;
 pub mod metrics;
 pub mod modules;
 pub mod proxy;

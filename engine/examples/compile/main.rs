@@ -18,7 +18,7 @@ use portcullis_engine::{
 use rustix::time::{ClockId, clock_gettime};
 
 /// Pairs of a measurement while nothing is compiled and one while something is.
-const PAIRS: usize = 5;
+const PAIRS: usize = 9;
 const LOADS: usize = 200;
 
 fn main() -> ExitCode {
