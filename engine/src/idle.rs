@@ -82,7 +82,6 @@ impl Idle {
         if bytes > SHELF_BYTES || self.capacity == 0 {
             return;
         }
-        // Its end is a system call or two, so it comes after that of the lock.
         let mut shelf = self.shelf();
         let mut room = 0;
         let mut freed = 0;
@@ -93,6 +92,7 @@ impl Idle {
         shelf.bytes = shelf.bytes - freed + bytes;
         let gone: Vec<Waiting> = shelf.instances.drain(..room).collect();
         shelf.instances.push(Waiting { module, bytes, instance });
+        // The end of an instance is a system call or two, which nobody has to wait for.
         drop(shelf);
         drop(gone);
     }

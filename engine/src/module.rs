@@ -201,11 +201,14 @@ impl Module {
     /// # Errors
     /// As [`Module::inspect`].
     pub fn probe(&self, limits: &Limits) -> Result<(), InspectError> {
-        match self.try_out(limits) {
+        let result = match self.try_out(limits) {
             // The first evaluation pays for cold pages and caches, which none of the later ones does.
             Err(InspectError::DeadlineExceeded { .. }) => self.try_out(limits),
             result => result,
-        }
+        };
+        // Requests come to other threads, which rules in use have their instances ready for.
+        self.0.engine.idle.forget(self.0.id);
+        result
     }
 
     /// Whether the rule can judge the largest request that it may be shown: a head of [`LARGEST_HEAD`] and a body of

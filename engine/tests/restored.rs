@@ -130,6 +130,8 @@ fn evaluations_are_counted_by_how_they_came_to_their_instance() {
         }
     }
     assert_eq!(engine.instances(), InstanceCounts { idle: 1, restored: 9, made: 11 });
+    restored.probe(&limits()).unwrap();
+    assert_eq!(engine.instances().idle, 0, "a rule that was tried out waits for its first request");
 }
 
 #[test]
