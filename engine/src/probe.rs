@@ -1,15 +1,13 @@
 //! A request that no rule has a reason to object to, in the form of either ABI.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 
-use portcullis_view::{Connection, Head, Sections, View};
+use portcullis_view::{Head, Sections, View};
 
 use crate::abi1::{self, RequestView};
 
 const METHOD: &str = "GET";
 const TARGET: &str = "/";
-const VERSION: &str = "HTTP/1.1";
-const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// What a browser sends at least.
 const FIELDS: [(&str, &[u8]); 5] = [
@@ -26,8 +24,8 @@ pub(crate) fn harmless_json() -> Vec<u8> {
     let view = RequestView {
         method: METHOD,
         uri: TARGET,
-        version: VERSION,
-        source_ip: CLIENT,
+        version: "HTTP/1.1",
+        source_ip: Ipv4Addr::LOCALHOST.into(),
         headers: &FIELDS,
         body: None,
     };
@@ -38,20 +36,7 @@ pub(crate) fn harmless_json() -> Vec<u8> {
 /// For rules of ABI 2, with everything that a request, its response and a hook can have.
 pub(crate) fn harmless_view(sections: Sections) -> View {
     let mut view = View::new();
-    let head = Head {
-        method: METHOD.as_bytes(),
-        target: TARGET.as_bytes(),
-        version: VERSION.as_bytes(),
-        connection: Connection {
-            source: CLIENT,
-            source_port: 50_000,
-            scheme: "http",
-            host: b"localhost",
-            route: "",
-            tls_version: None,
-            server_name: None,
-        },
-    };
+    let head = Head::from_localhost(METHOD.as_bytes(), TARGET.as_bytes());
     view.head(&head, FIELDS.map(|(name, value)| (name.as_bytes(), value)), sections);
     view.body(b"", sections);
     view.trailers([], sections);

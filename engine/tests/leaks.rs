@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use portcullis_engine::{Engine, EngineConfig, InspectError, Limits, Module, Phase, Verdict, WorkerInstance};
-use portcullis_view::{Connection, Head, Reader, Sections, View};
+use portcullis_view::{Head, Reader, Sections, View};
 
 /// Eight bytes that nothing else writes.
 const MARKER: &[u8; 8] = b"\xa7LEAKED\xa7";
@@ -29,20 +29,7 @@ fn little_fuel() -> Limits {
 }
 
 fn request(marker: &[u8], sections: Sections, view: &mut View) {
-    let head = Head {
-        method: b"POST",
-        target: b"/",
-        version: b"HTTP/1.1",
-        connection: Connection {
-            source: std::net::Ipv4Addr::LOCALHOST.into(),
-            source_port: 50_000,
-            scheme: "http",
-            host: b"localhost",
-            route: "",
-            tls_version: None,
-            server_name: None,
-        },
-    };
+    let head = Head::from_localhost(b"POST", b"/");
     let long = marker.repeat(1 + usize::from(!marker.is_empty()) * 2_000);
     let fields: [(&[u8], &[u8]); 3] = [(b"host", b"localhost"), (b"x-secret", &long), (b"cookie", marker)];
     // What a request has that the next one lacks must not stay.

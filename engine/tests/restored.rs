@@ -6,7 +6,7 @@ use std::time::Duration;
 use portcullis_engine::{
     Engine, EngineConfig, InspectError, InstanceCounts, Limits, Module, Obstacle, Phase, Renewal, Verdict,
 };
-use portcullis_view::{Connection, Head, Sections, View};
+use portcullis_view::{Head, Sections, View};
 
 fn engine() -> Engine {
     Engine::new(&EngineConfig { workers: 1, ..EngineConfig::default() }).unwrap()
@@ -27,20 +27,7 @@ fn compile(engine: &Engine, wat: &str) -> Module {
 
 fn view(fields: &[(&[u8], &[u8])]) -> View {
     let mut view = View::new();
-    let head = Head {
-        method: b"GET",
-        target: b"/",
-        version: b"HTTP/1.1",
-        connection: Connection {
-            source: std::net::Ipv4Addr::LOCALHOST.into(),
-            source_port: 50_000,
-            scheme: "http",
-            host: b"localhost",
-            route: "",
-            tls_version: None,
-            server_name: None,
-        },
-    };
+    let head = Head::from_localhost(b"GET", b"/");
     view.head(&head, fields.iter().copied(), Sections::DEFAULT);
     view
 }

@@ -1,5 +1,7 @@
 //! The view of one request: its sections, laid out as they become known.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use crate::body;
 use crate::connection::{self, Connection};
 use crate::entry::{ENTRY_BYTES, Section};
@@ -32,6 +34,22 @@ pub struct Head<'a> {
     pub version: &'a [u8],
     /// What it came on.
     pub connection: Connection<'a>,
+}
+
+impl<'a> Head<'a> {
+    /// Of a request over plain HTTP/1.1 to and from this machine: what a rule is tried out with.
+    pub const fn from_localhost(method: &'a [u8], target: &'a [u8]) -> Self {
+        let connection = Connection {
+            source: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            source_port: 50_000,
+            scheme: "http",
+            host: b"localhost",
+            route: "",
+            tls_version: None,
+            server_name: None,
+        };
+        Self { method, target, version: b"HTTP/1.1", connection }
+    }
 }
 
 /// The sections of one request. One `View` serves many requests, one after the other, and keeps its buffers.

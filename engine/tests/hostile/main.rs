@@ -13,7 +13,7 @@ mod watchdog;
 use std::time::Duration;
 
 use portcullis_engine::{Engine, EngineConfig, Limits};
-use portcullis_view::{Connection, Head, Sections, View};
+use portcullis_view::{Head, Sections, View};
 
 /// A pool of four slots.
 fn engine() -> Engine {
@@ -28,20 +28,7 @@ fn limits() -> Limits {
 /// A request with something in every section.
 fn view(sections: Sections) -> View {
     let mut view = View::new();
-    let head = Head {
-        method: b"POST",
-        target: b"/a/b?c=d&e=%66",
-        version: b"HTTP/1.1",
-        connection: Connection {
-            source: std::net::Ipv4Addr::LOCALHOST.into(),
-            source_port: 50_000,
-            scheme: "http",
-            host: b"localhost",
-            route: "default/route",
-            tls_version: None,
-            server_name: None,
-        },
-    };
+    let head = Head::from_localhost(b"POST", b"/a/b?c=d&e=%66");
     let fields: [(&[u8], &[u8]); 3] = [
         (b"host", b"localhost"),
         (b"cookie", b"a=b; c=d"),

@@ -1,8 +1,6 @@
 //! Requests at random, half of them attacks in some disguise.
 
-use std::net::{IpAddr, Ipv4Addr};
-
-use portcullis_view::{Connection, Head, Sections, View};
+use portcullis_view::{Head, Sections, View};
 
 /// The head of a request.
 #[derive(Debug)]
@@ -13,20 +11,7 @@ pub(crate) struct Request {
 
 impl Request {
     pub(crate) fn lay_out(&self, view: &mut View, sections: Sections) {
-        let head = Head {
-            method: b"GET",
-            target: self.target.as_bytes(),
-            version: b"HTTP/1.1",
-            connection: Connection {
-                source: IpAddr::V4(Ipv4Addr::LOCALHOST),
-                source_port: 1,
-                scheme: "http",
-                host: b"a.example",
-                route: "",
-                tls_version: None,
-                server_name: None,
-            },
-        };
+        let head = Head::from_localhost(b"GET", self.target.as_bytes());
         let fields = self.fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
         view.head(&head, fields, sections);
     }

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use portcullis_engine::detail::{Match, Part, View as TextView};
-use portcullis_engine::{Limits, Module, Phase, Verdict, WorkerInstance};
-use portcullis_view::{Connection, Head, SectionId, Sections, View};
+use portcullis_engine::{Engine, LARGEST_HEAD, Limits, Module, Phase, Verdict, WorkerInstance};
+use portcullis_view::{Head, SectionId, Sections, View};
 
 use crate::{engine, patient};
 
@@ -38,24 +38,19 @@ const BROWSER: [(&[u8], &[u8]); 17] = [
 ];
 
 fn bad_bot() -> Module {
+    bad_bot_of(&engine())
+}
+
+fn bad_bot_of(engine: &Engine) -> Module {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../rules/dist/bad-bot-blocker-1.0.0.wasm");
     let wasm = std::fs::read(&path)
         .unwrap_or_else(|error| panic!("{}: {error}; build it with `make rules`", path.display()));
-    engine().compile(&wasm).unwrap()
+    engine.compile(&wasm).unwrap()
 }
 
 fn view(fields: &[(&[u8], &[u8])], sections: Sections) -> View {
     let mut view = View::new();
-    let connection = Connection {
-        source: std::net::Ipv4Addr::LOCALHOST.into(),
-        source_port: 50_000,
-        scheme: "http",
-        host: b"shop.example",
-        route: "",
-        tls_version: None,
-        server_name: None,
-    };
-    let head = Head { method: b"GET", target: b"/product/4711?size=42", version: b"HTTP/1.1", connection };
+    let head = Head::from_localhost(b"GET", b"/product/4711?size=42");
     view.head(&head, fields.iter().copied(), sections);
     view
 }
@@ -104,4 +99,21 @@ fn the_largest_request_fits_into_the_default_memory() {
     let tight = Limits { memory_bytes: 64 << 10, ..Limits::default() };
     let error = module.check_limits(&tight, None).unwrap_err().to_string();
     assert!(error.contains("65536") && error.contains("raise limits.memory"), "{error}");
+}
+
+/// A memory that grows cannot be restored: that would cost several times what the rule does, at a client's choice.
+#[test]
+fn no_head_makes_the_rule_grow_its_memory() {
+    let engine = engine();
+    let module = bad_bot_of(&engine);
+    let more_fuel = Limits { fuel: 50_000_000, ..patient() };
+    let long = vec![b'%'; LARGEST_HEAD - 1_000];
+    let many: Vec<(&[u8], &[u8])> = (0..LARGEST_HEAD / 8).map(|_| (&b"a"[..], &b"B%41"[..])).collect();
+    for fields in [&[(&b"user-agent"[..], &long[..])][..], &many] {
+        let view = view(fields, module.info().describe.sections());
+        let said = module.inspect_view(Phase::Request, &view, &[], &more_fuel).unwrap();
+        assert_eq!(said.verdict, Verdict::Allow);
+        assert_eq!(engine.instances().idle, 1, "{} bytes of view", view.len_of(Sections::DEFAULT, &[]));
+    }
+    assert_eq!(engine.instances().restored, 1);
 }

@@ -2,25 +2,11 @@
 
 #![no_main]
 
-use std::net::IpAddr;
 
 use libfuzzer_sys::fuzz_target;
-use portcullis_view::{Connection, Head, Reader, Sections, View};
+use portcullis_view::{Head, Reader, Sections, View};
 
-const HEAD: Head<'_> = Head {
-    method: b"POST",
-    target: b"/",
-    version: b"HTTP/1.1",
-    connection: Connection {
-        source: IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
-        source_port: 1,
-        scheme: "http",
-        host: b"localhost",
-        route: "",
-        tls_version: None,
-        server_name: None,
-    },
-};
+const HEAD: Head<'_> = Head::from_localhost(b"POST", b"/");
 
 fuzz_target!(|input: &[u8]| {
     let end = input.iter().position(|&byte| byte == b'\n').unwrap_or(0);
