@@ -2,7 +2,6 @@
 
 #![no_main]
 
-
 use libfuzzer_sys::fuzz_target;
 use portcullis_view::{Head, Reader, Sections, View};
 
