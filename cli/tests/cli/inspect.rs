@@ -18,7 +18,8 @@ fn a_rule_is_described_to_a_person() {
         "literals: it is run when one of them is there\n",
         "needs      limits.memory of ",
         "stack      ",
-        "memory     64 KiB at the start",
+        "memory     256 KiB at the start",
+        "instances  restored for each request\n",
         "imports    none\n",
         "sample     a browser's GET: Allow, ",
     ] {
