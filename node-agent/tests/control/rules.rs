@@ -37,6 +37,8 @@ async fn a_rule_is_enforced_changed_and_removed_and_each_is_reported() {
     let metrics = agent.side("/metrics").await.unwrap().body;
     assert!(metrics.contains("portcullis_agent_bus_connected 1"), "{metrics}");
     assert!(metrics.contains("portcullis_agent_ruleset_swaps_total 3"), "{metrics}");
+    // Two versions, each tried out and then asked once.
+    assert!(metrics.contains(r#"portcullis_instances_total{how="made"} 4"#), "{metrics}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
