@@ -42,8 +42,8 @@ pub struct EngineConfig {
 }
 
 impl Default for EngineConfig {
-    /// As many workers as processors, no kept instances, 128 idle ones a worker, memories up to 16 MiB (the most that a WasmRule can ask for),
-    /// modules up to 16 MiB.
+    /// As many workers as processors, no kept instances, 128 idle ones a worker, memories up to 16 MiB (the most that a
+    /// WasmRule can ask for), modules up to 16 MiB.
     fn default() -> Self {
         Self {
             workers: std::thread::available_parallelism().map_or(1, usize::from),

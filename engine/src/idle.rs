@@ -25,8 +25,8 @@ pub(crate) struct Idle {
 struct Shelf {
     instances: Vec<Waiting>,
     bytes: usize,
-    taken: u64,
-    missed: u64,
+    restored: u64,
+    made: u64,
 }
 
 /// What became of the evaluations of an engine so far.
@@ -60,21 +60,17 @@ impl Idle {
     /// An instance of the module that `fits`.
     pub(crate) fn take(&self, module: ModuleId, fits: impl Fn(&Instance) -> bool) -> Option<Box<Instance>> {
         let mut shelf = self.shelf();
-        let found =
-            shelf.instances.iter().position(|waiting| waiting.module == module && fits(&waiting.instance));
-        let Some(place) = found else {
-            shelf.missed += 1;
-            return None;
-        };
-        shelf.taken += 1;
+        let place =
+            shelf.instances.iter().position(|waiting| waiting.module == module && fits(&waiting.instance))?;
+        shelf.restored += 1;
         let Waiting { bytes, instance, .. } = shelf.instances.remove(place);
         shelf.bytes -= bytes;
         Some(instance)
     }
 
-    /// Counts an instance that was made for a module that has none waiting.
-    pub(crate) fn missed(&self) {
-        self.shelf().missed += 1;
+    /// Counts an instance that is made because none waits.
+    pub(crate) fn count_made(&self) {
+        self.shelf().made += 1;
     }
 
     /// Leaves an instance that is as new and holds `bytes` of memory. Others that have waited longer make room.
@@ -115,8 +111,8 @@ impl Idle {
             let shelf = lock(shelf);
             InstanceCounts {
                 idle: counts.idle + shelf.instances.len(),
-                restored: counts.restored + shelf.taken,
-                made: counts.made + shelf.missed,
+                restored: counts.restored + shelf.restored,
+                made: counts.made + shelf.made,
             }
         })
     }

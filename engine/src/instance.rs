@@ -217,6 +217,19 @@ impl Instance {
         self.memory.data_mut(&mut self.store)
     }
 
+    /// Where the host writes what a function of the module said it may.
+    pub(crate) fn buffer(
+        &mut self,
+        step: Step,
+        address: u32,
+        length: usize,
+    ) -> Result<&mut [u8], InspectError> {
+        let memory = self.bytes();
+        let (start, size) = (address as usize, memory.len() as u64);
+        let outside = InspectError::BadBuffer { step, address, length: length as u64, memory: size };
+        start.checked_add(length).and_then(|end| memory.get_mut(start..end)).ok_or(outside)
+    }
+
     /// What the rule logged.
     pub(crate) fn take_log(&mut self) -> Vec<LogLine> {
         std::mem::take(&mut self.store.data_mut().log)

@@ -18,7 +18,6 @@ use crate::imports::LogLine;
 use crate::inspect_error::InspectError;
 use crate::instance::{Entry, Guest, Instance};
 use crate::limits::Limits;
-use crate::page_map::PageMap;
 use crate::pattern_set::PatternSets;
 use crate::phase::Phase;
 use crate::pristine::Restorable;
@@ -206,7 +205,7 @@ impl Module {
             Err(InspectError::DeadlineExceeded { .. }) => self.try_out(limits),
             result => result,
         };
-        // Requests come to other threads, which rules in use have their instances ready for.
+        // It is on the shelf of this thread, where rules in use have theirs.
         self.0.engine.idle.forget(self.0.id);
         result
     }
@@ -268,20 +267,19 @@ impl Module {
     /// An instance that is as new, apart from `appended` pages that the host may have added to its memory before.
     fn ready(&self, limits: &Limits, budget: u64, appended: u64) -> Result<Box<Instance>, InspectError> {
         let Compiled { id, restorable, engine, .. } = &*self.0;
-        let Some(restorable) = restorable else {
-            engine.idle.missed();
-            return self.instantiate(limits, budget);
-        };
         let memory_limit = engine.memory_limit(limits);
         let fits = |idle: &Instance| idle.appended() == appended && idle.is_within(memory_limit, budget);
-        if let Some(mut idle) = engine.idle.take(*id, fits) {
+        if restorable.is_some()
+            && let Some(mut idle) = engine.idle.take(*id, fits)
+        {
             let spent = idle.start_fuel();
             idle.renew_budget(memory_limit, limits, budget, spent)?;
             return Ok(idle);
         }
+        engine.idle.count_made();
         let mut instance = self.instantiate(limits, budget)?;
-        if let Some(page_map) = PageMap::get() {
-            restorable.learn(&mut instance, page_map);
+        if let Some(restorable) = restorable {
+            restorable.learn(&mut instance);
         }
         Ok(instance)
     }
@@ -289,8 +287,7 @@ impl Module {
     /// Undoes an evaluation, so that the instance can be had again.
     fn give_back(&self, mut instance: Box<Instance>) {
         let Compiled { id, restorable: Some(restorable), info, engine, .. } = &*self.0 else { return };
-        let Some(page_map) = PageMap::get() else { return };
-        if let Some(touched) = restorable.restore(&mut instance, page_map) {
+        if let Some(touched) = restorable.restore(&mut instance) {
             engine.idle.put(*id, instance, touched + info.functions as usize * FUNCTION_BYTES);
         }
     }

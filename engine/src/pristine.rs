@@ -20,6 +20,7 @@ const GAP: usize = 64;
 
 /// A module whose instances can be restored.
 pub(crate) struct Restorable {
+    page_map: &'static PageMap,
     globals: Vec<ModuleExport>,
     /// The same for every instance: a start function has nothing to go by. Found out with the first one.
     pristine: OnceLock<Pristine>,
@@ -39,20 +40,21 @@ struct Run {
 }
 
 impl Restorable {
-    /// Looks up what there is to restore in a compiled module that has so many mutable globals. `None` if it has not.
+    /// Looks up what there is to restore in a compiled module that has so many mutable globals. `None` if it has not,
+    /// or the kernel does not tell which pages were touched.
     pub(crate) fn of(module: &wasmtime::Module, globals: u32) -> Option<Self> {
         let globals = (0..globals)
             .map(|number| module.get_export_index(&renewal::export_name(number)))
             .collect::<Option<_>>()?;
-        Some(Self { globals, pristine: OnceLock::new() })
+        Some(Self { page_map: PageMap::get()?, globals, pristine: OnceLock::new() })
     }
 
     /// Gets an instance that was not called yet ready for being restored later.
-    pub(crate) fn learn(&self, instance: &mut Instance, page_map: &PageMap) {
+    pub(crate) fn learn(&self, instance: &mut Instance) {
         let Some(globals) = instance.look_up(&self.globals) else { return };
         if self.pristine.get().is_none() {
             let values = globals.iter().map(|global| instance.get(*global)).collect();
-            let Ok(pristine) = Pristine::of(instance.bytes(), values, page_map) else { return };
+            let Ok(pristine) = Pristine::of(instance.bytes(), values, self.page_map) else { return };
             // Another thread may have been faster, with the same.
             let _ = self.pristine.set(pristine);
         }
@@ -61,12 +63,12 @@ impl Restorable {
 
     /// Makes an instance as it was before its first call. Returns the bytes of memory that it holds; `None` if it
     /// cannot be restored: it grew, touched a lot, or the kernel does not say what.
-    pub(crate) fn restore(&self, instance: &mut Instance, page_map: &PageMap) -> Option<usize> {
+    pub(crate) fn restore(&self, instance: &mut Instance) -> Option<usize> {
         let pristine = self.pristine.get()?;
         if instance.memory_size() != pristine.memory_bytes as u64 + instance.appended() * PAGE {
             return None;
         }
-        let held = pristine.restore_memory(instance.bytes(), page_map).ok()??;
+        let held = pristine.restore_memory(instance.bytes(), self.page_map).ok()??;
         let globals = instance.globals.take()?;
         for (global, value) in globals.iter().zip(&pristine.globals) {
             instance.set(*global, *value).ok()?;

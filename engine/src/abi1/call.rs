@@ -41,7 +41,7 @@ impl Exports {
             Some(alloc) => self.allocate(instance, alloc, length)?,
             None => self.append(instance, request.len() as u64)?,
         };
-        write(instance, address, request)?;
+        instance.buffer(Step::Alloc, address, request.len())?.copy_from_slice(request);
         // Wasm has no signs: an address is the same 32 bits either way.
         let inspect = instance.function(Step::Inspect, &self.inspect_request)?;
         let result: i32 = instance.call(Step::Inspect, &inspect, (address.cast_signed(), length))?;
@@ -59,17 +59,12 @@ impl Exports {
     ) -> Result<u32, InspectError> {
         let alloc = instance.function(Step::Alloc, alloc)?;
         let address: i32 = instance.call(Step::Alloc, &alloc, length)?;
-        let address = address.cast_unsigned();
-        let length = u64::from(length.unsigned_abs());
-        let memory = instance.memory_size();
         // Allocators say 0 when they have nothing left.
         if address == 0 {
-            return Err(InspectError::RequestDoesNotFit { bytes: length, limit: instance.memory_limit() });
+            let (bytes, limit) = (length.unsigned_abs().into(), instance.memory_limit());
+            return Err(InspectError::RequestDoesNotFit { bytes, limit });
         }
-        if u64::from(address) + length > memory {
-            return Err(InspectError::BadBuffer { step: Step::Alloc, address, length, memory });
-        }
-        Ok(address)
+        Ok(address.cast_unsigned())
     }
 
     /// Adds pages behind everything that the module may have laid out, and takes those.
@@ -83,16 +78,4 @@ impl Exports {
 
 fn pages(length: u64) -> u64 {
     length.div_ceil(PAGE)
-}
-
-fn write(instance: &mut Instance, address: u32, request: &[u8]) -> Result<(), InspectError> {
-    let memory = instance.bytes();
-    let (start, length, size) = (address as usize, request.len() as u64, memory.len() as u64);
-    let outside = InspectError::BadBuffer { step: Step::Alloc, address, length, memory: size };
-    memory
-        .get_mut(start..)
-        .and_then(|memory| memory.get_mut(..request.len()))
-        .ok_or(outside)?
-        .copy_from_slice(request);
-    Ok(())
 }

@@ -119,17 +119,7 @@ impl Exports {
         if address == 0 {
             return Err(does_not_fit());
         }
-        let start = address.cast_unsigned() as usize;
-        let memory = instance.bytes();
-        let size = memory.len() as u64;
-        let buffer = start.checked_add(bytes).and_then(|end| memory.get_mut(start..end)).ok_or(
-            InspectError::BadBuffer {
-                step: Step::Buffer,
-                address: address.cast_unsigned(),
-                length: bytes as u64,
-                memory: size,
-            },
-        )?;
+        let buffer = instance.buffer(Step::Buffer, address.cast_unsigned(), bytes)?;
         view.write(self.sections, carry, buffer);
         Ok((address, length))
     }
