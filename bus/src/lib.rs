@@ -1,13 +1,14 @@
 //! The bus: what operator and node-agent do with NATS JetStream.
 //!
 //! `crds` says what is on the bus; this crate puts it there and reads it back. One file a concern:
-//! [`connect`](crate::connect()), [`stream`], [`read`], [`module`], [`term`], [`report`], [`permissions`].
+//! [`connect`](crate::connect()), [`stream`], [`read`], [`module`], [`term`], [`report`], [`recall`], [`permissions`].
 
 mod connect;
 mod deployed;
 pub mod module;
 pub mod permissions;
 pub mod read;
+pub mod recall;
 pub mod report;
 pub mod stream;
 pub mod term;
@@ -18,6 +19,7 @@ pub use connect::{Bus, BusError, ConnectError, ConnectOptions, Connection, conne
 pub use deployed::Message;
 pub use module::FetchError;
 pub use read::{ReadError, Snapshot};
+pub use recall::{RecallError, Recalls};
 pub use report::ReportError;
 pub use stream::{StreamError, StreamId};
 pub use term::{PublishError, Term, TermError};

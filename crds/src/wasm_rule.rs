@@ -38,7 +38,7 @@ pub const BODY_CEILING: ByteSize = ByteSize::mib(1);
         name = "Ready",
         type_ = "string",
         json_path = ".status.nodes.summary",
-        description = "Nodes that reported this revision as active, of the nodes that should run it"
+        description = "Nodes that reported the revision of the column Revision as active, of the nodes that should run it"
     ),
     printcolumn(
         name = "Reason",
@@ -48,14 +48,20 @@ pub const BODY_CEILING: ByteSize = ByteSize::mib(1);
     printcolumn(
         name = "Revision",
         type_ = "string",
-        json_path = ".status.stableRevision",
-        description = "The last revision that every node reported as active"
+        json_path = ".status.enforced.revision",
+        description = "What the nodes are told to run"
+    ),
+    printcolumn(
+        name = "Reported",
+        type_ = "date",
+        json_path = ".status.lastReportTime",
+        description = "How long ago the operator last compared this with what the nodes report"
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(
         name = "Module",
         type_ = "string",
-        json_path = ".status.resolved.moduleDigest",
+        json_path = ".status.enforced.moduleDigest",
         priority = 1
     ),
     printcolumn(

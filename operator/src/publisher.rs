@@ -3,6 +3,7 @@
 
 mod modules;
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -62,6 +63,13 @@ impl TakeOverError {
             Self::Connect(_) | Self::Stream(_) | Self::Term(_) | Self::Read(_) => true,
         }
     }
+}
+
+/// What a rule is made from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Object<'a> {
+    pub(crate) uid: &'a str,
+    pub(crate) generation: i64,
 }
 
 /// See the module.
@@ -151,6 +159,11 @@ impl Publisher {
         Ok(bus)
     }
 
+    /// The connection, once there is one.
+    pub(crate) async fn bus(&self) -> Option<Bus> {
+        self.session.lock().await.bus.clone()
+    }
+
     /// Makes sure that the stream is still the one that the board is about.
     pub(crate) async fn confirm_stream(&self) -> Result<(), WriteError> {
         let session = self.session.lock().await;
@@ -166,27 +179,34 @@ impl Publisher {
         self.board().as_mut().map(look)
     }
 
-    /// Puts a rule on the bus: its module, then the message that names it.
+    /// Puts a rule on the bus: its module, then the message that names it. Nothing if by then its object does not exist any
+    /// more: `exists` is asked while nothing else can be written, so that the tombstone of a delete always comes after.
     pub(crate) async fn put(
         &self,
-        uid: &str,
-        generation: i64,
+        object: Object<'_>,
         rule: DesiredRule,
         wasm: &Bytes,
-    ) -> Result<Entry, WriteError> {
+        exists: impl Fn() -> bool,
+    ) -> Result<Option<Entry>, WriteError> {
         let session = self.session.lock().await;
         let (bus, term) = self.open(&session)?;
-        self.write(&bus, &term, uid, generation, rule, wasm).await
+        self.write(&bus, &term, object, rule, wasm, exists).await
     }
 
-    /// Puts back what a replaced stream had, unless the rule was written in the meantime. True if it was put back.
-    pub(crate) async fn put_back(&self, lost: &Entry, wasm: &Bytes) -> Result<bool, WriteError> {
+    /// Puts back what a stream has lost, unless the rule was written in the meantime or is gone. True if it was put back.
+    pub(crate) async fn put_back(
+        &self,
+        object: Object<'_>,
+        rule: DesiredRule,
+        wasm: &Bytes,
+        exists: impl Fn() -> bool,
+    ) -> Result<bool, WriteError> {
         let session = self.session.lock().await;
         let (bus, term) = self.open(&session)?;
-        if self.board().as_ref().is_some_and(|board| board.get(&lost.rule.key).is_some()) {
+        if self.board().as_ref().is_some_and(|board| board.get(&rule.key).is_some()) {
             return Ok(false);
         }
-        self.write(&bus, &term, &lost.uid, lost.generation, lost.rule.clone(), wasm).await.map(|_| true)
+        Ok(self.write(&bus, &term, object, rule, wasm, exists).await?.is_some())
     }
 
     /// What a replaced stream had. Whoever asks has to put it back, or to keep it with [`Self::keep_lost`].
@@ -203,11 +223,14 @@ impl Publisher {
         &self,
         bus: &Bus,
         term: &Term,
-        uid: &str,
-        generation: i64,
+        Object { uid, generation }: Object<'_>,
         rule: DesiredRule,
         wasm: &Bytes,
-    ) -> Result<Entry, WriteError> {
+        exists: impl Fn() -> bool,
+    ) -> Result<Option<Entry>, WriteError> {
+        if !exists() {
+            return Ok(None);
+        }
         bus.publish_module(&rule.module.digest, wasm).await.map_err(|e| self.failed(e))?;
         let revision = Revision::of(&rule);
         let envelope = Envelope {
@@ -222,13 +245,17 @@ impl Publisher {
             payload: Desired::Rule(rule.clone()),
         };
         self.check_lease()?;
+        // Again: the module may have taken a while.
+        if !exists() {
+            return Ok(None);
+        }
         let sequence = self.outcome(bus, bus.publish_rule(term, &envelope).await).await?;
         let entry = Entry { uid: uid.to_owned(), generation, revision, sequence, rule };
         if let Some(board) = self.board().as_mut() {
             board.put(entry.clone());
         }
         self.changed.notify_one();
-        Ok(entry)
+        Ok(Some(entry))
     }
 
     /// Puts a tombstone on the bus. False if there was nothing to bury.
@@ -246,11 +273,12 @@ impl Publisher {
         Ok(true)
     }
 
-    /// Tells the agents what the whole set is.
-    pub(crate) async fn checkpoint(&self) -> Result<Checkpoint, WriteError> {
+    /// Tells the agents what the whole set is; of the `unknown` objects they keep what they have.
+    pub(crate) async fn checkpoint(&self, unknown: BTreeSet<String>) -> Result<Checkpoint, WriteError> {
         let session = self.session.lock().await;
         let (bus, term) = self.open(&session)?;
-        let checkpoint = self.board().as_mut().map(|board| board.checkpoint(bus.cluster(), term.epoch));
+        let checkpoint =
+            self.board().as_mut().map(|board| board.checkpoint(bus.cluster(), term.epoch, unknown));
         let checkpoint = checkpoint.ok_or_else(|| WriteError::Unavailable("not taken over yet".into()))?;
         self.check_lease()?;
         self.outcome(&bus, bus.publish_checkpoint(&term, &checkpoint).await).await?;

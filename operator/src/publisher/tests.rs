@@ -30,7 +30,9 @@ async fn put(publisher: &Publisher, name: &str) -> Result<Entry, WriteError> {
 }
 
 async fn put_made_of(publisher: &Publisher, name: &str, wasm: &'static [u8]) -> Result<Entry, WriteError> {
-    publisher.put("u1", 1, wanted(name, wasm), &Bytes::from_static(wasm)).await
+    let object = Object { uid: "u1", generation: 1 };
+    let put = publisher.put(object, wanted(name, wasm), &Bytes::from_static(wasm), || true).await?;
+    Ok(put.expect("the object exists"))
 }
 
 fn key(name: &str) -> RuleKey {
@@ -68,7 +70,7 @@ async fn a_new_leader_takes_over_what_is_there_and_the_old_one_writes_nothing_mo
 
     let refused = [
         put(&old, "b").await.err(),
-        old.checkpoint().await.err(),
+        old.checkpoint(BTreeSet::new()).await.err(),
         old.bury(&Orphan { key: key("a"), uid: Some("u1".into()) }).await.err(),
     ];
     for error in refused {
@@ -76,7 +78,7 @@ async fn a_new_leader_takes_over_what_is_there_and_the_old_one_writes_nothing_mo
     }
     assert!(has_happened(old.deposed()).await);
     put(&new, "b").await.unwrap();
-    let checkpoint = new.checkpoint().await.unwrap();
+    let checkpoint = new.checkpoint(BTreeSet::new()).await.unwrap();
     assert_eq!((checkpoint.count, checkpoint.epoch), (2, 2));
 }
 
@@ -88,7 +90,7 @@ async fn a_leader_without_a_valid_lease_writes_nothing() {
     put(&leader, "a").await.unwrap();
     let thawed = Publisher { validity: Validity::for_a_test(false), ..leader };
     assert!(matches!(put(&thawed, "b").await, Err(WriteError::LeaseOver)));
-    assert!(matches!(thawed.checkpoint().await, Err(WriteError::LeaseOver)));
+    assert!(matches!(thawed.checkpoint(BTreeSet::new()).await, Err(WriteError::LeaseOver)));
     assert!(matches!(thawed.take_over().await, Err(TakeOverError::LeaseOver)));
 }
 
@@ -112,9 +114,13 @@ async fn a_wiped_stream_is_noticed_taken_anew_and_filled_again() {
     let lost = leader.take_lost();
     assert_eq!(lost.iter().map(|entry| &entry.rule.key).collect::<Vec<_>>(), [&key("a")]);
     let wasm = Bytes::from_static(WASM);
-    assert!(leader.put_back(&lost[0], &wasm).await.unwrap());
-    assert!(!leader.put_back(&lost[0], &wasm).await.unwrap(), "what is there already is not written over");
-    assert_eq!(leader.checkpoint().await.unwrap().count, 1);
+    let object = Object { uid: &lost[0].uid, generation: lost[0].generation };
+    let put_back =
+        async |exists| leader.put_back(object, lost[0].rule.clone(), &wasm, || exists).await.unwrap();
+    assert!(!put_back(false).await, "what is gone is not put back");
+    assert!(put_back(true).await);
+    assert!(!put_back(true).await, "what is there already is not written over");
+    assert_eq!(leader.checkpoint(BTreeSet::new()).await.unwrap().count, 1);
     assert!(leader.take_lost().is_empty());
 }
 
@@ -146,7 +152,7 @@ async fn a_buried_rule_is_gone_for_the_next_leader() {
     assert!(!leader.bury(&orphan).await.unwrap(), "there is nothing left to bury");
     let next = publisher(&server, "b");
     next.take_over().await.unwrap();
-    assert_eq!(next.checkpoint().await.unwrap().count, 0);
+    assert_eq!(next.checkpoint(BTreeSet::new()).await.unwrap().count, 0);
 }
 
 #[tokio::test]
