@@ -6,6 +6,7 @@
 //!   `unused_modules` (what no rule names any more).
 //! - `fleet` (kept by `watch_agents`): which agents should run the rules, and what they said.
 //! - [`bootstrap`](bootstrap::bootstrap): the keys of the bus, made once by the chart's hook Job.
+//! - [`uninstall`](uninstall::uninstall): the last word in every status, said by the chart's other hook Job.
 //!
 //! What it may do in the API: operator/RBAC.md.
 
@@ -28,5 +29,6 @@ mod publisher;
 mod reconcile;
 pub mod run;
 mod sweep;
+pub mod uninstall;
 mod unused_modules;
 mod watch_agents;
