@@ -148,7 +148,7 @@ pub struct Source {
 )]
 pub struct OciSource {
     /// `registry/repository:tag` or `registry/repository@sha256:...`.
-    #[schemars(length(min = 1, max = 512))]
+    #[schemars(length(max = 512))]
     #[x_kube(
         validation = ("!self.contains('://')", "write the reference without a scheme, for example registry.example/rules/bad-bot:1.0.0"),
         validation = (
@@ -173,7 +173,7 @@ pub struct OciSource {
 #[serde(rename_all = "camelCase")]
 pub struct SecretRef {
     /// Name of the Secret.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(max = 253))]
     #[x_kube(validation = (
         format!("self.matches('{NAME}')").as_str(),
         "write the name of a Secret, of lower-case letters, digits, - and ., for example regcred"
