@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use super::upstream::{self, Echo, answering, read_head};
-use super::world::{World, wait_until};
+use super::world::{World, blocks_tilde, wait_until};
 
 #[test]
 fn a_request_arrives_as_it_was_sent_but_for_what_belongs_to_the_connection() {
@@ -127,6 +127,47 @@ fn an_expectation_is_met_before_the_body_and_not_passed_on() {
     assert_eq!(client.head().status, 100);
     let answer = client.send("abc").answer();
     assert!(answer.body.ends_with("\n\nabc") && !answer.body.contains("expect"), "{}", answer.body);
+}
+
+#[test]
+fn a_request_without_content_says_so_where_content_is_expected() {
+    let upstream = Echo::start();
+    let world = World::before(upstream.address);
+    let mut reader = blocks_tilde("reader");
+    reader.body_bytes = Some(100);
+    world.enforce(vec![reader]);
+    let mut client = world.client();
+    for (method, is_announced) in
+        [("POST", true), ("PUT", true), ("PATCH", true), ("GET", false), ("DELETE", false)]
+    {
+        let chunked = "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+        let answer = client.send(format!("{method} / HTTP/1.1\r\nHost: a\r\n{chunked}")).answer();
+        assert_eq!(answer.body.contains("\ncontent-length: 0\n"), is_announced, "{method}: {}", answer.body);
+        assert!(!answer.body.contains("transfer-encoding"), "{}", answer.body);
+    }
+    for framing in ["", "Content-Length: 0\r\n"] {
+        let answer = client.send(format!("POST / HTTP/1.1\r\nHost: a\r\n{framing}\r\n")).answer();
+        assert_eq!(answer.body.matches("\ncontent-length: 0\n").count(), 1, "{}", answer.body);
+    }
+}
+
+#[test]
+fn a_reason_phrase_is_passed_on_and_none_is_made_up() {
+    for (status_line, status, reason) in [
+        ("419 Page Expired", 419, "Page Expired"),
+        ("520 x", 520, "x"),
+        ("200 Fine", 200, "Fine"),
+        ("200 OK", 200, "OK"),
+        ("404 Nothing  here\t!", 404, "Nothing  here\t!"),
+        ("404 ", 404, ""),
+        ("404", 404, ""),
+        ("599", 599, ""),
+    ] {
+        let answer = format!("HTTP/1.1 {status_line}\r\nContent-Length: 0\r\n\r\n");
+        let world = World::before(answering(answer.leak().as_bytes()));
+        let answer = world.client().get("/");
+        assert_eq!((answer.status, answer.reason.as_str()), (status, reason), "{status_line}");
+    }
 }
 
 #[test]
