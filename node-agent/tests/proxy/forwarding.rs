@@ -51,6 +51,27 @@ fn an_absolute_target_of_the_same_host_is_forwarded_as_its_path() {
 }
 
 #[test]
+fn authorities_are_compared_by_what_they_name_and_forwarded_as_they_came() {
+    let upstream = Echo::start();
+    let world = World::before(upstream.address);
+    let mut client = world.client();
+    for (target, host) in [
+        ("http://a:80/x", "a"),
+        ("http://a/x", "A:80"),
+        ("http://a:/x", "a"),
+        ("http://A/x", "a:"),
+        ("/x", "a:"),
+        ("/x", "[::1]:"),
+        ("http://[::1]:80/x", "[0::1]"),
+    ] {
+        let answer = client.send(format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n")).answer();
+        assert_eq!(answer.status, 200, "{target} {host}: {}", answer.body);
+        assert!(answer.body.starts_with("GET /x HTTP/1.1\n"), "{}", answer.body);
+        assert!(answer.body.contains(&format!("\nhost: {host}\n")), "{}", answer.body);
+    }
+}
+
+#[test]
 fn bodies_of_both_framings_arrive_and_trailers_do_not() {
     let upstream = Echo::start();
     let world = World::before(upstream.address);
@@ -127,6 +148,19 @@ fn an_expectation_is_met_before_the_body_and_not_passed_on() {
     assert_eq!(client.head().status, 100);
     let answer = client.send("abc").answer();
     assert!(answer.body.ends_with("\n\nabc") && !answer.body.contains("expect"), "{}", answer.body);
+}
+
+#[test]
+fn an_empty_list_of_expectations_expects_nothing() {
+    let upstream = Echo::start();
+    let world = World::before(upstream.address);
+    let mut client = world.client();
+    for expect in ["", " ", ",", " , ,"] {
+        let head = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect:{expect}\r\n\r\n");
+        let answer = client.send(head + "abc").answer();
+        assert_eq!(answer.status, 200, "{expect:?}: {}", answer.body);
+        assert!(answer.body.ends_with("\n\nabc") && !answer.body.contains("expect"), "{}", answer.body);
+    }
 }
 
 #[test]
@@ -295,6 +329,30 @@ fn an_upstream_is_found_by_its_name() {
         config.upstream = format!("http://localhost:{port}").parse().unwrap();
     });
     assert_eq!(world.client().get("/").status, 200);
+}
+
+#[test]
+fn offers_of_another_protocol_that_clients_can_do_without_are_passed_over() {
+    let upstream = Echo::start();
+    let world = World::before(upstream.address);
+    let mut client = world.client();
+    for (version, connection, protocol) in [
+        ("1.1", "Upgrade, HTTP2-Settings", "h2c"),
+        ("1.1", "upgrade", "TLS/1.2"),
+        ("1.1", "Upgrade", "HTTP/2.0, h2c"),
+        ("1.1", "Upgrade", ""),
+        // Not for this connection, or of a version that has none.
+        ("1.1", "keep-alive", "websocket"),
+        ("1.0", "keep-alive, Upgrade", "websocket"),
+    ] {
+        let answer = client
+            .send(format!(
+                "GET / HTTP/{version}\r\nHost: a\r\nConnection: {connection}\r\nUpgrade: {protocol}\r\n\r\n"
+            ))
+            .answer();
+        assert_eq!(answer.status, 200, "{protocol}: {}", answer.body);
+        assert!(!answer.body.contains("upgrade"), "{}", answer.body);
+    }
 }
 
 #[test]
