@@ -4,6 +4,8 @@
 //! - `reconcile`: one rule, one file a step; `progress` says what is left to do for it.
 //! - `board` (what is on the bus) and `publisher` (the one writer of it), `sweep` (what has no object any more) and
 //!   `unused_modules` (what no rule names any more).
+//! - `quota` (what a namespace may take up), `fair_turns` (namespaces take turns at what is scarce) and
+//!   `validation_time`.
 //! - `fleet` (kept by `watch_agents`): which agents should run the rules, and what they said.
 //! - [`bootstrap`](bootstrap::bootstrap): the keys of the bus, made once by the chart's hook Job.
 //!
@@ -17,6 +19,7 @@ mod budget;
 mod clock;
 pub mod config;
 mod events;
+mod fair_turns;
 mod fleet;
 mod health;
 mod leader;
@@ -25,8 +28,10 @@ mod metrics;
 mod module_cache;
 mod progress;
 mod publisher;
+pub mod quota;
 mod reconcile;
 pub mod run;
 mod sweep;
 mod unused_modules;
+mod validation_time;
 mod watch_agents;

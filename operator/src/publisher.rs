@@ -8,7 +8,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use portcullis_bus::{
-    Bus, BusError, ConnectError, ConnectOptions, PublishError, ReadError, StreamError, Term, TermError,
+    Bus, BusError, ConnectError, ConnectOptions, PublishError, ReadError, StreamBounds, StreamError, Term,
+    TermError,
 };
 use portcullis_crds::Revision;
 use portcullis_crds::bus::{Checkpoint, Desired, DesiredRule, Envelope, SCHEMA};
@@ -16,7 +17,9 @@ use thiserror::Error;
 use tokio::sync::Notify;
 
 use crate::board::{Board, Entry, Orphan};
+use crate::fair_turns::FairTurns;
 use crate::lease::Validity;
+use crate::quota::{Quota, QuotaExceeded};
 use crate::unused_modules::UnusedModules;
 
 /// Why nothing was written.
@@ -25,6 +28,15 @@ pub(crate) enum WriteError {
     /// No connection, or no term yet; nodes go on with what they have.
     #[error("the bus cannot be reached: {0}")]
     Unavailable(String),
+    /// The bus has no room for it. Only this was refused; other writes go on.
+    #[error(
+        "the bus has no room for it: {0}; delete rules or make modules smaller, or give it more (nats.storeSize, \
+         bus.maxBytes)"
+    )]
+    Full(String),
+    /// The namespace has had its share.
+    #[error(transparent)]
+    Quota(QuotaExceeded),
     /// Another operator leads. This one must stop.
     #[error(transparent)]
     Deposed(PublishError),
@@ -68,8 +80,11 @@ impl TakeOverError {
 #[derive(Debug)]
 pub(crate) struct Publisher {
     options: ConnectOptions,
+    bounds: StreamBounds,
     holder: String,
     validity: Validity,
+    /// Whose module and rule go on the bus next.
+    turns: FairTurns,
     /// Locked during every write.
     session: tokio::sync::Mutex<Session>,
     /// What is on the bus; `None` before the first take-over. Never locked across an await.
@@ -103,9 +118,16 @@ impl std::fmt::Debug for Session {
 
 impl Publisher {
     /// Connects to nothing yet.
-    pub(crate) fn new(options: ConnectOptions, holder: &str, validity: Validity) -> Self {
+    pub(crate) fn new(
+        options: ConnectOptions,
+        bounds: StreamBounds,
+        holder: &str,
+        validity: Validity,
+    ) -> Self {
         Self {
             options,
+            bounds,
+            turns: FairTurns::new(1),
             holder: holder.to_owned(),
             validity,
             session: tokio::sync::Mutex::default(),
@@ -127,7 +149,7 @@ impl Publisher {
             Some(bus) => bus.clone(),
             None => session.bus.insert(portcullis_bus::connect(&self.options).await?).clone(),
         };
-        let stream = bus.ensure_streams().await?;
+        let stream = bus.ensure_streams(self.bounds).await?;
         if !self.validity.holds() {
             return Err(TakeOverError::LeaseOver);
         }
@@ -166,27 +188,36 @@ impl Publisher {
         self.board().as_mut().map(look)
     }
 
-    /// Puts a rule on the bus: its module, then the message that names it.
+    /// Puts a rule on the bus, if its namespace may: its module, then the message that names it. Namespaces take turns.
     pub(crate) async fn put(
         &self,
         uid: &str,
         generation: i64,
         rule: DesiredRule,
         wasm: &Bytes,
+        quota: &Quota,
     ) -> Result<Entry, WriteError> {
+        let _turn = self.turn(&rule).await;
+        self.put_module_within(&rule, wasm, Some(quota)).await?;
         let session = self.session.lock().await;
         let (bus, term) = self.open(&session)?;
-        self.write(&bus, &term, uid, generation, rule, wasm).await
+        self.write(&bus, &term, uid, generation, rule).await
     }
 
     /// Puts back what a replaced stream had, unless the rule was written in the meantime. True if it was put back.
     pub(crate) async fn put_back(&self, lost: &Entry, wasm: &Bytes) -> Result<bool, WriteError> {
-        let session = self.session.lock().await;
-        let (bus, term) = self.open(&session)?;
-        if self.board().as_ref().is_some_and(|board| board.get(&lost.rule.key).is_some()) {
+        let is_back = |board: &Board| board.get(&lost.rule.key).is_some();
+        if self.board().as_ref().is_some_and(is_back) {
             return Ok(false);
         }
-        self.write(&bus, &term, &lost.uid, lost.generation, lost.rule.clone(), wasm).await.map(|_| true)
+        // It was there before: no quota is asked.
+        self.put_module_within(&lost.rule, wasm, None).await?;
+        let session = self.session.lock().await;
+        let (bus, term) = self.open(&session)?;
+        if self.board().as_ref().is_some_and(is_back) {
+            return Ok(false);
+        }
+        self.write(&bus, &term, &lost.uid, lost.generation, lost.rule.clone()).await.map(|_| true)
     }
 
     /// What a replaced stream had. Whoever asks has to put it back, or to keep it with [`Self::keep_lost`].
@@ -206,9 +237,7 @@ impl Publisher {
         uid: &str,
         generation: i64,
         rule: DesiredRule,
-        wasm: &Bytes,
     ) -> Result<Entry, WriteError> {
-        bus.publish_module(&rule.module.digest, wasm).await.map_err(|e| self.failed(e))?;
         let revision = Revision::of(&rule);
         let envelope = Envelope {
             schema: SCHEMA,
@@ -225,7 +254,8 @@ impl Publisher {
         let sequence = self.outcome(bus, bus.publish_rule(term, &envelope).await).await?;
         let entry = Entry { uid: uid.to_owned(), generation, revision, sequence, rule };
         if let Some(board) = self.board().as_mut() {
-            board.put(entry.clone());
+            let replaced = board.put(entry.clone());
+            self.gone(board, replaced);
         }
         self.changed.notify_one();
         Ok(entry)
@@ -240,7 +270,8 @@ impl Publisher {
         self.check_lease()?;
         let sequence = self.outcome(&bus, bus.publish_rule(&term, &envelope).await).await?;
         if let Some(board) = self.board().as_mut() {
-            board.remove(&orphan.key, sequence);
+            let removed = board.remove(&orphan.key, sequence);
+            self.gone(board, removed);
         }
         self.changed.notify_one();
         Ok(true)
@@ -328,15 +359,18 @@ impl Publisher {
         }
     }
 
-    /// Whether the write happened is not known: what is on the bus must be read before the next one.
+    /// Unless there was no room for it, whether the write happened is not known: what is on the bus must be read before
+    /// the next one.
     fn failed(&self, error: PublishError) -> WriteError {
-        self.read_again();
-        match error {
+        let error = match error {
+            PublishError::Bus(full @ BusError::Full { .. }) => return WriteError::Full(full.to_string()),
             PublishError::Bus(BusError::Unreachable(why) | BusError::Unexpected(why)) => {
                 WriteError::Unavailable(why)
             }
             deposed @ PublishError::Deposed { .. } => WriteError::Deposed(deposed),
-        }
+        };
+        self.read_again();
+        error
     }
 }
 

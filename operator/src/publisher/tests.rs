@@ -12,12 +12,17 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::board::tests::rule;
+use crate::quota::tests::generous;
 use crate::unused_modules::GRACE;
 
 const WASM: &[u8] = b"\0asm stands for any bytes";
 
 fn publisher(server: &NatsServer, holder: &str) -> Publisher {
-    Publisher::new(server.operator_options(), holder, Validity::for_a_test(true))
+    bounded(server, holder, StreamBounds::default())
+}
+
+fn bounded(server: &NatsServer, holder: &str, bounds: StreamBounds) -> Publisher {
+    Publisher::new(server.operator_options(), bounds, holder, Validity::for_a_test(true))
 }
 
 fn wanted(name: &str, wasm: &[u8]) -> DesiredRule {
@@ -30,7 +35,7 @@ async fn put(publisher: &Publisher, name: &str) -> Result<Entry, WriteError> {
 }
 
 async fn put_made_of(publisher: &Publisher, name: &str, wasm: &'static [u8]) -> Result<Entry, WriteError> {
-    publisher.put("u1", 1, wanted(name, wasm), &Bytes::from_static(wasm)).await
+    publisher.put("u1", 1, wanted(name, wasm), &Bytes::from_static(wasm), &generous()).await
 }
 
 fn key(name: &str) -> RuleKey {

@@ -9,6 +9,7 @@ use super::validate::Validated;
 use super::verify::module_ref;
 use super::{Halt, Retry};
 use crate::publisher::{Publisher, WriteError};
+use crate::quota::Quota;
 
 /// A rule that is on the bus.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,6 +35,13 @@ impl From<WriteError> for PublishFailure {
                 error.to_string(),
                 Retry::Soon,
             )),
+            WriteError::Full(_) => Self::Later(Halt::new(
+                ConditionType::Programmed,
+                Reason::BusFull,
+                error.to_string(),
+                Retry::Slowly,
+            )),
+            WriteError::Quota(exceeded) => Self::Later(exceeded.into()),
             WriteError::Deposed(_) | WriteError::LeaseOver => Self::MustStop(error),
         }
     }
@@ -67,12 +75,13 @@ pub(crate) fn is_on_the_bus(
 pub(crate) async fn publish(
     validated: Validated,
     publisher: &Publisher,
+    quota: &Quota,
 ) -> Result<Published, PublishFailure> {
     let Validated { uid, generation, rule, wasm, resolved } = validated;
     if is_on_the_bus(publisher, &uid, generation, &rule) == Some(true) {
         publisher.put_module(&rule, &wasm).await?;
     } else {
-        publisher.put(&uid, generation, rule.clone(), &wasm).await?;
+        publisher.put(&uid, generation, rule.clone(), &wasm, quota).await?;
     }
     Ok(Published { rule, resolved })
 }
