@@ -111,6 +111,10 @@ reasons! {
     Published => "Nothing.",
     /// The operator cannot reach the bus, so it can neither publish nor hear the nodes, which go on with what they have.
     BusUnavailable => "Check NATS; the operator goes on when it is back.",
+    /// The bus has no room for the rule or its module; it is tried again every minute.
+    BusFull => "Delete rules or make modules smaller, or give the bus more room: `nats.storeSize`, `bus.maxBytes` in the chart's values.",
+    /// The rules of the namespace take up as much as they may; it is tried again every minute.
+    QuotaExceeded => "Do what the message says, or raise `operator.quota` in the chart's values.",
     /// Every desired node runs this revision.
     Active => "Nothing.",
     /// Every desired node runs this revision, on at least one of them on every request: its prefilter hid a request that

@@ -80,6 +80,11 @@ impl Cluster {
             })
             .await?;
         }
+        self.another_namespace(name).await
+    }
+
+    /// A namespace beside the one that the test has already.
+    pub async fn another_namespace(&self, name: &str) -> Result<String> {
         let namespace = format!("e2e-{name}");
         self.kubectl(["create", "namespace", &namespace])?;
         self.kubectl(["label", "namespace", &namespace, "portcullis.dev/e2e=true"])?;

@@ -51,7 +51,10 @@ impl Tenants {
 
     /// Every node serves and enforces the good rule, and its status says so.
     async fn others_are_well(&self, after: &str) -> Result<()> {
-        self.good.wait("Ready", "True", "Active", AFTER_START).await.with_context(|| format!("after {after}"))?;
+        self.good
+            .wait("Ready", "True", "Active", AFTER_START)
+            .await
+            .with_context(|| format!("after {after}"))?;
         ensure!(summary(&self.good).await? == "2/2", "after {after}: {}", summary(&self.good).await?);
         for node in NODES {
             until(&format!("{node} to enforce and serve after {after}"), AFTER_START, || async {
@@ -69,21 +72,27 @@ impl Tenants {
 
     /// What the broken rule's status says of its last good version is what the nodes do.
     async fn the_broken_one_tells_the_truth(&self, after: &str) -> Result<()> {
-        until(&format!("the last good version and its status to agree after {after}"), AFTER_START, || async {
-            let mut enforcing = 0;
-            for node in NODES {
-                enforcing += usize::from(get(node, SQLMAP).await?.status == 403);
-            }
-            let ready = self.broken.condition("Ready").await?.context("Ready is always there")?;
-            let summary = summary(&self.broken).await?;
-            let says = format!("stays enforced on {enforcing}/2 nodes");
-            let is_true = ready.message.ends_with(&says) && summary == format!("{enforcing}/2") && ready.status == "Unknown";
-            Ok(if is_true && enforcing == 2 {
-                Look::Done(())
-            } else {
-                Look::NotYet(format!("{enforcing} nodes enforce it, READY {summary}, {}", ready.message))
-            })
-        })
+        until(
+            &format!("the last good version and its status to agree after {after}"),
+            AFTER_START,
+            || async {
+                let mut enforcing = 0;
+                for node in NODES {
+                    enforcing += usize::from(get(node, SQLMAP).await?.status == 403);
+                }
+                let ready = self.broken.condition("Ready").await?.context("Ready is always there")?;
+                let summary = summary(&self.broken).await?;
+                let says = format!("stays enforced on {enforcing}/2 nodes");
+                let is_true = ready.message.ends_with(&says)
+                    && summary == format!("{enforcing}/2")
+                    && ready.status == "Unknown";
+                Ok(if is_true && enforcing == 2 {
+                    Look::Done(())
+                } else {
+                    Look::NotYet(format!("{enforcing} nodes enforce it, READY {summary}, {}", ready.message))
+                })
+            },
+        )
         .await
     }
 }
@@ -101,7 +110,8 @@ fn push_broken() -> Result<String> {
 #[tokio::test]
 async fn one_broken_rule_and_a_registry_that_is_down_hold_up_nobody_else_whatever_is_drained() -> Result<()> {
     let tenants = Tenants::new("drains").await?;
-    let orders = if std::env::var_os("PORTCULLIS_SOAK").is_some() { permutations(&ALL) } else { vec![ALL.to_vec()] };
+    let orders =
+        if std::env::var_os("PORTCULLIS_SOAK").is_some() { permutations(&ALL) } else { vec![ALL.to_vec()] };
     for (number, order) in orders.iter().enumerate() {
         println!("order {} of {}: {order:?}", number + 1, orders.len());
         for disturbance in order {
@@ -189,7 +199,14 @@ async fn without_the_bus_ready_is_unknown_and_no_node_is_counted() -> Result<()>
     let ready = rule.wait("Ready", "Unknown", "BusUnavailable", SILENT).await?;
     println!("{}\n{}", cluster.kubectl(["-n", &namespace, "get", "wasmrule"])?, ready.message);
     ensure!(summary(&rule).await? == "?/2", "{}", summary(&rule).await?);
-    let waited = cluster.kubectl(["-n", &namespace, "wait", "--for=condition=Ready", "--timeout=1s", "wasmrule/probe"]);
+    let waited = cluster.kubectl([
+        "-n",
+        &namespace,
+        "wait",
+        "--for=condition=Ready",
+        "--timeout=1s",
+        "wasmrule/probe",
+    ]);
     ensure!(waited.is_err(), "{waited:?}");
     for node in NODES {
         ensure!(get(node, "portcullis-probe-v1").await?.status == 403, "{node} goes on with what it has");
@@ -212,7 +229,11 @@ async fn a_node_that_is_lost_is_still_counted_and_its_silence_told() -> Result<(
         let mut counted = Vec::new();
         let ready = until("the silence of node-2", SILENT, || async {
             let condition = rule.condition("Ready").await?.context("Ready is always there")?;
-            Ok(if condition.reason == "NodeSilent" { Look::Done(condition) } else { Look::NotYet(condition.message) })
+            Ok(if condition.reason == "NodeSilent" {
+                Look::Done(condition)
+            } else {
+                Look::NotYet(condition.message)
+            })
         })
         .await?;
         counted.push(summary(&rule).await?);

@@ -92,6 +92,18 @@ impl Board {
         self.rules.get(key)
     }
 
+    /// What is on the bus for the rules of a namespace.
+    pub(crate) fn of<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a Entry> {
+        let rules = self.rules.range(RuleKey::namespaced(namespace, "")..);
+        let of_namespace = rules.take_while(move |(key, _)| key.namespace.as_deref() == Some(namespace));
+        of_namespace.map(|(_, entry)| entry)
+    }
+
+    /// Whether a rule names this module.
+    pub(crate) fn names(&self, module: &ModuleDigest) -> bool {
+        self.rules.values().any(|entry| entry.rule.module.digest == *module)
+    }
+
     /// The modules that rules name, or may name in a message that cannot be read.
     pub(crate) fn modules(&self) -> BTreeSet<ModuleDigest> {
         let named = self.rules.values().map(|entry| entry.rule.module.digest.clone());
@@ -103,20 +115,20 @@ impl Board {
         self.rules.into_values()
     }
 
-    /// A rule was written.
-    pub(crate) fn put(&mut self, entry: Entry) {
+    /// A rule was written. Returns what was there before.
+    pub(crate) fn put(&mut self, entry: Entry) -> Option<Entry> {
         self.last_sequence = self.last_sequence.max(entry.sequence);
         self.set = None;
         self.unreadable.remove(&entry.rule.key);
-        self.rules.insert(entry.rule.key.clone(), entry);
+        self.rules.insert(entry.rule.key.clone(), entry)
     }
 
-    /// A tombstone was written.
-    pub(crate) fn remove(&mut self, key: &RuleKey, sequence: u64) {
+    /// A tombstone was written. Returns what was there before.
+    pub(crate) fn remove(&mut self, key: &RuleKey, sequence: u64) -> Option<Entry> {
         self.last_sequence = self.last_sequence.max(sequence);
         self.set = None;
         self.unreadable.remove(key);
-        self.rules.remove(key);
+        self.rules.remove(key)
     }
 
     /// Hash of the rules.

@@ -110,7 +110,9 @@ pub async fn bootstrap(args: &BootstrapArgs) -> Result<(), BootstrapError> {
             if config != wanted[0].1 {
                 if is_ours(&config) {
                     update(&secrets, &name, &wanted).await?;
-                    println!("Secret {name}: permissions brought up to date; NATS has them when its pod is new");
+                    println!(
+                        "Secret {name}: permissions brought up to date; NATS has them when its pod is new"
+                    );
                 } else {
                     println!("Secret {name}: changed by hand, so it stays; this version's permissions are:");
                     println!("{}", wanted[0].1);

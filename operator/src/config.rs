@@ -1,5 +1,7 @@
 //! Command line and environment.
 
+mod quota;
+
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::ffi::OsString;
@@ -8,7 +10,10 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use portcullis_bus::StreamBounds;
 use portcullis_crds::ByteSize;
+
+pub use quota::{QuotaArgs, QuotaFor, QuotaForError};
 
 /// Control plane of Portcullis.
 #[derive(Debug, Parser)]
@@ -73,6 +78,18 @@ pub struct RunArgs {
     /// Largest module, for example 4Mi.
     #[arg(long, env = "PORTCULLIS_MAX_MODULE_BYTES", default_value = "4Mi", value_name = "SIZE")]
     pub max_module_bytes: ByteSize,
+
+    /// What the rules of a namespace may take up.
+    #[command(flatten)]
+    pub quota: QuotaArgs,
+
+    /// Bytes of rules that the bus holds at most. Two MiB of it are kept free for changes: give it at least 4Mi.
+    #[arg(long, env = "PORTCULLIS_DESIRED_MAX_BYTES", default_value = "128Mi", value_name = "SIZE")]
+    pub desired_max_bytes: ByteSize,
+
+    /// Bytes of modules that the bus holds at most.
+    #[arg(long, env = "PORTCULLIS_MODULES_MAX_BYTES", default_value = "512Mi", value_name = "SIZE")]
+    pub modules_max_bytes: ByteSize,
 
     /// Namespaces whose pull secrets may be read, separated by commas; * for all.
     #[arg(long, env = "PORTCULLIS_PULL_SECRET_NAMESPACES", default_value = "", value_name = "NAMESPACE,...")]
@@ -176,6 +193,15 @@ impl Command {
             Self::Bootstrap(args) => args.log_format,
             Self::Uninstall(args) => args.log_format,
         }
+    }
+}
+
+// === impl RunArgs ===
+
+impl RunArgs {
+    /// How much the streams of the bus hold at most.
+    pub fn stream_bounds(&self) -> StreamBounds {
+        StreamBounds { desired: self.desired_max_bytes.get(), modules: self.modules_max_bytes.get() }
     }
 }
 

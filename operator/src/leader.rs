@@ -59,10 +59,10 @@ pub(crate) enum LeadError {
 }
 
 impl LeadError {
-    /// Writes that fail for want of a bus are repeated; the others end it all.
+    /// Writes that fail for want of a bus, or of room on it, are repeated; the others end it all.
     fn from_write(error: &WriteError) -> Option<Self> {
         match error {
-            WriteError::Unavailable(_) => None,
+            WriteError::Unavailable(_) | WriteError::Full(_) | WriteError::Quota(_) => None,
             WriteError::Deposed(_) => Some(Self::Deposed),
             WriteError::LeaseOver => Some(Self::LeaseOver),
         }

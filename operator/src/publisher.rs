@@ -9,7 +9,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use portcullis_bus::{
-    Bus, BusError, ConnectError, ConnectOptions, PublishError, ReadError, StreamError, Term, TermError,
+    Bus, BusError, ConnectError, ConnectOptions, PublishError, ReadError, StreamBounds, StreamError, Term,
+    TermError,
 };
 use portcullis_crds::Revision;
 use portcullis_crds::bus::{Checkpoint, Desired, DesiredRule, Envelope, SCHEMA};
@@ -17,7 +18,9 @@ use thiserror::Error;
 use tokio::sync::Notify;
 
 use crate::board::{Board, Entry, Orphan};
+use crate::fair_turns::FairTurns;
 use crate::lease::Validity;
+use crate::quota::{Quota, QuotaExceeded};
 use crate::unused_modules::UnusedModules;
 
 /// Why nothing was written.
@@ -26,6 +29,15 @@ pub(crate) enum WriteError {
     /// No connection, or no term yet; nodes go on with what they have.
     #[error("the bus cannot be reached: {0}")]
     Unavailable(String),
+    /// The bus has no room for it. Only this was refused; other writes go on.
+    #[error(
+        "the bus has no room for it: {0}; delete rules or make modules smaller, or give it more (nats.storeSize, \
+         bus.maxBytes)"
+    )]
+    Full(String),
+    /// The namespace has had its share.
+    #[error(transparent)]
+    Quota(QuotaExceeded),
     /// Another operator leads. This one must stop.
     #[error(transparent)]
     Deposed(PublishError),
@@ -76,8 +88,11 @@ pub(crate) struct Object<'a> {
 #[derive(Debug)]
 pub(crate) struct Publisher {
     options: ConnectOptions,
+    bounds: StreamBounds,
     holder: String,
     validity: Validity,
+    /// Whose module and rule go on the bus next.
+    turns: FairTurns,
     /// Locked during every write.
     session: tokio::sync::Mutex<Session>,
     /// What is on the bus; `None` before the first take-over. Never locked across an await.
@@ -111,9 +126,16 @@ impl std::fmt::Debug for Session {
 
 impl Publisher {
     /// Connects to nothing yet.
-    pub(crate) fn new(options: ConnectOptions, holder: &str, validity: Validity) -> Self {
+    pub(crate) fn new(
+        options: ConnectOptions,
+        bounds: StreamBounds,
+        holder: &str,
+        validity: Validity,
+    ) -> Self {
         Self {
             options,
+            bounds,
+            turns: FairTurns::new(1),
             holder: holder.to_owned(),
             validity,
             session: tokio::sync::Mutex::default(),
@@ -135,7 +157,7 @@ impl Publisher {
             Some(bus) => bus.clone(),
             None => session.bus.insert(portcullis_bus::connect(&self.options).await?).clone(),
         };
-        let stream = bus.ensure_streams().await?;
+        let stream = bus.ensure_streams(self.bounds).await?;
         if !self.validity.holds() {
             return Err(TakeOverError::LeaseOver);
         }
@@ -179,18 +201,25 @@ impl Publisher {
         self.board().as_mut().map(look)
     }
 
-    /// Puts a rule on the bus: its module, then the message that names it. Nothing if by then its object does not exist any
-    /// more: `exists` is asked while nothing else can be written, so that the tombstone of a delete always comes after.
+    /// Puts a rule on the bus, if its namespace may: its module, then the message that names it. Namespaces take turns.
+    /// Nothing if by then its object does not exist any more: `exists` is asked while nothing else can be written, so that
+    /// the tombstone of a delete always comes after.
     pub(crate) async fn put(
         &self,
         object: Object<'_>,
         rule: DesiredRule,
         wasm: &Bytes,
         exists: impl Fn() -> bool,
+        quota: &Quota,
     ) -> Result<Option<Entry>, WriteError> {
+        let _turn = self.turn(&rule).await;
+        if !exists() {
+            return Ok(None);
+        }
+        self.put_module_within(&rule, wasm, Some(quota)).await?;
         let session = self.session.lock().await;
         let (bus, term) = self.open(&session)?;
-        self.write(&bus, &term, object, rule, wasm, exists).await
+        self.write(&bus, &term, object, rule, exists).await
     }
 
     /// Puts back what a stream has lost, unless the rule was written in the meantime or is gone. True if it was put back.
@@ -201,12 +230,18 @@ impl Publisher {
         wasm: &Bytes,
         exists: impl Fn() -> bool,
     ) -> Result<bool, WriteError> {
-        let session = self.session.lock().await;
-        let (bus, term) = self.open(&session)?;
-        if self.board().as_ref().is_some_and(|board| board.get(&rule.key).is_some()) {
+        let is_back = || self.board().as_ref().is_some_and(|board| board.get(&rule.key).is_some());
+        if is_back() || !exists() {
             return Ok(false);
         }
-        Ok(self.write(&bus, &term, object, rule, wasm, exists).await?.is_some())
+        // It was there before: no quota is asked.
+        self.put_module_within(&rule, wasm, None).await?;
+        let session = self.session.lock().await;
+        let (bus, term) = self.open(&session)?;
+        if is_back() {
+            return Ok(false);
+        }
+        Ok(self.write(&bus, &term, object, rule, exists).await?.is_some())
     }
 
     /// What a replaced stream had. Whoever asks has to put it back, or to keep it with [`Self::keep_lost`].
@@ -225,13 +260,8 @@ impl Publisher {
         term: &Term,
         Object { uid, generation }: Object<'_>,
         rule: DesiredRule,
-        wasm: &Bytes,
         exists: impl Fn() -> bool,
     ) -> Result<Option<Entry>, WriteError> {
-        if !exists() {
-            return Ok(None);
-        }
-        bus.publish_module(&rule.module.digest, wasm).await.map_err(|e| self.failed(e))?;
         let revision = Revision::of(&rule);
         let envelope = Envelope {
             schema: SCHEMA,
@@ -245,14 +275,14 @@ impl Publisher {
             payload: Desired::Rule(rule.clone()),
         };
         self.check_lease()?;
-        // Again: the module may have taken a while.
         if !exists() {
             return Ok(None);
         }
         let sequence = self.outcome(bus, bus.publish_rule(term, &envelope).await).await?;
         let entry = Entry { uid: uid.to_owned(), generation, revision, sequence, rule };
         if let Some(board) = self.board().as_mut() {
-            board.put(entry.clone());
+            let replaced = board.put(entry.clone());
+            self.gone(board, replaced);
         }
         self.changed.notify_one();
         Ok(Some(entry))
@@ -267,7 +297,8 @@ impl Publisher {
         self.check_lease()?;
         let sequence = self.outcome(&bus, bus.publish_rule(&term, &envelope).await).await?;
         if let Some(board) = self.board().as_mut() {
-            board.remove(&orphan.key, sequence);
+            let removed = board.remove(&orphan.key, sequence);
+            self.gone(board, removed);
         }
         self.changed.notify_one();
         Ok(true)
@@ -356,15 +387,18 @@ impl Publisher {
         }
     }
 
-    /// Whether the write happened is not known: what is on the bus must be read before the next one.
+    /// Unless there was no room for it, whether the write happened is not known: what is on the bus must be read before
+    /// the next one.
     fn failed(&self, error: PublishError) -> WriteError {
-        self.read_again();
-        match error {
+        let error = match error {
+            PublishError::Bus(full @ BusError::Full { .. }) => return WriteError::Full(full.to_string()),
             PublishError::Bus(BusError::Unreachable(why) | BusError::Unexpected(why)) => {
                 WriteError::Unavailable(why)
             }
             deposed @ PublishError::Deposed { .. } => WriteError::Deposed(deposed),
-        }
+        };
+        self.read_again();
+        error
     }
 }
 

@@ -25,19 +25,20 @@ use portcullis_crds::condition::{ConditionType, Reason};
 use portcullis_crds::status::{EnforcedRevision, ResolvedModule};
 use portcullis_crds::{Revision, RuleKey, WasmRule, WasmRuleStatus};
 use thiserror::Error;
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::backoff;
 use crate::budget::Budget;
 use crate::clock;
 use crate::config::PullSecretNamespaces;
+use crate::fair_turns::{FairTurns, Turn};
 use crate::fleet::{Agents, Fleet};
 use crate::lease::Validity;
 use crate::metrics::Metrics;
 use crate::module_cache::ModuleCache;
 use crate::progress::{Outcome, Polling, Rules, Work};
 use crate::publisher::{Publisher, WriteError};
+use crate::quota::Quotas;
 use aggregate::{Before, Place, Rollout, Target};
 use publish::{PublishFailure, Published};
 use status::Nodes;
@@ -50,8 +51,8 @@ pub(crate) struct Context {
     /// All rules, as the API server last said.
     pub(crate) objects: Store<WasmRule>,
     pub(crate) registry: Registry,
-    /// Registries are asked about this many rules at once.
-    pub(crate) registry_permits: Semaphore,
+    /// Registries are asked about so many rules at once.
+    pub(crate) registry_turns: FairTurns,
     pub(crate) validator: Validator,
     pub(crate) modules: ModuleCache,
     pub(crate) publisher: Publisher,
@@ -69,6 +70,7 @@ pub(crate) struct Context {
 pub(crate) struct Settings {
     pub(crate) pull_secret_namespaces: PullSecretNamespaces,
     pub(crate) max_module_bytes: u64,
+    pub(crate) quotas: Quotas,
 }
 
 /// Where and why a rule stopped on its way to the bus.
@@ -129,6 +131,12 @@ impl Context {
         let namespace = key.namespace.as_deref().unwrap_or_default();
         let object = self.objects.get(&ObjectRef::new(&key.name).within(namespace));
         object.is_some_and(|object| object.metadata.uid.as_deref() == Some(uid))
+    }
+
+    /// A turn of this namespace to ask a registry.
+    async fn registry_turn(&self, namespace: &str) -> Turn {
+        let most = self.settings.quotas.of(namespace).registry_requests;
+        self.registry_turns.turn(namespace, most).await
     }
 }
 
@@ -197,6 +205,11 @@ async fn advance(rule: &WasmRule, poll: bool, ctx: &Context) -> Advance {
         Ok(accepted) => accepted,
         Err(error) => return Advance::Outcome(Outcome::Halted(error.into())),
     };
+    let quota = ctx.settings.quotas.of(&accepted.namespace);
+    // Before anybody works for a rule that cannot be published.
+    if let Some(Err(error)) = ctx.publisher.view(|board| quota.admit_rule(&accepted.key, board)) {
+        return Advance::Outcome(Outcome::Halted(error.into()));
+    }
     let before =
         ctx.rules.get(&accepted.key, &accepted.uid, accepted.generation).map(|progress| progress.outcome);
     let remembered = before.as_ref().and_then(Outcome::resolved).cloned();
@@ -237,13 +250,13 @@ async fn advance(rule: &WasmRule, poll: bool, ctx: &Context) -> Advance {
     let found = verified.resolved.clone();
     let halted =
         |halt: Halt| Advance::Outcome(Outcome::Halted(Halt { resolved: Some(found.clone()), ..halt }));
-    let validated = match validate::validate(verified, &ctx.validator).await {
+    let validated = match validate::validate(verified, &ctx.validator, quota).await {
         Ok(validated) => validated,
         Err(error) => return halted(error.into()),
     };
     let found = validated.resolved.clone();
     let (key, uid) = (validated.rule.key.clone(), validated.uid.clone());
-    match publish::publish(validated, &ctx.publisher, || ctx.exists(&key, &uid)).await {
+    match publish::publish(validated, &ctx.publisher, || ctx.exists(&key, &uid), quota).await {
         Ok(published) => Advance::Outcome(Outcome::Published(Box::new(published))),
         Err(PublishFailure::Later(halt)) => {
             Advance::Outcome(Outcome::Halted(Halt { resolved: Some(found), ..halt }))

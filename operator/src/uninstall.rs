@@ -101,7 +101,8 @@ async fn mark(client: &Client, rule: WasmRule) -> Result<bool, UninstallError> {
 /// What the status says from now on, as a merge patch.
 fn uninstalled(before: &WasmRuleStatus, generation: Option<i64>) -> serde_json::Value {
     let message = "Portcullis was uninstalled, so nothing enforces the rule";
-    let finding = |kind, status| Finding { kind, status, reason: Reason::Uninstalled, message: message.to_owned() };
+    let finding =
+        |kind, status| Finding { kind, status, reason: Reason::Uninstalled, message: message.to_owned() };
     let ready = finding(ConditionType::Ready, ConditionStatus::Unknown);
     let stalled = finding(ConditionType::Stalled, ConditionStatus::True);
     let generation = generation.unwrap_or(before.observed_generation);
@@ -123,7 +124,8 @@ mod tests {
 
     #[test]
     fn a_rule_of_an_uninstalled_release_is_neither_ready_nor_enforced() {
-        let patch = uninstalled(&WasmRuleStatus { observed_generation: 2, ..WasmRuleStatus::default() }, Some(3));
+        let patch =
+            uninstalled(&WasmRuleStatus { observed_generation: 2, ..WasmRuleStatus::default() }, Some(3));
         assert_eq!(patch["observedGeneration"], 3);
         let conditions: Vec<_> = patch["conditions"]
             .as_array()

@@ -92,7 +92,9 @@ fn drain(cluster: &Cluster, node: &str) -> Result<()> {
 }
 
 fn available(cluster: &Cluster) -> Result<()> {
-    for workload in ["statefulset/portcullis-nats", "deployment/portcullis-operator", "daemonset/portcullis-node-agent"] {
+    for workload in
+        ["statefulset/portcullis-nats", "deployment/portcullis-operator", "daemonset/portcullis-node-agent"]
+    {
         cluster.kubectl(["-n", SYSTEM, "rollout", "status", workload, "--timeout=90s"])?;
     }
     cluster.kubectl(["-n", "demo", "rollout", "status", "deployment/echo", "--timeout=90s"]).map(drop)

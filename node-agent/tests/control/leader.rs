@@ -6,7 +6,7 @@ use std::pin::Pin;
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use portcullis_bus::testing::{CLUSTER, NatsServer};
-use portcullis_bus::{Bus, StreamId, Term};
+use portcullis_bus::{Bus, StreamBounds, StreamId, Term};
 use portcullis_crds::bus::{
     Checkpoint, Desired, DesiredLimits, DesiredRule, Envelope, ModuleRef, Report, SCHEMA, SetHash, Tombstone,
 };
@@ -47,7 +47,7 @@ impl Leader {
     /// Takes over the bus of this server.
     pub(crate) async fn start(nats: &NatsServer) -> Self {
         let bus = nats.operator().await;
-        let stream = bus.ensure_streams().await.unwrap();
+        let stream = bus.ensure_streams(StreamBounds::default()).await.unwrap();
         let term = bus.take_term("test").await.unwrap();
         let reports = bus.reports().await.unwrap().map(|report| report.unwrap());
         Self { bus, stream, term, rules: BTreeMap::new(), last: 0, reports: Box::pin(reports) }
@@ -56,7 +56,7 @@ impl Leader {
     /// After the server came back without anything: makes the streams, and publishes all rules that are given.
     pub(crate) async fn start_over(&mut self, names: &[&str]) {
         self.stream = eventually("new streams", || async {
-            self.bus.ensure_streams().await.map_err(|e| e.to_string())
+            self.bus.ensure_streams(StreamBounds::default()).await.map_err(|e| e.to_string())
         })
         .await;
         self.term =
@@ -73,7 +73,7 @@ impl Leader {
 
     /// Publishes a rule whose answer to a blocked request is `text`, and its module.
     pub(crate) async fn publish(&mut self, name: &str, generation: i64, text: &str, wasm: &Bytes) -> u64 {
-        self.bus.publish_module(&ModuleDigest::of(wasm), wasm).await.unwrap();
+        self.bus.publish_module(&ModuleDigest::of(wasm), wasm, "shop").await.unwrap();
         self.publish_rule(name, generation, text, wasm).await
     }
 

@@ -14,7 +14,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::{LeadError, Leader, TOGETHER};
 use crate::backoff;
-use crate::publisher::Object;
+use crate::publisher::{Object, WriteError};
 use crate::reconcile::identity;
 
 /// Between two looks whether the bus has every rule again.
@@ -63,6 +63,7 @@ impl Leader {
     /// revision of a rule whose spec leads nowhere now.
     async fn put_back(&self) -> Result<(), LeadError> {
         let mut lost = self.ctx.publisher.take_lost().into_iter();
+        let mut without_room = Vec::new();
         while let Some(entry) = lost.next() {
             let key = &entry.rule.key;
             let namespace = key.namespace.clone().unwrap_or_default();
@@ -71,13 +72,18 @@ impl Leader {
             let exists = || self.ctx.exists(key, &entry.uid);
             match self.ctx.publisher.put_back(object, entry.rule.clone(), &wasm, exists).await {
                 Ok(put) => tracing::debug!(rule = %key, put, "what the replaced stream had"),
+                Err(error @ WriteError::Full(_)) => {
+                    tracing::warn!(rule = %key, %error, "what the replaced stream had");
+                    without_room.push(entry);
+                }
                 Err(error) => {
                     tracing::warn!(%error, "not everything that the replaced stream had is back yet");
-                    self.ctx.publisher.keep_lost(std::iter::once(entry).chain(lost));
+                    self.ctx.publisher.keep_lost(without_room.into_iter().chain([entry]).chain(lost));
                     return LeadError::from_write(&error).map_or(Ok(()), Err);
                 }
             }
         }
+        self.ctx.publisher.keep_lost(without_room);
         Ok(())
     }
 

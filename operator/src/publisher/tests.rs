@@ -12,12 +12,17 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::board::tests::rule;
+use crate::quota::tests::generous;
 use crate::unused_modules::GRACE;
 
 const WASM: &[u8] = b"\0asm stands for any bytes";
 
 fn publisher(server: &NatsServer, holder: &str) -> Publisher {
-    Publisher::new(server.operator_options(), holder, Validity::for_a_test(true))
+    bounded(server, holder, StreamBounds::default())
+}
+
+fn bounded(server: &NatsServer, holder: &str, bounds: StreamBounds) -> Publisher {
+    Publisher::new(server.operator_options(), bounds, holder, Validity::for_a_test(true))
 }
 
 fn wanted(name: &str, wasm: &[u8]) -> DesiredRule {
@@ -31,7 +36,8 @@ async fn put(publisher: &Publisher, name: &str) -> Result<Entry, WriteError> {
 
 async fn put_made_of(publisher: &Publisher, name: &str, wasm: &'static [u8]) -> Result<Entry, WriteError> {
     let object = Object { uid: "u1", generation: 1 };
-    let put = publisher.put(object, wanted(name, wasm), &Bytes::from_static(wasm), || true).await?;
+    let put =
+        publisher.put(object, wanted(name, wasm), &Bytes::from_static(wasm), || true, &generous()).await?;
     Ok(put.expect("the object exists"))
 }
 

@@ -9,6 +9,7 @@ use super::validate::Validated;
 use super::verify::module_ref;
 use super::{Halt, Retry};
 use crate::publisher::{Object, Publisher, WriteError};
+use crate::quota::Quota;
 
 /// A rule that is on the bus.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,6 +37,13 @@ impl From<WriteError> for PublishFailure {
                 error.to_string(),
                 Retry::Soon,
             )),
+            WriteError::Full(_) => Self::Later(Halt::new(
+                ConditionType::Programmed,
+                Reason::BusFull,
+                error.to_string(),
+                Retry::Slowly,
+            )),
+            WriteError::Quota(exceeded) => Self::Later(exceeded.into()),
             WriteError::Deposed(_) | WriteError::LeaseOver => Self::MustStop(error),
         }
     }
@@ -71,13 +79,14 @@ pub(crate) async fn publish(
     validated: Validated,
     publisher: &Publisher,
     exists: impl Fn() -> bool,
+    quota: &Quota,
 ) -> Result<Published, PublishFailure> {
     let Validated { uid, generation, rule, wasm, resolved } = validated;
     if is_on_the_bus(publisher, &uid, generation, &rule) == Some(true) {
         publisher.put_module(&rule, &wasm).await?;
     } else {
         let object = Object { uid: &uid, generation };
-        publisher.put(object, rule.clone(), &wasm, exists).await?.ok_or(PublishFailure::Gone)?;
+        publisher.put(object, rule.clone(), &wasm, exists, quota).await?.ok_or(PublishFailure::Gone)?;
     }
     Ok(Published { rule, resolved })
 }

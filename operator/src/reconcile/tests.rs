@@ -1,5 +1,7 @@
 //! Whole reconciliations: a real registry, a real nats-server, a real sandbox, and an API server of a few lines.
 
+mod quota;
+
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Mutex;
@@ -12,12 +14,14 @@ use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{Store, store};
 use kube::runtime::watcher::Event;
 use portcullis_artifact::testing::TestRegistry;
+use portcullis_bus::StreamBounds;
 use portcullis_bus::testing::NatsServer;
 use portcullis_crds::bus::{Desired, DesiredRule, Envelope, Kept, Report};
 use serde_json::{Value, json};
 
 use super::*;
 use crate::fleet::tests::{listed, report};
+use crate::quota::tests::generous;
 
 const ALLOWS: &str = r#"(module (memory (export "memory") 1)
     (func (export "inspect_request") (param i32 i32) (result i32) (i32.const 0)))"#;
@@ -177,16 +181,18 @@ async fn context(
     .unwrap();
     let agents = listed(vec![pod], 1, Instant::now());
     agents.listening(true, Instant::now());
-    let publisher = Publisher::new(nats.operator_options(), "test", Validity::for_a_test(true));
+    let publisher =
+        Publisher::new(nats.operator_options(), StreamBounds::default(), "test", Validity::for_a_test(true));
     if holds != Holds::LeaseOnly {
         publisher.take_over().await.unwrap();
     }
+    let quotas = Quotas { default: generous(), namespaces: BTreeMap::new() };
     let engine = portcullis_engine::Engine::new(&portcullis_engine::EngineConfig::default()).unwrap();
     Arc::new(Context {
         client,
         objects: objects.clone(),
         registry: registry.client(),
-        registry_permits: Semaphore::new(1),
+        registry_turns: FairTurns::new(1),
         validator: Validator::new(engine, portcullis_engine::Compiler::in_process()),
         modules: ModuleCache::default(),
         publisher,
@@ -196,7 +202,7 @@ async fn context(
         validity,
         reporter: Reporter { controller: "test".into(), instance: None },
         metrics: Metrics::default(),
-        settings: Settings { pull_secret_namespaces: "".parse().unwrap(), max_module_bytes: 1 << 20 },
+        settings: Settings { pull_secret_namespaces: "".parse().unwrap(), max_module_bytes: 1 << 20, quotas },
     })
 }
 
