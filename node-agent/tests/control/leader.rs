@@ -140,6 +140,11 @@ impl Leader {
         self.bus.publish_checkpoint(&self.term, &checkpoint).await.unwrap();
     }
 
+    /// What is published of a rule.
+    pub(crate) fn revision(&self, name: &str) -> Revision {
+        self.rules[&key(name)].revision.clone()
+    }
+
     /// Hash of what is published.
     pub(crate) fn set(&self) -> SetHash {
         SetHash::of(self.rules.iter().map(|(key, e)| (key, e.uid.as_str(), &e.revision)))

@@ -206,6 +206,38 @@ async fn a_module_is_taken_off_the_bus_once_no_rule_has_named_it_for_a_while() {
 }
 
 #[tokio::test]
+async fn a_message_that_cannot_be_read_keeps_only_the_modules_that_it_names() {
+    let server = NatsServer::start().await;
+    let leader = publisher(&server, "a");
+    let bus = leader.take_over().await.unwrap();
+    let (named, unnamed) = (b"\0asm named".as_slice(), b"\0asm unnamed".as_slice());
+    for wasm in [named, unnamed] {
+        bus.publish_module(&ModuleDigest::of(wasm), &Bytes::copy_from_slice(wasm), "shop").await.unwrap();
+    }
+    let term = bus.take_term("a later version").await.unwrap();
+    let rule = wanted("b", named);
+    let later = Envelope {
+        schema: SCHEMA + 1,
+        cluster: bus.cluster().to_owned(),
+        uid: "u2".into(),
+        generation: 1,
+        revision: Revision::of(&rule),
+        epoch: term.epoch,
+        requires: vec![],
+        expires: None,
+        payload: Desired::Rule(rule),
+    };
+    bus.publish_rule(&term, &later).await.unwrap();
+
+    let leader = publisher(&server, "b");
+    leader.take_over().await.unwrap();
+    let now = Instant::now();
+    assert_eq!(leader.remove_unused_modules(now).await.unwrap(), 0);
+    assert_eq!(leader.remove_unused_modules(now + GRACE).await.unwrap(), 1);
+    assert_eq!(bus.modules().await.unwrap(), BTreeSet::from([ModuleDigest::of(named)]));
+}
+
+#[tokio::test]
 async fn a_module_is_removed_only_by_who_leads() {
     let server = NatsServer::start().await;
     let (old, new) = (publisher(&server, "old"), publisher(&server, "new"));
