@@ -48,6 +48,8 @@ pub enum Decision {
     Keep(RuleKey, Refusal),
     /// The message was not accepted.
     Ignore(DesiredSubject, String),
+    /// Something under this subject is of a kind that this version does not know. It is passed over.
+    Unsupported(String),
     /// The copy is complete by a checkpoint.
     Complete,
     /// Read everything again.
@@ -195,6 +197,7 @@ impl State {
             match copy.note(&self.cluster, message) {
                 Noted::Checkpoint(found) => checkpoint = Some(found),
                 Noted::Refused(subject, why) => decisions.push(Decision::Ignore(subject, why)),
+                Noted::Unsupported(subject) => decisions.push(Decision::Unsupported(subject)),
                 Noted::Rule(_) | Noted::Nothing => {}
             }
         }
@@ -237,6 +240,7 @@ impl State {
             }
             Noted::Rule(_) | Noted::Nothing => {}
             Noted::Refused(subject, why) => decisions.push(Decision::Ignore(subject, why)),
+            Noted::Unsupported(subject) => decisions.push(Decision::Unsupported(subject)),
             Noted::Checkpoint(checkpoint) => match copy.compare(&checkpoint) {
                 Comparison::Complete => decisions.extend(self.complete(&checkpoint.unknown, now)),
                 Comparison::Differs => decisions.push(Decision::Resync(ResyncReason::CheckpointDiffers)),
@@ -384,7 +388,7 @@ fn heard_again(copy: &StreamCopy, message: &Message) -> Option<ResyncReason> {
         DesiredSubject::Checkpoint => {
             serde_json::from_slice::<Checkpoint>(&message.payload).ok()?.stream != copy.stream.as_str()
         }
-        DesiredSubject::Rule(_) => false,
+        DesiredSubject::Rule(_) | DesiredSubject::Unsupported(_) => false,
     };
     replaced.then_some(ResyncReason::StreamReplaced)
 }

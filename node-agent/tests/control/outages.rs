@@ -121,6 +121,34 @@ async fn a_rule_that_only_the_agent_still_has_is_kept_reported_and_given_back() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_kind_of_message_that_the_agent_does_not_know_never_makes_it_read_again() {
+    let nats = NatsServer::start().await;
+    let mut leader = Leader::start(&nats).await;
+    let agent = Agent::start(&nats).await;
+    leader.publish("bad-bot", 1, "v1", &blocking("1")).await;
+    leader.checkpoint().await;
+    leader.is_settled().await;
+    let resyncs = async || {
+        let metrics = agent.side("/metrics").await.unwrap().body;
+        let line = metrics.lines().find(|line| line.starts_with("portcullis_agent_resyncs_total")).unwrap();
+        line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()
+    };
+    let before = resyncs().await;
+    for n in 0..1000 {
+        nats.write(&format!("route.shop.r{}", n % 10), r#"{"schema":1}"#).await;
+    }
+    leader.publish("bad-bot", 2, "v2", &blocking("2")).await;
+    leader.is_settled().await;
+    assert_eq!(agent.get().await.unwrap().body, "v2");
+    assert_eq!(resyncs().await, before);
+    // Also when it is read rather than heard.
+    let later = Agent::start(&nats).await;
+    leader.checkpoint().await;
+    later.is_ready().await;
+    assert_eq!(later.get().await.unwrap().body, "v2");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_rule_deleted_while_the_agent_was_away_goes_when_it_is_back() {
     let nats = NatsServer::start().await;
     let mut leader = Leader::start(&nats).await;

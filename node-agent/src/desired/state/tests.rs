@@ -122,6 +122,19 @@ fn a_rule_that_is_kept_and_then_deleted_goes() {
 }
 
 #[test]
+fn a_message_of_an_unknown_kind_counts_in_the_sequence_and_is_said_once() {
+    let mut stream = Stream::new("s");
+    let mut state = following(&stream);
+    let unknown = DesiredSubject::Unsupported("route.shop.a".into());
+    let first = stream.accept(unknown.clone(), "{}");
+    assert_eq!(state.apply(&first, now()), [Decision::Unsupported("route.shop.a".into())]);
+    let second = stream.accept(unknown, "{}");
+    assert_eq!(state.apply(&second, now()), []);
+    assert_eq!(state.apply(&stream.publish("a", "u", 1), now()), [Decision::TakeUp(key("a"))]);
+    assert_eq!(state.apply(&stream.checkpoint(), now()), [Decision::Complete], "it is no rule");
+}
+
+#[test]
 fn a_checkpoint_in_a_schema_of_later_is_passed_over() {
     let mut stream = Stream::new("s");
     stream.publish("a", "u", 1);
