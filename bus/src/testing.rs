@@ -108,14 +108,16 @@ impl NatsServer {
         connect(&self.agent_options()).await.expect("the agent's nkey is accepted")
     }
 
-    /// Writes a message of desired state as an operator of a later version might: under this subject after the cluster's.
-    pub async fn write(&self, subject: &str, payload: &str) {
+    /// Writes desired state as an operator of a later version might: `{}` under each of these subjects, which go after the
+    /// cluster's.
+    pub async fn write(&self, subjects: impl IntoIterator<Item = String>) {
         let bus = self.operator().await;
         let prefix = bus.subjects().all_desired();
-        let subject = format!("{}{subject}", prefix.trim_end_matches('>'));
-        let written =
-            bus.jetstream.publish(subject, payload.to_owned().into()).await.expect("the bus is there");
-        written.await.expect("the stream takes it");
+        for subject in subjects {
+            let subject = format!("{}{subject}", prefix.trim_end_matches('>'));
+            let written = bus.jetstream.publish(subject, "{}".into()).await.expect("the bus is there");
+            written.await.expect("the stream takes it");
+        }
     }
 
     fn options(&self, key: &KeyPair, inbox: &str) -> ConnectOptions {
