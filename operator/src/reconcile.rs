@@ -36,7 +36,7 @@ use crate::metrics::Metrics;
 use crate::module_cache::ModuleCache;
 use crate::progress::{Outcome, Rules, Work};
 use crate::publisher::{Publisher, WriteError};
-use crate::quota::Quotas;
+use crate::quota::{Quota, Quotas};
 use aggregate::{Before, Rollout, Target};
 use publish::{PublishFailure, Published};
 use update_status::UpdateError;
@@ -186,7 +186,11 @@ async fn advance(rule: &WasmRule, poll: bool, ctx: &Context) -> Advance {
         Ok(accepted) => accepted,
         Err(error) => return Advance::Outcome(Outcome::Halted(error.into())),
     };
-    let quota = ctx.settings.quotas.of(&accepted.namespace);
+    let quota = if is_lost(rule, &accepted.key, ctx) {
+        &Quota::UNLIMITED
+    } else {
+        ctx.settings.quotas.of(&accepted.namespace)
+    };
     // Before anybody works for a rule that cannot be published.
     if let Some(Err(error)) = ctx.publisher.view(|board| quota.admit_rule(&accepted.key, board)) {
         return Advance::Outcome(Outcome::Halted(error.into()));
@@ -243,6 +247,13 @@ async fn advance(rule: &WasmRule, poll: bool, ctx: &Context) -> Advance {
         }
         Err(PublishFailure::MustStop(error)) => Advance::MustStop(error),
     }
+}
+
+/// Whether nodes may be enforcing a rule that a wiped stream lost. It is written again whatever the quota says by now:
+/// no checkpoint goes out without it.
+fn is_lost(rule: &WasmRule, key: &RuleKey, ctx: &Context) -> bool {
+    let was_published = rule.status.as_ref().is_some_and(|status| status.candidate_revision.is_some());
+    was_published && ctx.publisher.view(|board| board.get(key).is_none()) == Some(true)
 }
 
 /// What the status of a rule should say now, if it does not.
