@@ -86,6 +86,7 @@ async fn a_deposed_leader_writes_nothing_on_any_subject() {
         sequence: 1,
         count: 0,
         set: SetHash::of(std::iter::empty()),
+        unknown: Default::default(),
     };
     let refused = old.publish_checkpoint(&old_term, &checkpoint).await;
     assert!(matches!(refused, Err(PublishError::Deposed { .. })), "{refused:?}");
@@ -333,6 +334,7 @@ async fn rules_leave_room_for_the_next_leader_for_changes_and_for_tombstones() {
         sequence: 1,
         count: written as u64,
         set: SetHash::of(std::iter::empty()),
+        unknown: Default::default(),
     };
     next.publish_checkpoint(&term, &checkpoint).await.unwrap();
     let key = RuleKey::namespaced("shop", "r1");

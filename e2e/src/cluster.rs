@@ -43,6 +43,11 @@ impl Cluster {
         Ok(Self { client: Client::try_from(config)?, kubeconfig })
     }
 
+    /// The administrator's, for programs that read one.
+    pub fn kubeconfig(&self) -> &std::path::Path {
+        &self.kubeconfig
+    }
+
     /// Runs kubectl as the administrator and returns what it printed.
     pub fn kubectl<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Result<String> {
         run(Command::new(tool("kubectl")).arg("--kubeconfig").arg(&self.kubeconfig).args(args))

@@ -32,6 +32,8 @@ pub enum Command {
     Run(RunArgs),
     /// Create the Secrets with the keys of the bus that are missing, then end. Run by the chart's hook Job.
     Bootstrap(BootstrapArgs),
+    /// Say in every rule's status that nothing enforces it any more, then end. Run by the chart before it is removed.
+    Uninstall(UninstallArgs),
 }
 
 /// Flags of `operator run`.
@@ -119,6 +121,26 @@ pub struct BootstrapArgs {
     pub log_format: LogFormat,
 }
 
+/// Flags of `operator uninstall`.
+#[derive(Clone, Debug, Args)]
+pub struct UninstallArgs {
+    /// The operator's own namespace.
+    #[arg(long, env = "PORTCULLIS_NAMESPACE")]
+    pub namespace: String,
+
+    /// Name of the Lease, as the operator has it.
+    #[arg(long, env = "PORTCULLIS_LEASE_NAME", default_value = "portcullis-operator")]
+    pub lease_name: String,
+
+    /// Holder of the lease meanwhile: the name of the pod.
+    #[arg(long, env = "PORTCULLIS_IDENTITY")]
+    pub identity: String,
+
+    /// Format of the log.
+    #[arg(long, env = "PORTCULLIS_LOG_FORMAT", default_value = "json")]
+    pub log_format: LogFormat,
+}
+
 /// Whose NATS it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Nats {
@@ -170,6 +192,7 @@ impl Command {
         match self {
             Self::Run(args) => args.log_format,
             Self::Bootstrap(args) => args.log_format,
+            Self::Uninstall(args) => args.log_format,
         }
     }
 }

@@ -8,6 +8,7 @@
 //!   `validation_time`.
 //! - `fleet` (kept by `watch_agents`): which agents should run the rules, and what they said.
 //! - [`bootstrap`](bootstrap::bootstrap): the keys of the bus, made once by the chart's hook Job.
+//! - [`uninstall`](uninstall::uninstall): the last word in every status, said by the chart's other hook Job.
 //!
 //! What it may do in the API: operator/RBAC.md.
 
@@ -32,6 +33,7 @@ pub mod quota;
 mod reconcile;
 pub mod run;
 mod sweep;
+pub mod uninstall;
 mod unused_modules;
 mod validation_time;
 mod watch_agents;

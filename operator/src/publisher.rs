@@ -3,6 +3,7 @@
 
 mod modules;
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -74,6 +75,13 @@ impl TakeOverError {
             Self::Connect(_) | Self::Stream(_) | Self::Term(_) | Self::Read(_) => true,
         }
     }
+}
+
+/// What a rule is made from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Object<'a> {
+    pub(crate) uid: &'a str,
+    pub(crate) generation: i64,
 }
 
 /// See the module.
@@ -173,6 +181,11 @@ impl Publisher {
         Ok(bus)
     }
 
+    /// The connection, once there is one.
+    pub(crate) async fn bus(&self) -> Option<Bus> {
+        self.session.lock().await.bus.clone()
+    }
+
     /// Makes sure that the stream is still the one that the board is about.
     pub(crate) async fn confirm_stream(&self) -> Result<(), WriteError> {
         let session = self.session.lock().await;
@@ -189,35 +202,46 @@ impl Publisher {
     }
 
     /// Puts a rule on the bus, if its namespace may: its module, then the message that names it. Namespaces take turns.
+    /// Nothing if by then its object does not exist any more: `exists` is asked while nothing else can be written, so that
+    /// the tombstone of a delete always comes after.
     pub(crate) async fn put(
         &self,
-        uid: &str,
-        generation: i64,
+        object: Object<'_>,
         rule: DesiredRule,
         wasm: &Bytes,
+        exists: impl Fn() -> bool,
         quota: &Quota,
-    ) -> Result<Entry, WriteError> {
+    ) -> Result<Option<Entry>, WriteError> {
         let _turn = self.turn(&rule).await;
+        if !exists() {
+            return Ok(None);
+        }
         self.put_module_within(&rule, wasm, Some(quota)).await?;
         let session = self.session.lock().await;
         let (bus, term) = self.open(&session)?;
-        self.write(&bus, &term, uid, generation, rule).await
+        self.write(&bus, &term, object, rule, exists).await
     }
 
-    /// Puts back what a replaced stream had, unless the rule was written in the meantime. True if it was put back.
-    pub(crate) async fn put_back(&self, lost: &Entry, wasm: &Bytes) -> Result<bool, WriteError> {
-        let is_back = |board: &Board| board.get(&lost.rule.key).is_some();
-        if self.board().as_ref().is_some_and(is_back) {
+    /// Puts back what a stream has lost, unless the rule was written in the meantime or is gone. True if it was put back.
+    pub(crate) async fn put_back(
+        &self,
+        object: Object<'_>,
+        rule: DesiredRule,
+        wasm: &Bytes,
+        exists: impl Fn() -> bool,
+    ) -> Result<bool, WriteError> {
+        let is_back = || self.board().as_ref().is_some_and(|board| board.get(&rule.key).is_some());
+        if is_back() || !exists() {
             return Ok(false);
         }
         // It was there before: no quota is asked.
-        self.put_module_within(&lost.rule, wasm, None).await?;
+        self.put_module_within(&rule, wasm, None).await?;
         let session = self.session.lock().await;
         let (bus, term) = self.open(&session)?;
-        if self.board().as_ref().is_some_and(is_back) {
+        if is_back() {
             return Ok(false);
         }
-        self.write(&bus, &term, &lost.uid, lost.generation, lost.rule.clone()).await.map(|_| true)
+        Ok(self.write(&bus, &term, object, rule, exists).await?.is_some())
     }
 
     /// What a replaced stream had. Whoever asks has to put it back, or to keep it with [`Self::keep_lost`].
@@ -234,10 +258,10 @@ impl Publisher {
         &self,
         bus: &Bus,
         term: &Term,
-        uid: &str,
-        generation: i64,
+        Object { uid, generation }: Object<'_>,
         rule: DesiredRule,
-    ) -> Result<Entry, WriteError> {
+        exists: impl Fn() -> bool,
+    ) -> Result<Option<Entry>, WriteError> {
         let revision = Revision::of(&rule);
         let envelope = Envelope {
             schema: SCHEMA,
@@ -251,6 +275,9 @@ impl Publisher {
             payload: Desired::Rule(rule.clone()),
         };
         self.check_lease()?;
+        if !exists() {
+            return Ok(None);
+        }
         let sequence = self.outcome(bus, bus.publish_rule(term, &envelope).await).await?;
         let entry = Entry { uid: uid.to_owned(), generation, revision, sequence, rule };
         if let Some(board) = self.board().as_mut() {
@@ -258,7 +285,7 @@ impl Publisher {
             self.gone(board, replaced);
         }
         self.changed.notify_one();
-        Ok(entry)
+        Ok(Some(entry))
     }
 
     /// Puts a tombstone on the bus. False if there was nothing to bury.
@@ -277,11 +304,12 @@ impl Publisher {
         Ok(true)
     }
 
-    /// Tells the agents what the whole set is.
-    pub(crate) async fn checkpoint(&self) -> Result<Checkpoint, WriteError> {
+    /// Tells the agents what the whole set is; of the `unknown` objects they keep what they have.
+    pub(crate) async fn checkpoint(&self, unknown: BTreeSet<String>) -> Result<Checkpoint, WriteError> {
         let session = self.session.lock().await;
         let (bus, term) = self.open(&session)?;
-        let checkpoint = self.board().as_mut().map(|board| board.checkpoint(bus.cluster(), term.epoch));
+        let checkpoint =
+            self.board().as_mut().map(|board| board.checkpoint(bus.cluster(), term.epoch, unknown));
         let checkpoint = checkpoint.ok_or_else(|| WriteError::Unavailable("not taken over yet".into()))?;
         self.check_lease()?;
         self.outcome(&bus, bus.publish_checkpoint(&term, &checkpoint).await).await?;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::Api;
 use kube::runtime::events::Reporter;
+use kube::runtime::reflector::store;
 use kube::{Client, ResourceExt};
 use portcullis_artifact::{Registry, RegistryConfig, RegistrySetupError};
 use portcullis_bus::ConnectOptions;
@@ -107,7 +108,9 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     metrics.leader.set(1);
 
     let (agents, changes) = watch_agents(&client, &args.namespace, &args.release);
+    let (objects, object_writer) = store();
     let ctx = Arc::new(Context {
+        objects,
         registry: Registry::new(RegistryConfig {
             plain_http: args.plain_http_registries.clone(),
             ..RegistryConfig::default()
@@ -141,7 +144,7 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
         },
         client,
     });
-    let leading = tokio::spawn(lead(ctx, changes, health.clone(), stop.clone()));
+    let leading = tokio::spawn(lead(ctx, object_writer, changes, health.clone(), stop.clone()));
     let ended = tokio::select! {
         lost = candidate.hold(|| health.beat()) => Err(lost.into()),
         ended = finished(leading, stop) => ended,

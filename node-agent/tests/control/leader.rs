@@ -63,6 +63,7 @@ impl Leader {
             eventually("a term", || async { self.bus.take_term("test").await.map_err(|e| e.to_string()) })
                 .await;
         self.rules.retain(|key, _| names.contains(&key.name.as_str()));
+        self.last = 0;
         for mut envelope in self.rules.clone().into_values() {
             envelope.epoch = self.term.epoch;
             self.last = self.bus.publish_rule(&self.term, &envelope).await.unwrap();
@@ -119,17 +120,29 @@ impl Leader {
     }
 
     pub(crate) async fn checkpoint(&self) {
+        self.checkpoint_with_unknown(&[]).await;
+    }
+
+    /// A checkpoint that says of these rules that nobody knows what should run.
+    pub(crate) async fn checkpoint_with_unknown(&self, names: &[&str]) {
+        let unknown = names.iter().map(|name| format!("uid of {}", key(name))).collect();
         let set = self.set();
         let checkpoint = Checkpoint {
-            schema: SCHEMA,
+            schema: Checkpoint::schema(&unknown),
             cluster: CLUSTER.into(),
             stream: self.stream.to_string(),
             epoch: self.term.epoch,
             sequence: self.last,
             count: self.rules.len() as u64,
             set,
+            unknown,
         };
         self.bus.publish_checkpoint(&self.term, &checkpoint).await.unwrap();
+    }
+
+    /// What is published of a rule.
+    pub(crate) fn revision(&self, name: &str) -> Revision {
+        self.rules[&key(name)].revision.clone()
     }
 
     /// Hash of what is published.

@@ -132,7 +132,7 @@ impl Publisher {
 
     /// Those of the rules on the bus, and of those that are still to be put back; `None` while that is not known.
     fn named_modules(&self) -> Option<BTreeSet<ModuleDigest>> {
-        let mut named = self.view(|board| board.modules())??;
+        let mut named = self.view(|board| board.modules())?;
         let lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
         named.extend(lost.iter().map(|entry| entry.rule.module.digest.clone()));
         Some(named)
