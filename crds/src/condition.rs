@@ -6,7 +6,7 @@ use k8s_openapi::jiff::Timestamp;
 /// Condition types, in the order in which they become true.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ConditionType {
-    /// The spec is valid and its references are allowed.
+    /// The spec is valid, its references are allowed, and the namespace may have the rule.
     Accepted,
     /// The registry answered with a digest.
     Resolved,

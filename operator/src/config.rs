@@ -26,6 +26,7 @@ pub struct Cli {
 
 /// What to do.
 #[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant)] // read once, at the start
 pub enum Command {
     /// Take part in the election and, as leader, carry out all WasmRules. The default.
     Run(RunArgs),

@@ -123,6 +123,14 @@ impl Quotas {
 // === impl Quota ===
 
 impl Quota {
+    /// For what has been there before.
+    pub(crate) const UNLIMITED: Self = Self {
+        module_bytes: ByteSize::bytes(u64::MAX),
+        rules: usize::MAX,
+        validation: Duration::MAX,
+        registry_requests: usize::MAX,
+    };
+
     /// Whether a rule may be on the bus. One that is there already may: it is not taken away.
     pub(crate) fn admit_rule(&self, key: &RuleKey, board: &Board) -> Result<(), QuotaExceeded> {
         let Some(namespace) = &key.namespace else { return Ok(()) };

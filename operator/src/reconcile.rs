@@ -38,7 +38,7 @@ use crate::metrics::Metrics;
 use crate::module_cache::ModuleCache;
 use crate::progress::{Outcome, Polling, Rules, Work};
 use crate::publisher::{Publisher, WriteError};
-use crate::quota::Quotas;
+use crate::quota::{Quota, Quotas};
 use aggregate::{Before, Place, Rollout, Target};
 use publish::{PublishFailure, Published};
 use status::Nodes;
@@ -205,7 +205,11 @@ async fn advance(rule: &WasmRule, poll: bool, ctx: &Context) -> Advance {
         Ok(accepted) => accepted,
         Err(error) => return Advance::Outcome(Outcome::Halted(error.into())),
     };
-    let quota = ctx.settings.quotas.of(&accepted.namespace);
+    let quota = if publish::is_lost(rule, &accepted.key, &ctx.publisher) {
+        &Quota::UNLIMITED
+    } else {
+        ctx.settings.quotas.of(&accepted.namespace)
+    };
     // Before anybody works for a rule that cannot be published.
     if let Some(Err(error)) = ctx.publisher.view(|board| quota.admit_rule(&accepted.key, board)) {
         return Advance::Outcome(Outcome::Halted(error.into()));

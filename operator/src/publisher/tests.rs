@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use portcullis_bus::testing::NatsServer;
 use portcullis_crds::bus::ModuleRef;
-use portcullis_crds::{ModuleDigest, RuleKey};
+use portcullis_crds::{ByteSize, ModuleDigest, RuleKey};
 use tokio::time::Instant;
 
 use super::*;
@@ -16,6 +16,7 @@ use crate::quota::tests::generous;
 use crate::unused_modules::GRACE;
 
 const WASM: &[u8] = b"\0asm stands for any bytes";
+const OBJECT: Object<'_> = Object { uid: "u1", generation: 1 };
 
 fn publisher(server: &NatsServer, holder: &str) -> Publisher {
     bounded(server, holder, StreamBounds::default())
@@ -35,9 +36,8 @@ async fn put(publisher: &Publisher, name: &str) -> Result<Entry, WriteError> {
 }
 
 async fn put_made_of(publisher: &Publisher, name: &str, wasm: &'static [u8]) -> Result<Entry, WriteError> {
-    let object = Object { uid: "u1", generation: 1 };
     let put =
-        publisher.put(object, wanted(name, wasm), &Bytes::from_static(wasm), || true, &generous()).await?;
+        publisher.put(OBJECT, wanted(name, wasm), &Bytes::from_static(wasm), || true, &generous()).await?;
     Ok(put.expect("the object exists"))
 }
 
@@ -203,6 +203,59 @@ async fn a_module_is_taken_off_the_bus_once_no_rule_has_named_it_for_a_while() {
     for (name, module) in [("a", WASM), ("b", SHARED), ("c", NEXT)] {
         assert!(bus.fetch_module(&wanted(name, module).module).await.is_ok(), "{name}");
     }
+}
+
+fn of_namespace(namespace: &str, name: &str, wasm: &[u8]) -> DesiredRule {
+    DesiredRule { key: RuleKey::namespaced(namespace, name), ..wanted(name, wasm) }
+}
+
+#[tokio::test]
+async fn a_namespace_with_many_modules_to_write_lets_another_one_go_next() {
+    let server = NatsServer::start().await;
+    let leader = publisher(&server, "a");
+    leader.take_over().await.unwrap();
+    let quota = generous();
+    let put = async |namespace: &str, name: u8| {
+        let wasm = Bytes::from(vec![name; 300_000]);
+        let rule = of_namespace(namespace, &name.to_string(), &wasm);
+        leader.put(OBJECT, rule, &wasm, || true, &quota).await.unwrap().expect("the object exists").sequence
+    };
+    let many = (1..=10).map(|name| put("many", name));
+    let (many, one) = futures::join!(futures::future::join_all(many), put("one", 0));
+    let before = many.iter().filter(|sequence| **sequence < one).count();
+    assert_eq!(before, 1, "only what was under way: {many:?} and {one}");
+}
+
+#[tokio::test]
+async fn a_checkpoint_does_not_wait_for_a_module() {
+    let server = NatsServer::start().await;
+    let leader = publisher(&server, "a");
+    leader.take_over().await.unwrap();
+    let (wasm, quota) = (Bytes::from(vec![1; 4 << 20]), generous());
+    let mut put = pin!(leader.put(OBJECT, wanted("a", &wasm), &wasm, || true, &quota));
+    // The module begins first, and has 32 chunks.
+    let checkpoint = tokio::select! {
+        biased;
+        _ = &mut put => panic!("the checkpoint waited"),
+        checkpoint = leader.checkpoint(BTreeSet::new()) => checkpoint.unwrap(),
+    };
+    assert_eq!(checkpoint.count, 0);
+    put.await.unwrap();
+    assert_eq!(leader.checkpoint(BTreeSet::new()).await.unwrap().count, 1);
+}
+
+#[tokio::test]
+async fn a_module_that_found_no_room_does_not_count() {
+    let server = NatsServer::start().await;
+    let leader = bounded(&server, "a", StreamBounds { modules: 1 << 20, ..StreamBounds::default() });
+    leader.take_over().await.unwrap();
+    let large = Bytes::from(vec![1; 2 << 20]);
+    let quota = Quota { module_bytes: ByteSize::mib(2), ..generous() };
+    let refused = leader.put(OBJECT, wanted("a", &large), &large, || true, &quota).await;
+    assert!(matches!(refused, Err(WriteError::Full(_))), "{refused:?}");
+    put(&leader, "b").await.unwrap();
+    let small = Bytes::from(vec![2; 900_000]);
+    leader.put(OBJECT, wanted("c", &small), &small, || true, &quota).await.unwrap();
 }
 
 #[tokio::test]

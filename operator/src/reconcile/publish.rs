@@ -3,6 +3,7 @@
 use portcullis_crds::bus::DesiredRule;
 use portcullis_crds::condition::{ConditionType, Reason};
 use portcullis_crds::status::ResolvedModule;
+use portcullis_crds::{RuleKey, WasmRule};
 
 use super::dereference::Resolved;
 use super::validate::Validated;
@@ -71,6 +72,13 @@ pub(crate) fn is_on_the_bus(
             .get(&rule.key)
             .is_some_and(|entry| entry.uid == uid && entry.generation == generation && entry.rule == *rule)
     })
+}
+
+/// Whether nodes may be enforcing a rule that a wiped stream lost. It is written again whatever the quota says by now:
+/// lowering a quota takes nothing away.
+pub(crate) fn is_lost(rule: &WasmRule, key: &RuleKey, publisher: &Publisher) -> bool {
+    let was_published = rule.status.as_ref().is_some_and(|status| status.enforced.is_some());
+    was_published && publisher.view(|board| board.get(key).is_none()) == Some(true)
 }
 
 /// Writes what is not there yet: the module's missing chunks, and the rule if it is another than the bus has. `exists` says

@@ -94,8 +94,12 @@ impl Validator {
     /// Tries the module of a rule. Returns its ABI version.
     async fn check(&self, rule: &DesiredRule, wasm: Bytes, quota: &Quota) -> Result<u32, ValidateError> {
         let trial = Trial::of(rule);
+        if let Some(abi) = self.passed(&trial) {
+            return Ok(abi);
+        }
         let namespace = rule.key.namespace.as_deref().unwrap_or_default();
         let _turn = self.turns.turn(namespace, 1).await;
+        // Whoever had the turn before may have tried the same.
         if let Some(abi) = self.passed(&trial) {
             return Ok(abi);
         }

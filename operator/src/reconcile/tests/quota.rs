@@ -134,3 +134,23 @@ async fn a_bus_without_room_refuses_one_rule_and_says_so() {
     world.apply(3, "1", None);
     assert_eq!(conditions(&world.reconcile().await)[3], PUBLISHED, "other writes go on");
 }
+
+#[tokio::test]
+async fn what_a_wiped_stream_lost_is_written_again_although_the_quota_was_lowered_meanwhile() {
+    let mut world = World::new().await;
+    world.roll_out(1).await;
+    let (rule, _) = world.on_the_bus().await;
+    world.nats.stop();
+    world.nats.wipe();
+    world.nats.resume().await;
+    world.new_leader().await;
+    let nothing = Quota {
+        module_bytes: ByteSize::bytes(0),
+        rules: 0,
+        validation: Duration::ZERO,
+        registry_requests: 0,
+    };
+    world.set_quota(nothing);
+    assert_eq!(conditions(&world.reconcile().await)[3], PUBLISHED);
+    assert_eq!(world.on_the_bus().await.0, rule);
+}
