@@ -61,7 +61,7 @@ impl RegistryArgs {
         };
         let json = std::fs::read(&path).map_err(Failure::reading(&path))?;
         DockerConfig::parse(&json)
-            .and_then(|config| config.credentials_for(reference.registry()))
+            .and_then(|config| config.credentials_for(reference))
             .map(Option::unwrap_or_default)
             .map_err(|error| {
                 let path = path.display();
