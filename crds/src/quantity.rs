@@ -106,6 +106,11 @@ impl JsonSchema for ByteSize {
 pub struct Span(Duration);
 
 impl Span {
+    /// `n` microseconds.
+    pub const fn micros(n: u64) -> Self {
+        Self(Duration::from_micros(n))
+    }
+
     /// `n` milliseconds.
     pub const fn millis(n: u64) -> Self {
         Self(Duration::from_millis(n))

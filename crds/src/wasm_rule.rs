@@ -12,8 +12,18 @@ use crate::quantity::{ByteSize, Span};
 use crate::rule_config::RuleConfig;
 use crate::status::{WasmRuleStatus, pending};
 
+/// Smallest `limits.fuel`.
+pub const FUEL_FLOOR: u32 = 1_000;
+/// Largest `limits.fuel`.
+pub const FUEL_CEILING: u32 = 1_000_000;
+/// Largest `limits.fuelPerByte`.
+pub const FUEL_PER_BYTE_CEILING: u32 = 1_000;
+/// Smallest `limits.memory`: one page.
+pub const MEMORY_FLOOR: ByteSize = ByteSize::kib(64);
 /// Largest `limits.memory`: what one instance slot of the nodes' pool holds.
 pub const MEMORY_CEILING: ByteSize = ByteSize::mib(16);
+/// Smallest `limits.deadline`.
+pub const DEADLINE_FLOOR: Span = Span::micros(100);
 /// Largest `limits.deadline`.
 pub const DEADLINE_CEILING: Span = Span::millis(10);
 /// Largest `limits.bodyBytes`.
@@ -183,12 +193,12 @@ pub enum Isolation {
 pub struct Limits {
     /// Fuel of one evaluation: about one unit a Wasm instruction.
     #[serde(default = "default_fuel")]
-    #[schemars(range(min = 1_000, max = 1_000_000), extend("format" = "int32"))]
+    #[schemars(range(min = FUEL_FLOOR, max = FUEL_CEILING), extend("format" = "int32"))]
     pub fuel: u32,
 
     /// Fuel added for each byte handed over beyond the first KiB.
     #[serde(default = "default_fuel_per_byte")]
-    #[schemars(range(min = 0, max = 1_000), extend("format" = "int32"))]
+    #[schemars(range(min = 0, max = FUEL_PER_BYTE_CEILING), extend("format" = "int32"))]
     pub fuel_per_byte: u32,
 
     /// Linear memory of one instance.
