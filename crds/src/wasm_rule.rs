@@ -14,6 +14,12 @@ use crate::range::{sizes, spans};
 use crate::rule_config::RuleConfig;
 use crate::status::{WasmRuleStatus, pending};
 
+/// Smallest `limits.fuel`.
+pub const FUEL_FLOOR: u32 = 1_000;
+/// Largest `limits.fuel`.
+pub const FUEL_CEILING: u32 = 1_000_000;
+/// Largest `limits.fuelPerByte`.
+pub const FUEL_PER_BYTE_CEILING: u32 = 1_000;
 /// Smallest `limits.memory`: one page.
 pub const MEMORY_FLOOR: ByteSize = ByteSize::kib(64);
 /// Largest `limits.memory`: what one instance slot of the nodes' pool holds.
@@ -215,12 +221,12 @@ pub enum Isolation {
 pub struct Limits {
     /// Fuel of one evaluation: about one unit a Wasm instruction.
     #[serde(default = "default_fuel")]
-    #[schemars(range(min = 1_000, max = 1_000_000), extend("format" = "int32"))]
+    #[schemars(range(min = FUEL_FLOOR, max = FUEL_CEILING), extend("format" = "int32"))]
     pub fuel: u32,
 
     /// Fuel added for each byte handed over beyond the first KiB.
     #[serde(default = "default_fuel_per_byte")]
-    #[schemars(range(min = 0, max = 1_000), extend("format" = "int32"))]
+    #[schemars(range(min = 0, max = FUEL_PER_BYTE_CEILING), extend("format" = "int32"))]
     pub fuel_per_byte: u32,
 
     /// Linear memory of one instance.

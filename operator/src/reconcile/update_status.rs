@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::api::{Api, Patch, PatchParams};
-use kube::runtime::events::{Event, EventType, Recorder};
+use k8s_openapi::api::events::v1::Event;
+use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::{Resource, ResourceExt};
 use portcullis_crds::condition::ConditionType;
 use portcullis_crds::{WasmRule, WasmRuleStatus};
@@ -13,7 +13,7 @@ use thiserror::Error;
 
 use super::Context;
 use crate::api_error::said;
-use crate::events::{Note, transitions};
+use crate::events::{Note, event, transitions};
 
 /// Why a status was not written.
 #[derive(Debug, Error)]
@@ -82,7 +82,7 @@ pub(crate) async fn update_status(
         Err(error) => return Err(UpdateError::Api(error)),
     }
     for note in transitions(rule.status.as_ref(), status) {
-        tell(ctx, &rule.object_ref(&()), note).await;
+        tell(ctx, rule.object_ref(&()), note).await;
     }
     Ok(())
 }
@@ -111,19 +111,12 @@ fn patch(resource_version: Option<&str>, status: &WasmRuleStatus) -> serde_json:
     serde_json::json!({"metadata": {"resourceVersion": resource_version}, "status": written})
 }
 
-/// An Event is for people: that it could not be written is no reason to do anything again.
-async fn tell(ctx: &Context, about: &ObjectReference, note: Note) {
-    let event = Event {
-        type_: if note.warning { EventType::Warning } else { EventType::Normal },
-        reason: note.reason,
-        note: Some(note.message),
-        action: note.action.to_owned(),
-        secondary: None,
-    };
-    // A recorder of its own each time: a shared one counts a second event of the same reason up and keeps the
-    // first one's text. There is one event a transition, so there is nothing to count.
-    let recorder = Recorder::new(ctx.client.clone(), ctx.reporter.clone());
-    if let Err(error) = recorder.publish(&event, about).await {
+/// An Event is for people: that it could not be written is no reason to do anything again. There is one a
+/// transition, so none is counted up.
+async fn tell(ctx: &Context, about: ObjectReference, note: Note) {
+    let api: Api<Event> = Api::namespaced(ctx.client.clone(), about.namespace.as_deref().unwrap_or_default());
+    let event = event(note, about, &ctx.reporter, Timestamp::now());
+    if let Err(error) = api.create(&PostParams::default(), &event).await {
         tracing::warn!(error = said(&error), reason = event.reason, "an Event could not be written");
     }
 }
