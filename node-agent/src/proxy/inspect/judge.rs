@@ -2,14 +2,14 @@
 
 use portcullis_crds::wasm_rule::FailureAction;
 use portcullis_engine::detail::{Detail, DetailError};
-use portcullis_engine::{Cause, Phase, Verdict};
+use portcullis_engine::{Cause, Phase};
 use portcullis_view::Flags;
 
 use super::decide::Outcome;
 use super::evaluation::{Evaluated, Evaluation};
 use super::input::Input;
 use super::{InspectedBody, Inspection, whole};
-use crate::metrics::{FailureCause, RuleVerdict, Shed};
+use crate::metrics::{FailureCause, RuleOutcome, Shed};
 use crate::ruleset::{ActiveRule, Loaded, PhasePlan, Place, PreparedRule};
 
 /// What a rule came to, and what it says beside that.
@@ -40,7 +40,7 @@ impl Inspection<'_> {
     ) -> Judgement {
         let (rule, prepared) = self.set.rule(index);
         if let Some((cause, details)) = self.hindrance(rule, prepared, body, input) {
-            prepared.tally.failed(cause);
+            prepared.tally.count(RuleOutcome::Failed(cause));
             return Judgement::failed(cause, details);
         }
         if prepared.is_abi_1() {
@@ -63,7 +63,7 @@ impl Inspection<'_> {
                 }
                 Err(NotDone::CutShort) => {
                     input.lay_out(&self.subject, whole(body), plan.sections());
-                    prepared.tally.failed(FailureCause::Host);
+                    prepared.tally.count(RuleOutcome::Failed(FailureCause::Host));
                     return Judgement::failed(FailureCause::Host, Some(CUT_SHORT.to_owned()));
                 }
             },
@@ -123,13 +123,14 @@ impl Inspection<'_> {
         self.worker.shared.metrics.evaluation(nanos, result.is_ok().then_some(cost.fuel));
         match result {
             Ok(inspection) => {
-                prepared.tally.evaluated(counted(inspection.verdict));
+                let outcome = Outcome::Verdict(inspection.verdict);
+                prepared.tally.count(outcome.counted());
                 self.worker.log_allowance.write(&rule.key, &inspection.log);
                 // The last phase that this proxy runs has nobody to carry to.
                 if !inspection.carry.is_empty() && phase == Phase::Request && rule.body_bytes.is_some() {
                     self.carries.push((index, inspection.carry));
                 }
-                Judgement { outcome: Outcome::Verdict(inspection.verdict), detail: inspection.detail }
+                Judgement { outcome, detail: inspection.detail }
             }
             Err(error) => {
                 let cause = match error.cause() {
@@ -138,7 +139,7 @@ impl Inspection<'_> {
                     Cause::Overload => FailureCause::Overload,
                     Cause::Host => FailureCause::Host,
                 };
-                prepared.tally.failed(cause);
+                prepared.tally.count(RuleOutcome::Failed(cause));
                 Judgement::failed(cause, Some(error.to_string()))
             }
         }
@@ -169,14 +170,4 @@ pub(super) fn undecodable(prepared: &PreparedRule, input: &Input) -> Option<Stri
         flags.intersects(UNDECODABLE).then(|| format!("{} is {flag}", id.name()))
     });
     Some(parts.collect::<Vec<_>>().join(", "))
-}
-
-fn counted(verdict: Verdict) -> RuleVerdict {
-    match verdict {
-        Verdict::Allow => RuleVerdict::Allow,
-        Verdict::Block => RuleVerdict::Block,
-        // Sanitise is for hooks; of no request does the engine return it.
-        Verdict::Log | Verdict::Sanitise => RuleVerdict::Log,
-        Verdict::RateLimit => RuleVerdict::RateLimit,
-    }
 }
