@@ -27,13 +27,19 @@ check: tools-check rules ## Unit and integration tests, no cluster (under two mi
 test: setup check cluster-up image-load ## Every test, on a real cluster too (needs root)
 	e2e/run
 
+.PHONY: try
+try: ## A rule, a hot swap under load, a broken version, on this machine: no root, Go or cluster
+	@e2e/try
+
 .PHONY: demo
 demo: ## The whole story on a real two-node cluster (needs root; CLUSTER=current uses your kubeconfig)
 	@e2e/demo
 
 .PHONY: generate
 generate: ## Write what is generated from the types: CRD YAML, the chart's copy, docs/reference
-	cargo run -q -p portcullis-crds --bin crdgen -- .
+	@# With the features of the whole workspace: `cargo run` would compile most dependencies again.
+	cargo build -q --workspace --bin crdgen --test generated
+	@$${CARGO_TARGET_DIR:-target}/$$(rustc --print host-tuple)/debug/crdgen .
 
 ##@ Parts
 
@@ -51,9 +57,14 @@ build: ## Build all binaries (development profile)
 	@# A small test beside them: dependencies then have the features that tests ask for, and are compiled once for both.
 	cargo build --workspace --bins --test generated
 
+# Of the workspace, like `build`, which so compiles nothing of it again.
+.PHONY: build-try
+build-try:
+	cargo build --workspace --bin portcullis --bin load --bin upstream --test generated
+
 .PHONY: tools-check
 tools-check: ## Fetch what `make check` runs as child processes: nats-server and an OCI registry
-	@e2e/cluster/build nats-server registry
+	@e2e/cluster/build nats-server registry glua
 
 .PHONY: cluster-up
 cluster-up: ## Start the cluster (or verify that it runs)

@@ -20,6 +20,10 @@ for values in "$chart"/ci/*-values.yaml; do
     # PodMonitor is not a kind of Kubernetes: its schema belongs to the Prometheus operator.
     "$kubeconform" -strict -summary -skip PodMonitor \
         -schema-location "$schemas/{{ .ResourceKind }}{{ .KindSuffix }}.json" - < "$rendered"
+    if grep -q "minAvailable:" "$rendered"; then
+        echo "lint-chart.sh: a budget with minAvailable makes a drain wait for ever when it counts one replica: use maxUnavailable" >&2
+        exit 1
+    fi
 done
 
 # A key that nobody knows is refused, at the top and below.

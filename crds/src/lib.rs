@@ -4,8 +4,10 @@
 
 pub mod bus;
 pub mod condition;
+mod explain;
 pub mod generated;
 pub mod quantity;
+mod range;
 pub mod revision;
 pub mod rule_config;
 pub mod rule_key;

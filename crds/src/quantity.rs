@@ -9,6 +9,10 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+/// Longest text that the API server hands to a rule of [`crate::range`], whose cost it bounds. Far longer than any
+/// quantity: a wrong one gets that rule's message, and not one about its length.
+const TEXT_MAX: u32 = 64;
+
 /// Why a size or a span could not be read.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum QuantityError {
@@ -96,7 +100,7 @@ impl JsonSchema for ByteSize {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": "string", "maxLength": 12, "pattern": "^[0-9]{1,9}(Ki|Mi)?$"})
+        json_schema!({"type": "string", "maxLength": TEXT_MAX})
     }
 }
 
@@ -106,9 +110,19 @@ impl JsonSchema for ByteSize {
 pub struct Span(Duration);
 
 impl Span {
+    /// `n` microseconds.
+    pub const fn micros(n: u64) -> Self {
+        Self(Duration::from_micros(n))
+    }
+
     /// `n` milliseconds.
     pub const fn millis(n: u64) -> Self {
         Self(Duration::from_millis(n))
+    }
+
+    /// `n` seconds.
+    pub const fn secs(n: u64) -> Self {
+        Self(Duration::from_secs(n))
     }
 
     /// The span as the standard library's type.
@@ -165,7 +179,7 @@ impl JsonSchema for Span {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": "string", "maxLength": 12, "pattern": "^[0-9]{1,9}(us|ms|s|m|h)$"})
+        json_schema!({"type": "string", "maxLength": TEXT_MAX})
     }
 }
 

@@ -8,16 +8,38 @@ use kube::{CustomResource, CustomResourceExt, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::explain::explain;
 use crate::quantity::{ByteSize, Span};
+use crate::range::{sizes, spans};
 use crate::rule_config::RuleConfig;
 use crate::status::{WasmRuleStatus, pending};
 
+/// Smallest `limits.memory`: one page.
+pub const MEMORY_FLOOR: ByteSize = ByteSize::kib(64);
 /// Largest `limits.memory`: what one instance slot of the nodes' pool holds.
 pub const MEMORY_CEILING: ByteSize = ByteSize::mib(16);
+/// Smallest `limits.deadline`.
+pub const DEADLINE_FLOOR: Span = Span::micros(100);
 /// Largest `limits.deadline`.
 pub const DEADLINE_CEILING: Span = Span::millis(10);
+/// Smallest `limits.bodyBytes`.
+pub const BODY_FLOOR: ByteSize = ByteSize::bytes(1);
 /// Largest `limits.bodyBytes`.
 pub const BODY_CEILING: ByteSize = ByteSize::mib(1);
+/// Shortest `pollInterval`.
+pub const POLL_FLOOR: Span = Span::secs(10);
+/// Longest `pollInterval`.
+pub const POLL_CEILING: Span = Span::secs(24 * 60 * 60);
+
+/// What artifact's `Reference` reads, but for details of the host.
+const REFERENCE: &str = "^([a-z0-9.-]+|[[][0-9a-f:.]+[]])(:[0-9]{1,5})?(/[a-z0-9]+(([.]|_|__|-+)[a-z0-9]+)*)+\
+    (:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(@sha256:[0-9a-f]{64})?$";
+/// The tag or digest of it; a port is followed by a slash.
+const VERSION: &str = "(:[A-Za-z0-9._-]+|@sha256:[0-9a-f]{64})$";
+/// The host of it, as Docker tells one from the first part of a repository.
+const HOST: &str = "^(localhost/|[^/]*[.:])";
+/// RFC 1123, as the API server has it for names.
+const NAME: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
 
 /// A web application firewall rule: a sandboxed Wasm module in an OCI registry, run on every request.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,7 +60,7 @@ pub const BODY_CEILING: ByteSize = ByteSize::mib(1);
         name = "Ready",
         type_ = "string",
         json_path = ".status.nodes.summary",
-        description = "Nodes that reported this revision as active, of the nodes that should run it"
+        description = "Nodes that reported the revision of the column Revision as active, of the nodes that should run it"
     ),
     printcolumn(
         name = "Reason",
@@ -48,14 +70,20 @@ pub const BODY_CEILING: ByteSize = ByteSize::mib(1);
     printcolumn(
         name = "Revision",
         type_ = "string",
-        json_path = ".status.stableRevision",
-        description = "The last revision that every node reported as active"
+        json_path = ".status.enforced.revision",
+        description = "What the nodes are told to run"
+    ),
+    printcolumn(
+        name = "Reported",
+        type_ = "date",
+        json_path = ".status.lastReportTime",
+        description = "How long ago the operator last compared this with what the nodes report"
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(
         name = "Module",
         type_ = "string",
-        json_path = ".status.resolved.moduleDigest",
+        json_path = ".status.enforced.moduleDigest",
         priority = 1
     ),
     printcolumn(
@@ -122,14 +150,18 @@ pub struct Source {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = ("!(has(self.pollInterval) && self.reference.contains('@'))", "a digest never moves: drop pollInterval, or reference a tag"),
-    validation = ("!self.reference.contains('://')", "write the reference without a scheme, for example registry.example/rules/bad-bot:1.0.0"),
-    validation = ("self.reference.contains('/') && (self.reference.contains('@sha256:') || self.reference.matches('^.+/[^/]+:[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$'))", "name registry, repository and a tag or digest, for example registry.example/rules/bad-bot:1.0.0 or registry.example/rules/bad-bot@sha256:..."),
-    validation = ("!has(self.pollInterval) || (self.pollInterval.matches('^[0-9]+(s|m|h)$') && duration(self.pollInterval) >= duration('10s') && duration(self.pollInterval) <= duration('24h'))", "pollInterval is between 10s and 24h, for example 5m")
+    validation = ("!(has(self.pollInterval) && self.reference.contains('@'))", "a digest never moves: drop pollInterval, or reference a tag")
 )]
 pub struct OciSource {
     /// `registry/repository:tag` or `registry/repository@sha256:...`.
-    #[schemars(length(min = 3, max = 512))]
+    #[schemars(length(max = 512))]
+    #[x_kube(
+        validation = ("!self.contains('://')", "write the reference without a scheme, for example registry.example/rules/bad-bot:1.0.0"),
+        validation = (
+            format!("self.contains('://') || (self.matches('{REFERENCE}') && self.matches('{VERSION}') && self.matches('{HOST}'))").as_str(),
+            "write registry/repository in lower case with a tag or digest, for example registry.example/rules/bad-bot:1.0.0 or registry.example/rules/bad-bot@sha256:... (64 hexadecimal digits); the registry has a dot or a port, or is localhost"
+        )
+    )]
     pub reference: String,
 
     /// A Secret of type kubernetes.io/dockerconfigjson in the same namespace.
@@ -138,6 +170,7 @@ pub struct OciSource {
 
     /// How often a tag is resolved again. Without it a tag is resolved once for each change of the spec.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = spans(POLL_FLOOR, POLL_CEILING, "for example 5m"))]
     pub poll_interval: Option<Span>,
 }
 
@@ -146,7 +179,11 @@ pub struct OciSource {
 #[serde(rename_all = "camelCase")]
 pub struct SecretRef {
     /// Name of the Secret.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(max = 253))]
+    #[x_kube(validation = (
+        format!("self.matches('{NAME}')").as_str(),
+        "write the name of a Secret, of lower-case letters, digits, - and ., for example regcred"
+    ))]
     pub name: String,
 }
 
@@ -175,11 +212,6 @@ pub enum Isolation {
 /// What one evaluation may cost.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(
-    validation = ("!has(self.memory) || (isQuantity(self.memory) && quantity(self.memory).compareTo(quantity('64Ki')) >= 0 && quantity(self.memory).compareTo(quantity('16Mi')) <= 0)", "limits.memory is between 64Ki (one page) and 16Mi, for example 4Mi"),
-    validation = ("!has(self.deadline) || self.deadline.matches('^([1-9][0-9]{2,3}us|[1-9]ms|10ms)$')", "limits.deadline is between 100us and 10ms, for example 1ms"),
-    validation = ("!has(self.bodyBytes) || (isQuantity(self.bodyBytes) && quantity(self.bodyBytes).compareTo(quantity('1')) >= 0 && quantity(self.bodyBytes).compareTo(quantity('1Mi')) <= 0)", "limits.bodyBytes is between 1 and 1Mi, for example 128Ki; leave it out for a rule that does not read bodies")
-)]
 pub struct Limits {
     /// Fuel of one evaluation: about one unit a Wasm instruction.
     #[serde(default = "default_fuel")]
@@ -193,14 +225,17 @@ pub struct Limits {
 
     /// Linear memory of one instance.
     #[serde(default = "default_memory")]
+    #[schemars(transform = sizes(MEMORY_FLOOR, MEMORY_CEILING, "for example 4Mi"))]
     pub memory: ByteSize,
 
     /// CPU time of one evaluation.
     #[serde(default = "default_deadline")]
+    #[schemars(transform = spans(DEADLINE_FLOOR, DEADLINE_CEILING, "for example 1ms"))]
     pub deadline: Span,
 
     /// The rule inspects request bodies up to this size. Without it bodies are neither buffered nor shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = sizes(BODY_FLOOR, BODY_CEILING, "for example 128Ki; leave it out for a rule that reads no bodies"))]
     pub body_bytes: Option<ByteSize>,
 }
 
@@ -263,7 +298,7 @@ pub enum FailureAction {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Block {
-    /// HTTP status, 400 to 599.
+    /// HTTP status.
     #[serde(default = "default_block_status")]
     #[schemars(range(min = 400, max = 599), extend("format" = "int32"))]
     pub status: u16,
@@ -296,17 +331,19 @@ pub struct Responses {
     pub html: Option<String>,
 }
 
-/// The CustomResourceDefinition, with the default of a status that nobody has written.
+/// The CustomResourceDefinition, with the default of a status that nobody has written, and with the ranges and defaults of
+/// the spec in its descriptions.
 pub fn crd() -> CustomResourceDefinition {
     let mut crd = WasmRule::crd();
     for version in &mut crd.spec.versions {
-        let status = version
+        let fields = version
             .schema
             .as_mut()
             .and_then(|schema| schema.open_api_v3_schema.as_mut())
             .and_then(|schema| schema.properties.as_mut())
-            .and_then(|properties| properties.get_mut("status"))
-            .expect("the derived schema has a status, as the kind declares one");
+            .expect("the derived schema has fields");
+        explain(fields.get_mut("spec").expect("the derived schema has a spec"));
+        let status = fields.get_mut("status").expect("it has a status, as the kind declares one");
         status.default = Some(JSON(pending()));
     }
     crd

@@ -100,11 +100,18 @@ async fn what_can_be_refused_at_apply_is_refused_with_what_to_write_instead() ->
         ("{source: {oci: {reference: 'r.example/a@sha256:0', pollInterval: 5m}}}", "drop pollInterval"),
         ("{source: {oci: {reference: 'r.example/a:1', pollInterval: 1s}}}", "between 10s and 24h"),
         ("{source: {oci: {reference: 'r.example/a:1'}}, limits: {memory: 1Gi}}", "limits.memory"),
-        (
-            "{source: {oci: {reference: 'r.example/a:1'}}, limits: {memory: 64Mi}}",
-            "between 64Ki (one page) and 16Mi",
-        ),
+        ("{source: {oci: {reference: 'r.example/a:1'}}, limits: {memory: 64Mi}}", "between 64Ki and 16Mi"),
+        ("{source: {oci: {reference: 'r.example/a:1'}}, limits: {memory: 4 MB}}", "bytes, Ki or Mi"),
+        ("{source: {oci: {reference: 'r.example/a:1'}}, limits: {bodyBytes: '0'}}", "reads no bodies"),
         ("{source: {oci: {reference: 'r.example/a:1'}}, limits: {deadline: 1s}}", "between 100us and 10ms"),
+        ("{source: {oci: {reference: 'r.example/a:1'}}, limits: {deadline: soon}}", "us, ms, s, m or h"),
+        ("{source: {oci: {reference: 'r.example/a:1', pollInterval: 999999h}}}", "between 10s and 24h"),
+        ("{source: {oci: {reference: 'r.example/A:1'}}}", "in lower case"),
+        ("{source: {oci: {reference: 'acme/bad-bot:1'}}}", "a dot or a port"),
+        (
+            "{source: {oci: {reference: 'r.example/a:1', pullSecretRef: {name: My_Secret}}}}",
+            "name of a Secret",
+        ),
         ("{source: {oci: {reference: 'r.example/a:1'}}, limits: {fuel: 9000000}}", "1000000"),
         ("{source: {oci: {reference: 'r.example/a:1'}}, mode: Off}", "mode"),
         ("{source: {oci: {reference: 'r.example/a:1'}}, block: {status: 200}}", "400"),
@@ -117,6 +124,10 @@ async fn what_can_be_refused_at_apply_is_refused_with_what_to_write_instead() ->
         };
         let said = error.lines().filter(|l| !l.contains("kubectl\"")).collect::<Vec<_>>().join("\n");
         assert!(said.contains(expected), "{spec}: expected {expected:?} in\n{said}");
+        assert!(
+            !said.contains("[a-z") && !said.contains("[0-9"),
+            "{spec}: an expression instead of words in\n{said}"
+        );
     }
     Ok(())
 }

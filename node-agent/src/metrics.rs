@@ -110,6 +110,8 @@ label! {
         BadResponse = "bad_response",
         /// The connection broke within the body of the answer.
         BodyBroken = "body_broken",
+        /// It sent more than its answer announced. What was announced was delivered.
+        Surplus = "surplus",
     }
 }
 

@@ -27,8 +27,10 @@ pub(crate) fn transitions(before: Option<&WasmRuleStatus>, after: &WasmRuleStatu
         let message = format!("{} is {}", resolved.reference, resolved.manifest_digest);
         notes.push(note(false, "Resolved", "Resolve", &message));
     }
-    if let Some(revision) = &after.candidate_revision
-        && before.and_then(|b| b.candidate_revision.as_ref()) != Some(revision)
+    let published =
+        |status: &WasmRuleStatus| status.enforced.as_ref().map(|enforced| enforced.revision.clone());
+    if let Some(revision) = published(after)
+        && before.and_then(published).as_ref() != Some(&revision)
     {
         notes.push(note(
             false,
@@ -77,7 +79,7 @@ fn find(conditions: &[Condition], kind: ConditionType) -> Option<&Condition> {
 
 #[cfg(test)]
 mod tests {
-    use portcullis_crds::Revision;
+    use portcullis_crds::status::EnforcedRevision;
 
     use super::*;
     use crate::progress::Outcome;
@@ -91,7 +93,7 @@ mod tests {
     }
 
     fn rolled_out(verdict: Verdict, ready: usize, before: &WasmRuleStatus) -> WasmRuleStatus {
-        let revision = Revision::from("r1".to_owned());
+        let revision = EnforcedRevision { revision: "r1".into(), module_digest: "sha256:1".into() };
         status_of(
             &Outcome::Published(Box::new(published())),
             Some(&revision),

@@ -92,6 +92,16 @@ impl Subjects {
         format!("portcullis.report.{}.*", self.cluster)
     }
 
+    /// Where one agent is asked for what it runs.
+    pub fn recall(&self, agent: &str) -> String {
+        format!("portcullis.recall.{}.{}", self.cluster, escape(agent))
+    }
+
+    /// Where all agents are asked.
+    pub fn all_recalls(&self) -> String {
+        format!("portcullis.recall.{}.*", self.cluster)
+    }
+
     /// What a subject under [`Self::all_desired`] or [`Self::all_deployed`] is about; `None` for one that
     /// this version does not know.
     pub fn parse_desired(&self, subject: &str) -> Option<DesiredSubject> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use portcullis_bus::{Message, StreamId};
 use portcullis_crds::bus::subject::DesiredSubject;
-use portcullis_crds::bus::{Checkpoint, Desired, Envelope, EnvelopeError, EpochRecord, SCHEMA, SetHash};
+use portcullis_crds::bus::{Checkpoint, Desired, Envelope, EnvelopeError, EpochRecord, SetHash};
 use portcullis_crds::revision::Revision;
 use portcullis_crds::rule_key::RuleKey;
 use serde::{Deserialize, Serialize};
@@ -126,10 +126,10 @@ impl StreamCopy {
                         checkpoint.cluster
                     ),
                 ),
-                Ok(checkpoint) if checkpoint.schema != SCHEMA => refused(
+                Ok(checkpoint) if !checkpoint.is_understood() => refused(
                     message,
                     format!(
-                        "expected a checkpoint in schema {SCHEMA}, found {}: upgrade this agent",
+                        "expected a checkpoint in a schema that this version knows, found schema {}: upgrade this agent",
                         checkpoint.schema
                     ),
                 ),

@@ -3,13 +3,12 @@
 //! There is no API server here, so its checks are made here: unknown keys, ranges, exactly one source.
 
 use portcullis_crds::wasm_rule::{
-    BODY_CEILING, DEADLINE_CEILING, Limits, MEMORY_CEILING, WasmRule, WasmRuleSpec,
+    BODY_CEILING, BODY_FLOOR, DEADLINE_CEILING, DEADLINE_FLOOR, Limits, MEMORY_CEILING, MEMORY_FLOOR,
+    WasmRule, WasmRuleSpec,
 };
-use portcullis_crds::{ByteSize, GROUP, RuleKey, VERSION};
+use portcullis_crds::{GROUP, RuleKey, VERSION};
 use serde::{Deserialize, Deserializer};
 use thiserror::Error;
-
-const MEMORY_FLOOR: ByteSize = ByteSize::kib(64);
 
 /// One rule of a file.
 #[derive(Clone, Debug, PartialEq)]
@@ -139,16 +138,16 @@ fn ranges(spec: &WasmRuleSpec) -> Result<(), String> {
         memory.to_string(),
     )?;
     between(
-        deadline.get().as_micros() >= 100 && deadline.get() <= DEADLINE_CEILING.get(),
+        (DEADLINE_FLOOR..=DEADLINE_CEILING).contains(deadline),
         "limits.deadline",
-        &format!("100us and {DEADLINE_CEILING}"),
+        &format!("{DEADLINE_FLOOR} and {DEADLINE_CEILING}"),
         deadline.to_string(),
     )?;
     if let Some(bytes) = body_bytes {
         between(
-            (ByteSize::bytes(1)..=BODY_CEILING).contains(bytes),
+            (BODY_FLOOR..=BODY_CEILING).contains(bytes),
             "limits.bodyBytes",
-            &format!("1 and {BODY_CEILING}"),
+            &format!("{BODY_FLOOR} and {BODY_CEILING}"),
             bytes.to_string(),
         )?;
     }
@@ -165,6 +164,8 @@ fn ranges(spec: &WasmRuleSpec) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
+    use portcullis_crds::ByteSize;
+
     use super::*;
 
     const RULE: &str = "

@@ -288,6 +288,15 @@ fn the_block_answer_is_what_the_rule_says_in_what_the_client_reads() {
 }
 
 #[test]
+fn a_status_without_a_registered_reason_has_none() {
+    let mut rule = always("r", 1);
+    rule.block.status = 499;
+    let (world, _upstream) = world(vec![rule]);
+    let answer = world.client().get("/");
+    assert_eq!((answer.status, answer.reason.as_str()), (499, ""));
+}
+
+#[test]
 fn a_swap_takes_effect_at_the_next_request_and_drops_the_old_set_on_the_control_side() {
     let (world, _upstream) = world(vec![always("r", 0)]);
     let mut client = world.client();

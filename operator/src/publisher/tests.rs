@@ -12,12 +12,17 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::board::tests::rule;
+use crate::quota::tests::generous;
 use crate::unused_modules::GRACE;
 
 const WASM: &[u8] = b"\0asm stands for any bytes";
 
 fn publisher(server: &NatsServer, holder: &str) -> Publisher {
-    Publisher::new(server.operator_options(), holder, Validity::for_a_test(true))
+    bounded(server, holder, StreamBounds::default())
+}
+
+fn bounded(server: &NatsServer, holder: &str, bounds: StreamBounds) -> Publisher {
+    Publisher::new(server.operator_options(), bounds, holder, Validity::for_a_test(true))
 }
 
 fn wanted(name: &str, wasm: &[u8]) -> DesiredRule {
@@ -30,7 +35,10 @@ async fn put(publisher: &Publisher, name: &str) -> Result<Entry, WriteError> {
 }
 
 async fn put_made_of(publisher: &Publisher, name: &str, wasm: &'static [u8]) -> Result<Entry, WriteError> {
-    publisher.put("u1", 1, wanted(name, wasm), &Bytes::from_static(wasm)).await
+    let object = Object { uid: "u1", generation: 1 };
+    let put =
+        publisher.put(object, wanted(name, wasm), &Bytes::from_static(wasm), || true, &generous()).await?;
+    Ok(put.expect("the object exists"))
 }
 
 fn key(name: &str) -> RuleKey {
@@ -68,7 +76,7 @@ async fn a_new_leader_takes_over_what_is_there_and_the_old_one_writes_nothing_mo
 
     let refused = [
         put(&old, "b").await.err(),
-        old.checkpoint().await.err(),
+        old.checkpoint(BTreeSet::new()).await.err(),
         old.bury(&Orphan { key: key("a"), uid: Some("u1".into()) }).await.err(),
     ];
     for error in refused {
@@ -76,7 +84,7 @@ async fn a_new_leader_takes_over_what_is_there_and_the_old_one_writes_nothing_mo
     }
     assert!(has_happened(old.deposed()).await);
     put(&new, "b").await.unwrap();
-    let checkpoint = new.checkpoint().await.unwrap();
+    let checkpoint = new.checkpoint(BTreeSet::new()).await.unwrap();
     assert_eq!((checkpoint.count, checkpoint.epoch), (2, 2));
 }
 
@@ -88,7 +96,7 @@ async fn a_leader_without_a_valid_lease_writes_nothing() {
     put(&leader, "a").await.unwrap();
     let thawed = Publisher { validity: Validity::for_a_test(false), ..leader };
     assert!(matches!(put(&thawed, "b").await, Err(WriteError::LeaseOver)));
-    assert!(matches!(thawed.checkpoint().await, Err(WriteError::LeaseOver)));
+    assert!(matches!(thawed.checkpoint(BTreeSet::new()).await, Err(WriteError::LeaseOver)));
     assert!(matches!(thawed.take_over().await, Err(TakeOverError::LeaseOver)));
 }
 
@@ -112,9 +120,13 @@ async fn a_wiped_stream_is_noticed_taken_anew_and_filled_again() {
     let lost = leader.take_lost();
     assert_eq!(lost.iter().map(|entry| &entry.rule.key).collect::<Vec<_>>(), [&key("a")]);
     let wasm = Bytes::from_static(WASM);
-    assert!(leader.put_back(&lost[0], &wasm).await.unwrap());
-    assert!(!leader.put_back(&lost[0], &wasm).await.unwrap(), "what is there already is not written over");
-    assert_eq!(leader.checkpoint().await.unwrap().count, 1);
+    let object = Object { uid: &lost[0].uid, generation: lost[0].generation };
+    let put_back =
+        async |exists| leader.put_back(object, lost[0].rule.clone(), &wasm, || exists).await.unwrap();
+    assert!(!put_back(false).await, "what is gone is not put back");
+    assert!(put_back(true).await);
+    assert!(!put_back(true).await, "what is there already is not written over");
+    assert_eq!(leader.checkpoint(BTreeSet::new()).await.unwrap().count, 1);
     assert!(leader.take_lost().is_empty());
 }
 
@@ -146,7 +158,7 @@ async fn a_buried_rule_is_gone_for_the_next_leader() {
     assert!(!leader.bury(&orphan).await.unwrap(), "there is nothing left to bury");
     let next = publisher(&server, "b");
     next.take_over().await.unwrap();
-    assert_eq!(next.checkpoint().await.unwrap().count, 0);
+    assert_eq!(next.checkpoint(BTreeSet::new()).await.unwrap().count, 0);
 }
 
 #[tokio::test]
@@ -191,6 +203,38 @@ async fn a_module_is_taken_off_the_bus_once_no_rule_has_named_it_for_a_while() {
     for (name, module) in [("a", WASM), ("b", SHARED), ("c", NEXT)] {
         assert!(bus.fetch_module(&wanted(name, module).module).await.is_ok(), "{name}");
     }
+}
+
+#[tokio::test]
+async fn a_message_that_cannot_be_read_keeps_only_the_modules_that_it_names() {
+    let server = NatsServer::start().await;
+    let leader = publisher(&server, "a");
+    let bus = leader.take_over().await.unwrap();
+    let (named, unnamed) = (b"\0asm named".as_slice(), b"\0asm unnamed".as_slice());
+    for wasm in [named, unnamed] {
+        bus.publish_module(&ModuleDigest::of(wasm), &Bytes::copy_from_slice(wasm), "shop").await.unwrap();
+    }
+    let term = bus.take_term("a later version").await.unwrap();
+    let rule = wanted("b", named);
+    let later = Envelope {
+        schema: SCHEMA + 1,
+        cluster: bus.cluster().to_owned(),
+        uid: "u2".into(),
+        generation: 1,
+        revision: Revision::of(&rule),
+        epoch: term.epoch,
+        requires: vec![],
+        expires: None,
+        payload: Desired::Rule(rule),
+    };
+    bus.publish_rule(&term, &later).await.unwrap();
+
+    let leader = publisher(&server, "b");
+    leader.take_over().await.unwrap();
+    let now = Instant::now();
+    assert_eq!(leader.remove_unused_modules(now).await.unwrap(), 0);
+    assert_eq!(leader.remove_unused_modules(now + GRACE).await.unwrap(), 1);
+    assert_eq!(bus.modules().await.unwrap(), BTreeSet::from([ModuleDigest::of(named)]));
 }
 
 #[tokio::test]

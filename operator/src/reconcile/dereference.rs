@@ -133,7 +133,7 @@ pub(crate) async fn dereference(
         return Ok(Resolved { accepted, manifest, frozen: Some(known), credentials: None });
     }
     let credentials = credentials(&accepted, ctx).await?;
-    let _permit = ctx.registry_permits.acquire().await.expect("the semaphore is never closed");
+    let _turn = ctx.registry_turn(&accepted.namespace).await;
     let manifest = ctx.registry.resolve(&accepted.reference, &credentials).await?;
     Ok(Resolved { accepted, manifest, frozen: None, credentials: Some(credentials) })
 }

@@ -13,6 +13,8 @@ pub(super) enum Outcome {
     Verdict(Verdict),
     /// None, and why.
     Failed(FailureCause, Option<String>),
+    /// None, since the body has content codings that are not decoded here: which.
+    Encoded(String),
 }
 
 impl Outcome {
@@ -25,6 +27,7 @@ impl Outcome {
             Self::Verdict(Verdict::Log | Verdict::Sanitise) => RuleOutcome::Verdict(RuleVerdict::Log),
             Self::Verdict(Verdict::RateLimit) => RuleOutcome::Verdict(RuleVerdict::RateLimit),
             Self::Failed(cause, _) => RuleOutcome::Failed(*cause),
+            Self::Encoded(_) => RuleOutcome::Failed(FailureCause::Malformed),
         }
     }
 
@@ -33,6 +36,7 @@ impl Outcome {
         match self {
             Self::Verdict(_) => "verdict",
             Self::Failed(cause, _) => cause.as_str(),
+            Self::Encoded(_) => FailureCause::Malformed.as_str(),
         }
     }
 
@@ -41,6 +45,7 @@ impl Outcome {
         match self {
             Self::Verdict(_) => None,
             Self::Failed(_, details) => details.as_deref(),
+            Self::Encoded(details) => Some(details),
         }
     }
 }
@@ -74,7 +79,9 @@ pub(super) fn decide(mode: Mode, outcome: &Outcome, on_failure: &OnFailure) -> D
         }
         Outcome::Failed(FailureCause::Error, _) => on_failure.error == FailureAction::Block,
         Outcome::Failed(FailureCause::Budget, _) => on_failure.budget == FailureAction::Block,
-        Outcome::Failed(FailureCause::Malformed, _) => on_failure.malformed == FailureAction::Block,
+        Outcome::Failed(FailureCause::Malformed, _) | Outcome::Encoded(_) => {
+            on_failure.malformed == FailureAction::Block
+        }
         Outcome::Failed(FailureCause::BodyTooLarge, _) => on_failure.body_too_large == FailureAction::Block,
         Outcome::Failed(FailureCause::Unavailable, _) => on_failure.unavailable == FailureAction::Block,
     };
@@ -137,6 +144,21 @@ mod tests {
             assert_eq!(decide(Mode::Enforce, &failed(cause), &blocking), Decision::Block);
             assert_eq!(decide(Mode::Monitor, &failed(cause), &blocking), Decision::Note(Action::WouldBlock));
             assert_eq!(decide(Mode::Enforce, &failed(cause), &allow_all), Decision::GoOn);
+        }
+    }
+
+    #[test]
+    fn a_body_that_is_encoded_is_malformed() {
+        let encoded = Outcome::Encoded("Content-Encoding: gzip".into());
+        assert_eq!(encoded.cause(), "malformed");
+        for malformed in [FailureAction::Block, FailureAction::Allow] {
+            let on_failure = OnFailure { malformed, ..OnFailure::default() };
+            for mode in [Mode::Enforce, Mode::Monitor, Mode::Disabled] {
+                assert_eq!(
+                    decide(mode, &encoded, &on_failure),
+                    decide(mode, &failed(FailureCause::Malformed), &on_failure)
+                );
+            }
         }
     }
 

@@ -18,6 +18,39 @@ pub(super) struct Judgement {
     pub(super) detail: Option<Result<Box<Detail>, DetailError>>,
 }
 
+/// Why a rule is not run.
+enum Hindrance {
+    Unavailable,
+    BodyTooLarge,
+    /// The body's content codings are not decoded here.
+    Encoded(String),
+    Malformed(String),
+    /// The request's budget.
+    Spent(String),
+}
+
+impl Hindrance {
+    fn cause(&self) -> FailureCause {
+        match self {
+            Self::Unavailable => FailureCause::Unavailable,
+            Self::BodyTooLarge => FailureCause::BodyTooLarge,
+            Self::Encoded(_) | Self::Malformed(_) => FailureCause::Malformed,
+            Self::Spent(_) => FailureCause::Budget,
+        }
+    }
+}
+
+impl From<Hindrance> for Outcome {
+    fn from(hindrance: Hindrance) -> Self {
+        let cause = hindrance.cause();
+        match hindrance {
+            Hindrance::Encoded(codings) => Self::Encoded(codings),
+            Hindrance::Unavailable | Hindrance::BodyTooLarge => Self::Failed(cause, None),
+            Hindrance::Malformed(details) | Hindrance::Spent(details) => Self::Failed(cause, Some(details)),
+        }
+    }
+}
+
 /// Why an evaluation was not done by another thread.
 enum NotDone {
     /// Too many wait.
@@ -39,9 +72,9 @@ impl Inspection<'_> {
         input: &mut Box<Input>,
     ) -> Judgement {
         let (rule, prepared) = self.set.rule(index);
-        if let Some((cause, details)) = self.hindrance(rule, prepared, body, input) {
-            prepared.tally.count(RuleOutcome::Failed(cause));
-            return Judgement::failed(cause, details);
+        if let Some(hindrance) = self.hindrance(rule, prepared, body, input) {
+            prepared.tally.count(RuleOutcome::Failed(hindrance.cause()));
+            return Judgement { outcome: hindrance.into(), detail: None };
         }
         if prepared.is_abi_1() {
             input.encode(&self.subject, whole(body));
@@ -93,9 +126,9 @@ impl Inspection<'_> {
         prepared: &PreparedRule,
         body: Option<InspectedBody<'_>>,
         input: &Input,
-    ) -> Option<(FailureCause, Option<String>)> {
+    ) -> Option<Hindrance> {
         if matches!(rule.module, Loaded::Unavailable) {
-            return Some((FailureCause::Unavailable, None));
+            return Some(Hindrance::Unavailable);
         }
         let fits = match body {
             None => true,
@@ -105,14 +138,17 @@ impl Inspection<'_> {
             Some(InspectedBody::TooLarge) => false,
         };
         if !fits {
-            return Some((FailureCause::BodyTooLarge, None));
+            return Some(Hindrance::BodyTooLarge);
         }
-        if rule.on_failure.malformed == FailureAction::Block
-            && let Some(details) = undecodable(prepared, input)
-        {
-            return Some((FailureCause::Malformed, Some(details)));
+        if rule.on_failure.malformed == FailureAction::Block {
+            let hindrance = encoded(prepared, body, input)
+                .map(Hindrance::Encoded)
+                .or_else(|| undecodable(prepared, input).map(Hindrance::Malformed));
+            if hindrance.is_some() {
+                return hindrance;
+            }
         }
-        self.budget.spent().map(|spent| (FailureCause::Budget, Some(spent.to_string())))
+        self.budget.spent().map(|spent| Hindrance::Spent(spent.to_string()))
     }
 
     fn take_note(&mut self, index: usize, phase: Phase, evaluated: Evaluated) -> Judgement {
@@ -155,6 +191,15 @@ impl Judgement {
     fn failed(cause: FailureCause, details: Option<String>) -> Self {
         Self { outcome: Outcome::Failed(cause, details), detail: None }
     }
+}
+
+/// The codings that hide a body from a rule that reads it.
+fn encoded(prepared: &PreparedRule, body: Option<InspectedBody<'_>>, input: &Input) -> Option<String> {
+    /// Bytes of a field that are told.
+    const TOLD: usize = 64;
+    let has_body = whole(body).is_some_and(|body| !body.is_empty());
+    let codings = input.view().content_codings().filter(|_| has_body && prepared.reads_body())?;
+    Some(format!("Content-Encoding: {}", codings[..codings.len().min(TOLD)].escape_ascii()))
 }
 
 /// What of the sections that a rule is shown could not be decoded, or not as a whole.
