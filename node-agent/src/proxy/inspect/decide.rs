@@ -3,7 +3,7 @@
 use portcullis_crds::wasm_rule::{FailureAction, Mode, OnFailure};
 use portcullis_engine::Verdict;
 
-use crate::metrics::FailureCause;
+use crate::metrics::{FailureCause, RuleOutcome, RuleVerdict};
 use crate::proxy::event::Action;
 
 /// What came of running a rule.
@@ -18,6 +18,19 @@ pub(super) enum Outcome {
 }
 
 impl Outcome {
+    /// For metrics.
+    pub(super) fn counted(&self) -> RuleOutcome {
+        match self {
+            Self::Verdict(Verdict::Allow) => RuleOutcome::Verdict(RuleVerdict::Allow),
+            Self::Verdict(Verdict::Block) => RuleOutcome::Verdict(RuleVerdict::Block),
+            // Sanitise is for hooks; of no request does the engine return it.
+            Self::Verdict(Verdict::Log | Verdict::Sanitise) => RuleOutcome::Verdict(RuleVerdict::Log),
+            Self::Verdict(Verdict::RateLimit) => RuleOutcome::Verdict(RuleVerdict::RateLimit),
+            Self::Failed(cause, _) => RuleOutcome::Failed(*cause),
+            Self::Encoded(_) => RuleOutcome::Failed(FailureCause::Malformed),
+        }
+    }
+
     /// For the event.
     pub(super) fn cause(&self) -> &'static str {
         match self {

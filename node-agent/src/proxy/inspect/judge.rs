@@ -2,14 +2,14 @@
 
 use portcullis_crds::wasm_rule::FailureAction;
 use portcullis_engine::detail::{Detail, DetailError};
-use portcullis_engine::{Cause, Phase, Verdict};
+use portcullis_engine::{Cause, Phase};
 use portcullis_view::Flags;
 
 use super::decide::Outcome;
 use super::evaluation::{Evaluated, Evaluation};
 use super::input::Input;
 use super::{InspectedBody, Inspection, whole};
-use crate::metrics::{FailureCause, RuleVerdict, Shed};
+use crate::metrics::{FailureCause, RuleOutcome, Shed};
 use crate::ruleset::{ActiveRule, Loaded, PhasePlan, Place, PreparedRule};
 
 /// What a rule came to, and what it says beside that.
@@ -73,7 +73,7 @@ impl Inspection<'_> {
     ) -> Judgement {
         let (rule, prepared) = self.set.rule(index);
         if let Some(hindrance) = self.hindrance(rule, prepared, body, input) {
-            prepared.tally.failed(hindrance.cause());
+            prepared.tally.count(RuleOutcome::Failed(hindrance.cause()));
             return Judgement { outcome: hindrance.into(), detail: None };
         }
         if prepared.is_abi_1() {
@@ -96,7 +96,7 @@ impl Inspection<'_> {
                 }
                 Err(NotDone::CutShort) => {
                     input.lay_out(&self.subject, whole(body), plan.sections());
-                    prepared.tally.failed(FailureCause::Host);
+                    prepared.tally.count(RuleOutcome::Failed(FailureCause::Host));
                     return Judgement::failed(FailureCause::Host, Some(CUT_SHORT.to_owned()));
                 }
             },
@@ -159,13 +159,14 @@ impl Inspection<'_> {
         self.worker.shared.metrics.evaluation(nanos, result.is_ok().then_some(cost.fuel));
         match result {
             Ok(inspection) => {
-                prepared.tally.evaluated(counted(inspection.verdict));
+                let outcome = Outcome::Verdict(inspection.verdict);
+                prepared.tally.count(outcome.counted());
                 self.worker.log_allowance.write(&rule.key, &inspection.log);
                 // The last phase that this proxy runs has nobody to carry to.
                 if !inspection.carry.is_empty() && phase == Phase::Request && rule.body_bytes.is_some() {
                     self.carries.push((index, inspection.carry));
                 }
-                Judgement { outcome: Outcome::Verdict(inspection.verdict), detail: inspection.detail }
+                Judgement { outcome, detail: inspection.detail }
             }
             Err(error) => {
                 let cause = match error.cause() {
@@ -174,7 +175,7 @@ impl Inspection<'_> {
                     Cause::Overload => FailureCause::Overload,
                     Cause::Host => FailureCause::Host,
                 };
-                prepared.tally.failed(cause);
+                prepared.tally.count(RuleOutcome::Failed(cause));
                 Judgement::failed(cause, Some(error.to_string()))
             }
         }
@@ -214,14 +215,4 @@ pub(super) fn undecodable(prepared: &PreparedRule, input: &Input) -> Option<Stri
         flags.intersects(UNDECODABLE).then(|| format!("{} is {flag}", id.name()))
     });
     Some(parts.collect::<Vec<_>>().join(", "))
-}
-
-fn counted(verdict: Verdict) -> RuleVerdict {
-    match verdict {
-        Verdict::Allow => RuleVerdict::Allow,
-        Verdict::Block => RuleVerdict::Block,
-        // Sanitise is for hooks; of no request does the engine return it.
-        Verdict::Log | Verdict::Sanitise => RuleVerdict::Log,
-        Verdict::RateLimit => RuleVerdict::RateLimit,
-    }
 }
