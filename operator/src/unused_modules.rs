@@ -128,7 +128,7 @@ mod tests {
         let (mut unused, now) = (UnusedModules::default(), Instant::now());
         let (bus, digest) = (modules(&["a"]), ModuleDigest::of(b"a"));
         unused.look(&bus, &modules(&[]), now);
-        assert_eq!(unused.look(&bus, &modules(&[]), now + GRACE), [digest.clone()]);
+        assert_eq!(unused.look(&bus, &modules(&[]), now + GRACE), std::slice::from_ref(&digest));
         unused.insert(&digest, owner("shop"));
         assert!(!unused.is_over(&digest, now + GRACE));
     }
@@ -140,7 +140,7 @@ mod tests {
         let (left, found) = (ModuleDigest::of(b"left"), ModuleDigest::of(b"found"));
         unused.insert(&left, owner("shop"));
         unused.look(&bus, &nobody, now);
-        assert_eq!(unused.without_owner(), [found.clone()]);
+        assert_eq!(unused.without_owner(), std::slice::from_ref(&found));
         for digest in [&left, &found] {
             unused.set_owner(digest, owner("bank"));
         }

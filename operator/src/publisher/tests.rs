@@ -230,7 +230,7 @@ async fn a_namespace_with_many_modules_to_write_lets_another_one_go_next() {
 async fn a_checkpoint_does_not_wait_for_a_module() {
     let server = NatsServer::start().await;
     let leader = publisher(&server, "a");
-    leader.take_over().await.unwrap();
+    let bus = leader.take_over().await.unwrap();
     let (wasm, quota) = (Bytes::from(vec![1; 4 << 20]), generous());
     let mut put = pin!(leader.put(OBJECT, wanted("a", &wasm), &wasm, || true, &quota));
     // The module begins first, and has 32 chunks.
@@ -240,6 +240,8 @@ async fn a_checkpoint_does_not_wait_for_a_module() {
         checkpoint = leader.checkpoint(BTreeSet::new()) => checkpoint.unwrap(),
     };
     assert_eq!(checkpoint.count, 0);
+    // Nobody polls the write meanwhile.
+    assert!(bus.fetch_module(&wanted("a", &wasm).module).await.is_err(), "the module is still on its way");
     put.await.unwrap();
     assert_eq!(leader.checkpoint(BTreeSet::new()).await.unwrap().count, 1);
 }
