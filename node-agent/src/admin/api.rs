@@ -15,7 +15,7 @@ use super::access::Access;
 use super::upload::{self, Upload};
 use crate::enforce::local::{LocalError, local_rule};
 use crate::enforce::{Command, ModuleInfo};
-use crate::modules::Modules;
+use crate::modules::{Modules, WayIn};
 use crate::side_port::{SidePort, json as json_answer};
 
 type Answer = Response<Full<Bytes>>;
@@ -76,7 +76,10 @@ impl Admin {
             Err(error) if error.is_retryable() => {
                 return failure(StatusCode::SERVICE_UNAVAILABLE, &error.to_string());
             }
-            Err(error) => return failure(StatusCode::BAD_REQUEST, &format!("Invalid WASM module: {error}")),
+            Err(error) => {
+                let reason = WayIn::Upload.explain(&error);
+                return failure(StatusCode::BAD_REQUEST, &format!("Invalid WASM module: {reason}"));
+            }
         };
         let (reply, loaded) = oneshot::channel();
         let command = Command::Load { rule: Box::new(rule), module, replace, reply };

@@ -19,7 +19,7 @@ use super::standing::Standing;
 use crate::control_metrics::ControlMetrics;
 use crate::desired::last_known_good::LastKnownGood;
 use crate::desired::{Version, View};
-use crate::modules::{Configured, Modules, prepare};
+use crate::modules::{Configured, Modules, WayIn, prepare};
 use crate::report::{ReportState, Submission};
 use crate::ruleset::{ActiveRule, ActiveSet, Loaded, RuleSet, RuleSetHandle};
 
@@ -170,12 +170,13 @@ impl Enforcer {
     }
 
     fn start_jobs(&mut self) {
+        let way_in = if self.wiring.keep.is_some() { WayIn::Registry } else { WayIn::Folder };
         for version in self.slots.take_due(Instant::now()) {
             let modules = self.wiring.modules.clone();
             self.jobs.spawn(async move {
                 let outcome = modules.prepare(&version.rule).await.map_err(|error| Failure {
                     state: error.state(),
-                    message: error.to_string(),
+                    message: way_in.explain(&error),
                     retry: error.is_retryable(),
                 });
                 (version, outcome)
