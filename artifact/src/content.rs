@@ -25,9 +25,9 @@ pub(crate) fn looks_like(bytes: &[u8]) -> String {
     {
         "a macOS executable"
     } else if bytes.starts_with(b"\x1f\x8b") {
-        "gzip data (push the module itself, not compressed)"
+        "gzip data (unpack it: the module itself is wanted)"
     } else if bytes.starts_with(b"\x28\xb5\x2f\xfd") {
-        "zstd data (push the module itself, not compressed)"
+        "zstd data (unpack it: the module itself is wanted)"
     } else if bytes.starts_with(b"PK\x03\x04") {
         "a zip archive"
     } else if bytes.get(257..262) == Some(b"ustar") {

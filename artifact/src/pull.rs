@@ -106,7 +106,9 @@ pub enum PullError {
         found: FoundLength,
     },
     /// The layer does not hold a core WebAssembly module.
-    #[error("{reference}: expected a core WebAssembly module, found {looks_like}")]
+    #[error(
+        "{reference}: expected a core WebAssembly module, found {looks_like}; push the .wasm file that the build wrote"
+    )]
     NotWasm {
         /// What was asked for.
         reference: Reference,

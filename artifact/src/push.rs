@@ -51,7 +51,10 @@ pub enum PushError {
         reference: Reference,
     },
     /// The bytes are not a core WebAssembly module.
-    #[error("nothing was pushed to {reference}: expected a core WebAssembly module, found {looks_like}")]
+    #[error(
+        "nothing was pushed to {reference}: expected a core WebAssembly module, found {looks_like}; push the .wasm file \
+         that the build wrote"
+    )]
     NotWasm {
         /// As given.
         reference: Reference,

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use portcullis_artifact::ModuleSummary;
+use portcullis_artifact::{ModuleSummary, NotAModule};
 
 use crate::failure::Failure;
 
@@ -25,9 +25,13 @@ pub(crate) fn read(file: &Path) -> Result<Vec<u8>, Failure> {
 /// What the bytes of a file are; that they are no module is an answer, not a breakdown.
 pub(crate) fn summary(file: &str, wasm: &[u8]) -> Result<ModuleSummary, Failure> {
     portcullis_artifact::inspect(wasm).map_err(|error| {
-        Failure::AnswerIsNo(format!(
-            "{file}: {error}; `portcullis build` makes a module from a rule written in Rust"
-        ))
+        let advice = match error {
+            NotAModule::OtherContent { .. } => {
+                "name the .wasm file that the build wrote; `portcullis build` makes one from a rule written in Rust"
+            }
+            NotAModule::Invalid { .. } => "build it again, or copy it again if it was cut off on its way",
+        };
+        Failure::AnswerIsNo(format!("{file}: {error}; {advice}"))
     })
 }
 

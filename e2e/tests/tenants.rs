@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use portcullis_e2e::cluster::{Look, until};
@@ -86,7 +86,9 @@ fn longer() -> Result<Duration> {
 #[tokio::test]
 async fn a_tenant_that_fills_the_bus_is_refused_and_another_one_is_served_within_seconds() -> Result<()> {
     let cluster = Cluster::connect().await?;
-    let greedy = Rule::new(&cluster, &cluster.namespace("greedy").await?, "large");
+    // Another one in each run: what it filled up counts for its name when it is gone, for 10 to 20 minutes.
+    let namespace = format!("greedy-{}", SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs());
+    let greedy = Rule::new(&cluster, &cluster.namespace(&namespace).await?, "large");
     let other = Rule::new(&cluster, &cluster.another_namespace("other").await?, "small");
     let mut other = Tenant::new(other).await?;
 

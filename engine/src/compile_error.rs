@@ -30,10 +30,8 @@ impl fmt::Display for Import {
 /// Why a module cannot become a rule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum CompileError {
-    /// The bytes are something else.
-    #[error(
-        "expected a WebAssembly module (it starts with \\0asm), found {found}; push the .wasm file that the build wrote"
-    )]
+    /// The bytes are something else. What to do about it depends on how they came, so who took them in says it.
+    #[error("expected a WebAssembly module (it starts with \\0asm), found {found}")]
     NotWasm {
         /// What the bytes look like.
         found: String,

@@ -1,13 +1,16 @@
 //! From the desired set to the active one: modules are made ready, then one pointer is swapped.
 //!
 //! [`slots`] decides and knows neither clock nor sandbox; [`enforcer`] runs on the control thread and does
-//! what they say; [`local`] holds rules that a person loaded on this node.
+//! what they say; [`local`] holds rules that a person loaded on this node by a
+//! [`command`].
 
+pub mod command;
 pub mod enforcer;
 pub mod local;
 pub mod slots;
 pub mod standing;
 
-pub use enforcer::{Command, Enforcer, ModuleInfo};
+pub use command::{Command, ModuleInfo};
+pub use enforcer::Enforcer;
 pub use slots::Slots;
 pub use standing::Standing;

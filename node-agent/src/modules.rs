@@ -3,6 +3,8 @@
 pub mod compiled;
 pub mod disk;
 pub mod prepare;
+pub mod way_in;
 
 pub use compiled::Configured;
 pub use prepare::{Modules, PrepareError};
+pub use way_in::WayIn;

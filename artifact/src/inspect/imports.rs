@@ -41,7 +41,7 @@ const REPORTED: [Origin; 7] = [
 impl Origin {
     fn of(import: &Import) -> Self {
         let Import { module, name, kind } = import;
-        let is_assembly_script = ASSEMBLY_SCRIPT.iter().any(|known| *known == (name.as_str(), kind.as_str()));
+        let is_assembly_script = ASSEMBLY_SCRIPT.contains(&(name.as_str(), kind.as_str()));
         match module.as_str() {
             HOST if HOST_FUNCTIONS.contains(&name.as_str()) => Self::Host,
             HOST => Self::UnknownHostFunction,

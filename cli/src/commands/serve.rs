@@ -16,8 +16,8 @@ use crate::failure::Failure;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-DIR holds WasmRule YAML; a rule's `source.file` names its module, relative to the YAML. Changes are taken up at once;
-what cannot be used is printed, and the last good version goes on.
+DIR holds WasmRule YAML, also as `kubectl get -o yaml` writes it; a rule's `source.file` names its module, relative to
+the YAML. Changes are taken up at once; what cannot be used is printed, and the last good version goes on.
 
 SIGTERM or Ctrl-C lets the requests under way end; a second one does not wait for them. With --health-listen, /readyz
 says no and connections are taken for 5 seconds more, so that a load balancer sends none into the void.

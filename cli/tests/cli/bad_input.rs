@@ -24,6 +24,9 @@ fn what_is_no_module_is_never_pushed_and_said_to_be_what_it_looks_like() {
             &["broken-not-wasm.wasm", "expected a core WebAssembly module, found JSON", "portcullis build"],
         );
     }
+    let text = portcullis(&["inspect", concat!(env!("CARGO_MANIFEST_DIR"), "/src/main.rs")]);
+    text.says(1, &["found plain text; name the .wasm file that the build wrote"]);
+    assert!(!text.stderr.contains("push"), "{text:?}");
 }
 
 #[test]

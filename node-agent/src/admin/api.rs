@@ -15,7 +15,7 @@ use super::access::Access;
 use super::upload::{self, Upload};
 use crate::enforce::local::{LocalError, local_rule};
 use crate::enforce::{Command, ModuleInfo};
-use crate::modules::Modules;
+use crate::modules::{Modules, WayIn};
 use crate::side_port::{SidePort, json as json_answer};
 
 type Answer = Response<Full<Bytes>>;
@@ -76,7 +76,10 @@ impl Admin {
             Err(error) if error.is_retryable() => {
                 return failure(StatusCode::SERVICE_UNAVAILABLE, &error.to_string());
             }
-            Err(error) => return failure(StatusCode::BAD_REQUEST, &format!("Invalid WASM module: {error}")),
+            Err(error) => {
+                let reason = WayIn::Upload.explain(&error);
+                return failure(StatusCode::BAD_REQUEST, &format!("Invalid WASM module: {reason}"));
+            }
         };
         let (reply, loaded) = oneshot::channel();
         let command = Command::Load { rule: Box::new(rule), module, replace, reply };
@@ -84,12 +87,13 @@ impl Admin {
             Err(ending) => ending,
             Ok(Err(error @ LocalError::Exists(_))) => failure(StatusCode::CONFLICT, &error.to_string()),
             Ok(Err(error @ LocalError::Missing(_))) => failure(StatusCode::NOT_FOUND, &error.to_string()),
-            Ok(Ok(())) if replace => {
-                // Requests under way end with the set that they began with: there is no downtime.
-                let done = Outcome { success: true, message: "Module reloaded", downtime_ms: Some(0) };
+            Ok(Ok(without)) if replace => {
+                // Rounded up: what was measured is not to look like nothing.
+                let downtime_ms = u64::try_from(without.as_micros().div_ceil(1000)).ok();
+                let done = Outcome { success: true, message: "Module reloaded", downtime_ms };
                 json_answer(StatusCode::OK, &done)
             }
-            Ok(Ok(())) => {
+            Ok(Ok(_)) => {
                 let done =
                     Outcome { success: true, message: "Module loaded successfully", downtime_ms: None };
                 json_answer(StatusCode::OK, &done)

@@ -3,65 +3,25 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use portcullis_crds::bus::{DesiredRule, Exception};
-use portcullis_crds::revision::{ModuleDigest, Revision};
+use portcullis_crds::bus::Exception;
+use portcullis_crds::revision::Revision;
 use portcullis_crds::rule_key::RuleKey;
-use portcullis_crds::wasm_rule::Mode;
 use portcullis_engine::Module;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::local::{LocalError, LocalRules};
+use super::command::{Command, ModuleInfo};
+use super::local::{LocalRules, downtime};
 use super::slots::{Failure, Running, Slots};
 use super::standing::Standing;
 use crate::control_metrics::ControlMetrics;
 use crate::desired::last_known_good::LastKnownGood;
 use crate::desired::{Version, View};
-use crate::modules::{Configured, Modules, prepare};
+use crate::modules::{Configured, Modules, WayIn, prepare};
 use crate::report::{ReportState, Submission};
 use crate::ruleset::{ActiveRule, ActiveSet, Loaded, RuleSet, RuleSetHandle};
-
-/// What a person asks of the enforcer through the admin API.
-#[derive(Debug)]
-pub enum Command {
-    /// Run this module as well.
-    Load {
-        /// The rule for it.
-        rule: Box<DesiredRule>,
-        /// The module, ready to run.
-        module: Module,
-        /// Replace one of the same name, rather than add.
-        replace: bool,
-        /// Answered when new requests see it.
-        reply: oneshot::Sender<Result<(), LocalError>>,
-    },
-    /// Say what runs.
-    List {
-        /// The answer.
-        reply: oneshot::Sender<Vec<ModuleInfo>>,
-    },
-}
-
-/// A module that runs.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ModuleInfo {
-    /// Which rule.
-    pub key: RuleKey,
-    /// What of it runs.
-    pub revision: Revision,
-    /// Digest of the module.
-    pub digest: ModuleDigest,
-    /// Size of the module in bytes.
-    pub size: u64,
-    /// What a verdict does.
-    pub mode: Mode,
-    /// Since when this revision runs.
-    pub loaded_at: jiff::Timestamp,
-    /// Loaded by the admin API rather than desired.
-    pub local: bool,
-}
 
 /// Where the desired set is kept on disk.
 #[derive(Clone, Debug)]
@@ -103,8 +63,10 @@ pub struct Enforcer {
     local: LocalRules<Module>,
     local_changed: bool,
     jobs: JoinSet<Job>,
-    /// What runs, to see whether a swap changes anything.
+    /// What runs, to see whether a swap changes anything: whether with a module.
     active: Vec<(RuleKey, String, Revision, bool)>,
+    /// Since when.
+    active_since: Instant,
     submitted: Option<ReportState>,
     kept: Option<LastKnownGood>,
     /// What is on disk may be older than what is active or desired.
@@ -125,6 +87,7 @@ impl Enforcer {
             local_changed: false,
             jobs: JoinSet::new(),
             active: Vec::new(),
+            active_since: Instant::now(),
             submitted: None,
             kept: None,
             to_keep: false,
@@ -207,12 +170,13 @@ impl Enforcer {
     }
 
     fn start_jobs(&mut self) {
+        let way_in = if self.wiring.keep.is_some() { WayIn::Registry } else { WayIn::Folder };
         for version in self.slots.take_due(Instant::now()) {
             let modules = self.wiring.modules.clone();
             self.jobs.spawn(async move {
                 let outcome = modules.prepare(&version.rule).await.map_err(|error| Failure {
                     state: error.state(),
-                    message: error.to_string(),
+                    message: way_in.explain(&error),
                     retry: error.is_retryable(),
                 });
                 (version, outcome)
@@ -223,16 +187,24 @@ impl Enforcer {
     async fn obey(&mut self, command: Command) {
         match command {
             Command::Load { rule, module, replace, reply } => {
-                let loaded = self.local.load(*rule, module, replace);
-                if loaded.is_ok() {
+                let asked = Instant::now();
+                let ran = self.runs(&rule.key);
+                let mut loaded = self.local.load(*rule, module, replace).map(|()| Duration::ZERO);
+                if let Ok(without) = &mut loaded {
                     self.local_changed = true;
                     self.commit().await;
+                    *without = downtime(ran, asked, self.active_since);
                 }
                 // Whoever asked may have gone.
                 drop(reply.send(loaded));
             }
             Command::List { reply } => drop(reply.send(self.list())),
         }
+    }
+
+    /// Whether new requests see a version of this rule.
+    fn runs(&self, rule: &RuleKey) -> bool {
+        self.active.iter().any(|(key, .., has_module)| key == rule && *has_module)
     }
 
     fn list(&self) -> Vec<ModuleInfo> {
@@ -280,6 +252,7 @@ impl Enforcer {
         metrics.rules_active.set(i64::try_from(rules.len()).unwrap_or(i64::MAX));
         tracing::info!(sequence = self.view.sequence, rules = rules.len(), "rules swapped in");
         self.wiring.rules.store(RuleSet { stream, sequence: self.view.sequence, rules });
+        self.active_since = Instant::now();
         metrics.swaps.inc();
         metrics.swapped_at.set(jiff::Timestamp::now().as_second() as f64);
         Some(old)

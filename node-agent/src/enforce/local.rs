@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use portcullis_crds::bus::{DesiredLimits, DesiredRule, Exception, ExceptionState, ModuleRef};
 use portcullis_crds::revision::{ModuleDigest, Revision};
@@ -104,9 +105,24 @@ pub fn local_rule(name: &str, digest: ModuleDigest, size: u64) -> DesiredRule {
     }
 }
 
+/// How long new requests saw no version of a rule while it was replaced. What `ran` before runs until the one pointer to
+/// all rules is swapped, so then it is no time at all; else it is the time from when it was `asked` for until the set
+/// with it was `active`.
+pub(super) fn downtime(ran: bool, asked: Instant, active: Instant) -> Duration {
+    if ran { Duration::ZERO } else { active.saturating_duration_since(asked) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rule_that_ran_until_it_was_replaced_was_never_down_and_one_that_did_not_is_measured() {
+        let asked = Instant::now();
+        let active = asked + Duration::from_millis(7);
+        assert_eq!(downtime(true, asked, active), Duration::ZERO);
+        assert_eq!(downtime(false, asked, active), Duration::from_millis(7));
+    }
 
     #[test]
     fn load_adds_and_reload_replaces() {

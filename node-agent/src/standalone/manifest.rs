@@ -1,14 +1,17 @@
-//! Reads WasmRule YAML as `kubectl apply` would take it, but for `source.file`.
+//! Reads WasmRule YAML as `kubectl apply` would take it and `kubectl get` writes it, but for `source.file`.
 //!
 //! There is no API server here, so its checks are made here: unknown keys, ranges, exactly one source.
 
+mod document;
+
 use portcullis_crds::wasm_rule::{
-    BODY_CEILING, BODY_FLOOR, DEADLINE_CEILING, DEADLINE_FLOOR, Limits, MEMORY_CEILING, MEMORY_FLOOR,
-    WasmRule, WasmRuleSpec,
+    BODY_CEILING, BODY_FLOOR, DEADLINE_CEILING, DEADLINE_FLOOR, FUEL_CEILING, FUEL_FLOOR,
+    FUEL_PER_BYTE_CEILING, Limits, MEMORY_CEILING, MEMORY_FLOOR, WasmRuleSpec,
 };
 use portcullis_crds::{GROUP, RuleKey, VERSION};
-use serde::{Deserialize, Deserializer};
 use thiserror::Error;
+
+use document::{Rule, Strict};
 
 /// One rule of a file.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,7 +31,9 @@ pub enum ManifestError {
     #[error("{0}")]
     Yaml(String),
     /// Another kind.
-    #[error("expected apiVersion {GROUP}/{VERSION} and kind WasmRule, found {api_version} and {kind}")]
+    #[error(
+        "expected apiVersion {GROUP}/{VERSION} and kind WasmRule, or a List of them, found {api_version} and {kind}"
+    )]
     Kind {
         /// As written.
         api_version: String,
@@ -55,55 +60,22 @@ pub enum ManifestError {
 
 /// Reads all documents of a file.
 pub fn read(yaml: &str) -> Result<Vec<Manifest>, ManifestError> {
-    let heads: Vec<Head> = documents(yaml)?;
-    for Head { api_version, kind } in heads {
-        if api_version != format!("{GROUP}/{VERSION}") || kind != "WasmRule" {
-            return Err(ManifestError::Kind { api_version, kind });
-        }
-    }
-    documents::<Strict>(yaml)?.into_iter().map(check).collect()
+    document::read(yaml)?.into_iter().map(check).collect()
 }
 
-fn documents<'de, T: Deserialize<'de>>(yaml: &'de str) -> Result<Vec<T>, ManifestError> {
-    serde_yaml::from_multiple(yaml).map_err(|e| ManifestError::Yaml(e.to_string()))
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Head {
-    #[serde(default)]
-    api_version: String,
-    #[serde(default)]
-    kind: String,
-}
-
-/// A rule, and what in its document no type knows.
-struct Strict {
-    rule: WasmRule,
-    unknown: Vec<String>,
-}
-
-impl<'de> Deserialize<'de> for Strict {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut unknown = Vec::new();
-        let rule = serde_ignored::deserialize(deserializer, |path| unknown.push(path.to_string()))?;
-        // Read by `Head`; the type has them in its name.
-        unknown.retain(|path| path != "apiVersion" && path != "kind");
-        Ok(Self { rule, unknown })
-    }
-}
-
-fn check(Strict { rule, unknown }: Strict) -> Result<Manifest, ManifestError> {
-    let name = rule.metadata.name.unwrap_or_default();
-    let namespace = rule.metadata.namespace.unwrap_or_else(|| "default".to_owned());
+fn check(Strict { read: Rule { metadata, spec }, unknown }: Strict<Rule>) -> Result<Manifest, ManifestError> {
+    let name = metadata.name.unwrap_or_default();
+    let namespace = metadata.namespace.unwrap_or_else(|| "default".to_owned());
     if !unknown.is_empty() {
         return Err(ManifestError::UnknownFields { rule: name, fields: unknown });
     }
-    let spec = rule.spec;
     let invalid = |message: String| ManifestError::Invalid { rule: name.clone(), message };
     if name.is_empty() {
         return Err(invalid("expected metadata.name, found nothing".to_owned()));
     }
+    let Some(spec) = spec else {
+        return Err(invalid("expected spec, found nothing".to_owned()));
+    };
     if spec.source.oci.is_some() {
         let hint = "source.oci needs a cluster; pull the module (`portcullis pull`) and set source.file";
         return Err(invalid(hint.to_owned()));
@@ -129,8 +101,18 @@ fn ranges(spec: &WasmRuleSpec) -> Result<(), String> {
         "0 and 1000000",
         spec.priority.to_string(),
     )?;
-    between((1_000..=1_000_000).contains(fuel), "limits.fuel", "1000 and 1000000", fuel.to_string())?;
-    between(*fuel_per_byte <= 1_000, "limits.fuelPerByte", "0 and 1000", fuel_per_byte.to_string())?;
+    between(
+        (FUEL_FLOOR..=FUEL_CEILING).contains(fuel),
+        "limits.fuel",
+        &format!("{FUEL_FLOOR} and {FUEL_CEILING}"),
+        fuel.to_string(),
+    )?;
+    between(
+        *fuel_per_byte <= FUEL_PER_BYTE_CEILING,
+        "limits.fuelPerByte",
+        &format!("0 and {FUEL_PER_BYTE_CEILING}"),
+        fuel_per_byte.to_string(),
+    )?;
     between(
         (MEMORY_FLOOR..=MEMORY_CEILING).contains(memory),
         "limits.memory",
@@ -194,6 +176,99 @@ spec:
     fn a_file_may_hold_several_rules() {
         let second = RULE.replace("name: bad-bot-blocker", "name: other");
         assert_eq!(read(&format!("{RULE}---{second}")).unwrap().len(), 2);
+    }
+
+    /// What `kubectl get wasmrules -o yaml` writes, with a module that is a file.
+    const LISTED: &str = r#"
+apiVersion: v1
+items:
+- apiVersion: portcullis.dev/v1alpha1
+  kind: WasmRule
+  metadata:
+    annotations:
+      kubectl.kubernetes.io/last-applied-configuration: |
+        {"apiVersion":"portcullis.dev/v1alpha1","kind":"WasmRule"}
+    creationTimestamp: "2026-11-26T12:00:00Z"
+    generation: 2
+    managedFields:
+    - apiVersion: portcullis.dev/v1alpha1
+      fieldsType: FieldsV1
+      fieldsV1: {"f:spec": {".": {}, "f:mode": {}}}
+      manager: kubectl
+      operation: Update
+      time: "2026-11-26T12:00:00Z"
+    name: bad-bot-blocker
+    namespace: shop
+    resourceVersion: "814"
+    uid: 0a1b2c3d-0000-4000-8000-000000000000
+  spec:
+    mode: Enforce
+    priority: 100
+    source:
+      file: bad-bot-blocker.wasm
+  status:
+    conditions:
+    - {type: Ready, status: "True", reason: Active, message: m, lastTransitionTime: "2026-11-26T12:00:00Z"}
+    fieldOfALaterVersion: {a: 1}
+    observedGeneration: 2
+- apiVersion: portcullis.dev/v1alpha1
+  kind: WasmRule
+  metadata: {name: other, namespace: blog}
+  spec: {source: {file: other.wasm}}
+kind: List
+metadata:
+  resourceVersion: ""
+"#;
+
+    #[test]
+    fn what_kubectl_get_writes_is_read() {
+        let names = |yaml: &str| -> Vec<String> {
+            let rules = read(yaml).unwrap_or_else(|error| panic!("{error}: {yaml}"));
+            rules.iter().map(|rule| rule.key.to_string()).collect()
+        };
+        assert_eq!(names(LISTED), ["shop/bad-bot-blocker", "blog/other"]);
+        let typed = LISTED
+            .replace("apiVersion: v1\n", "apiVersion: portcullis.dev/v1alpha1\n")
+            .replace("kind: List", "kind: WasmRuleList");
+        assert_eq!(names(&typed), ["shop/bad-bot-blocker", "blog/other"]);
+        // One object alone, and a list beside a rule.
+        let one =
+            LISTED.split_once("items:\n").unwrap().1.split_once("\n- ").unwrap().0.replacen('-', " ", 1);
+        assert_eq!(names(&one), ["shop/bad-bot-blocker"]);
+        assert_eq!(names(&format!("{LISTED}---{RULE}")).len(), 3);
+        assert_eq!(names("apiVersion: v1\nitems: []\nkind: List\n"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_is_wrong_in_a_list_is_refused_as_it_is_outside_of_one() {
+        for (from, to, reason) in [
+            ("mode: Enforce", "sauce: 1", "rule bad-bot-blocker: unknown field spec.sauce"),
+            ("{name: other, ", "{label: a, name: other, ", "rule other: unknown field metadata.label"),
+            ("priority: 100", "priority: -1", "rule bad-bot-blocker: expected priority"),
+            ("priority: 100", "priority: high", "line "),
+            (
+                "{source: {file: other.wasm}}",
+                "{source: {oci: {reference: r.example/a:1}}}",
+                "needs a cluster",
+            ),
+            (
+                "  kind: WasmRule\n  metadata: {name: other",
+                "  kind: Pod\n  metadata: {name: other",
+                "and Pod",
+            ),
+            ("\nitems:", "\nitem: []\nitems:", "unknown field item;"),
+            ("apiVersion: v1\n", "apiVersion: v2\n", "found v2 and List"),
+            (
+                "kind: WasmRule\n  metadata: {name: other",
+                "kind: WasmRuleList\n  metadata: {name: other",
+                "and WasmRuleList",
+            ),
+        ] {
+            assert!(LISTED.contains(from), "{from}");
+            let error = read(&LISTED.replace(from, to)).unwrap_err().to_string();
+            assert!(error.contains(reason), "{reason}: {error}");
+        }
+        assert!(read("apiVersion: v1\nkind: List\n").unwrap_err().to_string().contains("expected items"));
     }
 
     #[test]

@@ -22,6 +22,7 @@ async fn a_module_is_loaded_replaced_listed_and_gone_after_a_resync() {
     let refused = unix(&socket, &form(LOAD, "", "bad-bot", b"not wasm")).await.unwrap();
     assert_eq!(refused.status, 400);
     assert!(refused.body.contains("Invalid WASM module: expected a WebAssembly module"), "{refused:?}");
+    assert!(refused.body.contains("; send the .wasm file that the build wrote"), "{refused:?}");
     let refused = unix(&socket, &form(RELOAD, "", "bad-bot", &blocking("1"))).await.unwrap();
     assert_eq!(refused.status, 404);
 

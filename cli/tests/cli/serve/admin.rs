@@ -24,6 +24,7 @@ fn a_module_is_loaded_reloaded_and_listed_beside_the_rules_of_the_folder() {
     assert_eq!(invalid.status, 400);
     assert!(invalid.body.contains(r#""success":false"#), "{invalid:?}");
     assert!(invalid.body.contains("Invalid WASM module: expected a WebAssembly module"), "{invalid:?}");
+    assert!(invalid.body.contains("send the .wasm file") && !invalid.body.contains("push"), "{invalid:?}");
     assert_eq!(post(RELOAD, &bytes("bad-bot-blocker-2.0.0")).status, 404);
 
     serving.answers(SCRIPT, 200);

@@ -55,6 +55,8 @@ fn a_rule_that_cannot_run_at_the_start_is_named_and_nothing_is_served() {
     rules.yaml("rule.yaml", "");
     rules.module("rule.wasm", "broken-returns-7");
     start(&rules).says(2, &["bad-bot-blocker", "rule.wasm", "returned 7"]);
+    rules.put("rule.wasm", b"#!/bin/sh\n");
+    start(&rules).says(2, &["rule.wasm", "found a script; let source.file name the .wasm file"]);
     std::fs::remove_file(rules.path().join("rule.wasm")).unwrap();
     start(&rules).says(2, &["rule.yaml", "cannot read module rule.wasm: No such file"]);
     rules.yaml("rule.yaml", "");
