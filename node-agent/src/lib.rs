@@ -16,7 +16,6 @@ mod data_path;
 pub mod desired;
 pub mod enforce;
 pub mod health;
-pub mod logging;
 mod mappings;
 pub mod metrics;
 pub mod modules;
