@@ -95,6 +95,16 @@ label! {
     }
 }
 
+impl FailureCause {
+    /// As `onFailure` of a WasmRule names it: for answers and events, which people read beside the rule.
+    pub(crate) fn setting(self) -> &'static str {
+        match self {
+            Self::BodyTooLarge => "bodyTooLarge",
+            other => other.as_str(),
+        }
+    }
+}
+
 label! {
     /// What went wrong with the upstream.
     UpstreamFailure {

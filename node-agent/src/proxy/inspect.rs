@@ -20,7 +20,7 @@ use portcullis_engine::detail::Answer;
 
 use super::event::{Action, Event, EventId, path_for_log};
 use super::worker::Worker;
-use crate::metrics::RequestVerdict;
+use crate::metrics::{FailureCause, RequestVerdict};
 use crate::ruleset::{ActiveRule, ActiveSet, PhasePlan};
 
 use budget::Budget;
@@ -49,12 +49,21 @@ pub(super) struct Inspection<'a> {
 /// Why the request does not go on.
 #[derive(Debug)]
 pub(super) enum Stop<'a> {
-    /// A rule in mode Enforce says so; the answer is the rule's, with what its module wants of it.
-    Blocked(&'a ActiveRule, EventId, Answer),
+    /// A rule in mode Enforce says so, or its `onFailure`.
+    Blocked(&'a ActiveRule, EventId, Grounds),
     /// A rule in mode Enforce reads bodies, and this one has content codings that are not decoded here: which.
     Encoded(&'a ActiveRule, EventId, String),
     /// The node could not run a rule. Nothing is said about the request.
     Overloaded,
+}
+
+/// Why a rule blocks a request.
+#[derive(Debug)]
+pub(super) enum Grounds {
+    /// Its verdict, and what its module wants the answer to be.
+    Verdict(Answer),
+    /// It came to no verdict.
+    Failure(FailureCause),
 }
 
 /// A body, as far as the rules are concerned.
@@ -199,11 +208,13 @@ impl<'a> Inspection<'a> {
             path: path_for_log(self.subject.head.uri.path()),
             client: self.subject.client.ip(),
         });
+        let blocked = |grounds| ControlFlow::Break(Stop::Blocked(rule, id, grounds));
         match (decision, outcome) {
+            (Decision::Block, Outcome::Verdict(_)) => blocked(Grounds::Verdict(answer)),
+            (Decision::Block, Outcome::Failed(cause, _)) => blocked(Grounds::Failure(cause)),
             (Decision::Block, Outcome::Encoded(codings)) => {
                 ControlFlow::Break(Stop::Encoded(rule, id, codings))
             }
-            (Decision::Block, _) => ControlFlow::Break(Stop::Blocked(rule, id, answer)),
             _ => ControlFlow::Continue(()),
         }
     }
