@@ -25,3 +25,4 @@ pub mod report;
 pub mod ruleset;
 pub mod side_port;
 pub mod standalone;
+mod token_bucket;

@@ -21,7 +21,7 @@ use portcullis_engine::detail::Answer;
 use super::event::{Action, Event, EventId, path_for_log};
 use super::worker::Worker;
 use crate::metrics::{FailureCause, RequestVerdict};
-use crate::ruleset::{ActiveRule, ActiveSet, PhasePlan};
+use crate::ruleset::{ActiveRule, ActiveSet, PhasePlan, PreparedRule};
 
 use budget::Budget;
 use decide::{Decision, Outcome, decide};
@@ -138,7 +138,7 @@ impl<'a> Inspection<'a> {
         for position in standing.iter() {
             let index = plan.rule(position);
             let judgement = self.judge(plan, index, body, input).await;
-            self.act(set.rule(index).0, judgement)?;
+            self.act(set.rule(index), judgement)?;
         }
         let picked = self.worker.sampler.borrow_mut().pick(skipped);
         if let Some(position) = picked.and_then(|nth| {
@@ -164,7 +164,11 @@ impl<'a> Inspection<'a> {
         }
     }
 
-    fn act(&mut self, rule: &'a ActiveRule, judgement: Judgement) -> ControlFlow<Stop<'a>> {
+    fn act(
+        &mut self,
+        (rule, prepared): (&'a ActiveRule, &PreparedRule),
+        judgement: Judgement,
+    ) -> ControlFlow<Stop<'a>> {
         let Judgement { outcome, detail } = judgement;
         let decision = decide(rule.mode, &outcome, &rule.on_failure);
         let (verdict, action) = match decision {
@@ -194,7 +198,7 @@ impl<'a> Inspection<'a> {
             None => (None, None),
         };
         let answer = detail.as_mut().map(|detail| std::mem::take(&mut detail.answer)).unwrap_or_default();
-        self.worker.shared.events.record(Event {
+        let event = || Event {
             id,
             rule: rule.key.clone(),
             revision: rule.revision.to_string(),
@@ -207,7 +211,8 @@ impl<'a> Inspection<'a> {
             method: self.subject.head.method.clone(),
             path: path_for_log(self.subject.head.uri.path()),
             client: self.subject.client.ip(),
-        });
+        };
+        self.worker.shared.events.record(prepared.tally.of(outcome.counted()), event);
         let blocked = |grounds| ControlFlow::Break(Stop::Blocked(rule, id, grounds));
         match (decision, outcome) {
             (Decision::Block, Outcome::Verdict(_)) => blocked(Grounds::Verdict(answer)),
