@@ -308,7 +308,8 @@ pub struct Block {
     #[serde(default = "default_block_status")]
     #[schemars(range(min = 400, max = 599), extend("format" = "int32"))]
     pub status: u16,
-    /// Bodies by what the client accepts. Without one: `Blocked by WASM rule: NAME`.
+    /// Bodies by what the client accepts. Without one: `Blocked by WASM rule: NAME`, or
+    /// `Could not judge the request by WASM rule: NAME (CAUSE)` where `onFailure` blocks it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub responses: Option<Responses>,
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
+use portcullis_daemon::logging::{self, Format};
 use portcullis_engine::{ArtefactCache, CacheKey, Compiler, CompilerConfig};
 use prometheus_client::registry::Registry;
 use thiserror::Error;
@@ -19,7 +20,6 @@ use crate::data_path::{self, DataPathError};
 use crate::desired::last_known_good::LastKnownGood;
 use crate::desired::sync::Sync;
 use crate::desired::{Desired, State};
-use crate::logging;
 use crate::proxy::ProxyError;
 use crate::recall::RecallResponder;
 use crate::report::{Identity, Reporter};
@@ -48,7 +48,7 @@ pub enum AgentError {
 /// The program.
 pub fn main() -> ExitCode {
     let args = Args::parse();
-    logging::init();
+    logging::init(Format::of_stderr());
     let config = match args.check() {
         Ok(config) => config,
         Err(error) => {

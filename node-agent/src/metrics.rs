@@ -20,7 +20,7 @@ use portcullis_crds::RuleKey;
 pub(crate) use histogram::Histogram;
 pub(crate) use instances::Instances;
 use rules::RuleTallies;
-pub(crate) use rules::{RuleOutcome, RuleTally};
+pub(crate) use rules::{OutcomeTally, RuleOutcome, RuleTally};
 
 type Labels<const N: usize> = [(&'static str, String); N];
 type Labelled<const N: usize> = Family<Labels<N>, Counter>;
@@ -95,6 +95,16 @@ label! {
     }
 }
 
+impl FailureCause {
+    /// As `onFailure` of a WasmRule names it: for answers and events, which people read beside the rule.
+    pub(crate) fn setting(self) -> &'static str {
+        match self {
+            Self::BodyTooLarge => "bodyTooLarge",
+            other => other.as_str(),
+        }
+    }
+}
+
 label! {
     /// What went wrong with the upstream.
     UpstreamFailure {
@@ -162,6 +172,7 @@ struct Families {
     upstream: Tally,
     shed: Tally,
     refused: Labelled<1>,
+    events_suppressed: Counter,
     events_dropped: Counter,
     panics: Counter,
 }
@@ -242,6 +253,12 @@ impl RequestMetrics {
             "Requests that no strict parser accepts, by reason",
             refused.clone(),
         );
+        let events_suppressed = Counter::default();
+        registry.register(
+            "portcullis_events_suppressed",
+            "Security events that were not logged because there were too many of their rule and outcome, or of all",
+            events_suppressed.clone(),
+        );
         let events_dropped = Counter::default();
         registry.register(
             "portcullis_events_dropped",
@@ -274,6 +291,7 @@ impl RequestMetrics {
             upstream: by_reason(&upstream, UpstreamFailure::ALL.iter().map(|f| f.as_str())),
             shed: by_reason(&shed, Shed::ALL.iter().map(|s| s.as_str())),
             refused,
+            events_suppressed,
             events_dropped,
             panics,
         }))
@@ -331,6 +349,11 @@ impl RequestMetrics {
     /// Counts a request that the head guard refused. It takes a lock, and ends the connection.
     pub(crate) fn refused(&self, reason: &'static str) {
         self.0.refused.get_or_create(&[("reason", reason.to_owned())]).inc();
+    }
+
+    /// Counts an event that the log is spared.
+    pub(crate) fn event_suppressed(&self) {
+        self.0.events_suppressed.inc();
     }
 
     /// Counts an event that the log had no room for.

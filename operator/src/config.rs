@@ -12,6 +12,7 @@ use std::str::FromStr;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use portcullis_bus::StreamBounds;
 use portcullis_crds::ByteSize;
+use portcullis_daemon::logging::Format;
 
 pub use quota::{QuotaArgs, QuotaFor, QuotaForError};
 
@@ -98,7 +99,7 @@ pub struct RunArgs {
 
     /// Format of the log.
     #[arg(long, env = "PORTCULLIS_LOG_FORMAT", default_value = "json")]
-    pub log_format: LogFormat,
+    pub log_format: Format,
 }
 
 /// Flags of `operator bootstrap`.
@@ -118,7 +119,7 @@ pub struct BootstrapArgs {
 
     /// Format of the log.
     #[arg(long, env = "PORTCULLIS_LOG_FORMAT", default_value = "json")]
-    pub log_format: LogFormat,
+    pub log_format: Format,
 }
 
 /// Flags of `operator uninstall`.
@@ -138,7 +139,7 @@ pub struct UninstallArgs {
 
     /// Format of the log.
     #[arg(long, env = "PORTCULLIS_LOG_FORMAT", default_value = "json")]
-    pub log_format: LogFormat,
+    pub log_format: Format,
 }
 
 /// Whose NATS it is.
@@ -148,15 +149,6 @@ pub enum Nats {
     Bundled,
     /// The administrator's, who has to let the two nkeys in.
     External,
-}
-
-/// Format of the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// One JSON object a line.
-    Json,
-    /// For people.
-    Text,
 }
 
 /// Namespaces whose pull secrets the operator may read.
@@ -188,7 +180,7 @@ impl Cli {
 
 impl Command {
     /// Format of the log.
-    pub fn log_format(&self) -> LogFormat {
+    pub fn log_format(&self) -> Format {
         match self {
             Self::Run(args) => args.log_format,
             Self::Bootstrap(args) => args.log_format,

@@ -1,13 +1,12 @@
 //! `operator`: see the library.
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
+use portcullis_daemon::logging;
 use portcullis_operator::bootstrap::bootstrap;
-use portcullis_operator::config::{Cli, Command, LogFormat};
+use portcullis_operator::config::{Cli, Command};
 use portcullis_operator::run::run;
 use portcullis_operator::uninstall::uninstall;
-use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     // Before there are threads.
@@ -23,7 +22,7 @@ async fn operate() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => error.exit(),
     };
-    log_as(cli.command.log_format());
+    logging::init(cli.command.log_format());
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         tracing::debug!("a TLS provider is installed already");
     }
@@ -39,17 +38,5 @@ async fn operate() -> ExitCode {
             // At once: a module that is being compiled would hold up a leader that must stop.
             std::process::exit(1)
         }
-    }
-}
-
-fn log_as(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
-    match format {
-        LogFormat::Json => log.json().init(),
-        LogFormat::Text => log.init(),
     }
 }

@@ -2,9 +2,11 @@
 //!
 //! - [`tool()`]: programs that tests run as child processes.
 //! - [`http`]: a client that sends whole bytes and reads one answer, blocking or not.
+//! - [`log`]: what programs log.
 //! - [`upstream`]: servers in the test's own process.
 
 pub mod http;
+pub mod log;
 mod tool;
 pub mod upstream;
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use portcullis_daemon::logging::{self, Format};
 use portcullis_engine::{Compiler, CompilerConfig};
 use portcullis_node_agent::config::AdminListen;
 use portcullis_node_agent::proxy::{ProxyConfig, Upstream};
@@ -49,7 +50,7 @@ pub(crate) struct ServeArgs {
 }
 
 pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
-    portcullis_node_agent::logging::init();
+    logging::init(Format::of_stderr());
     let mut proxy = ProxyConfig::new(args.listen, args.upstream.clone());
     if args.health_listen.is_none() {
         // Nobody watches /readyz, so there is nobody to wait for.

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use portcullis_crds::RuleKey;
 use prometheus_client::collector::Collector;
@@ -15,6 +16,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 
 use super::{FailureCause, RuleVerdict};
+use crate::token_bucket::{Rate, TokenBucket};
 
 /// What it came to when a rule was asked about a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,9 +30,17 @@ pub(crate) enum RuleOutcome {
 /// The counts of one rule.
 #[derive(Debug, Default)]
 pub(crate) struct RuleTally {
-    verdicts: [AtomicU64; RuleVerdict::ALL.len()],
-    failures: [AtomicU64; FailureCause::ALL.len()],
+    verdicts: [OutcomeTally; RuleVerdict::ALL.len()],
+    failures: [OutcomeTally; FailureCause::ALL.len()],
     unsound: AtomicU64,
+}
+
+/// How often a rule came to one outcome, and what of that the log still has to be told.
+#[derive(Debug, Default)]
+pub(crate) struct OutcomeTally {
+    count: AtomicU64,
+    lines: TokenBucket,
+    suppressed: AtomicU64,
 }
 
 /// The counts of all rules. Clones share them.
@@ -40,18 +50,45 @@ pub(super) struct RuleTallies(Arc<Mutex<BTreeMap<RuleKey, Arc<RuleTally>>>>);
 // === impl RuleTally ===
 
 impl RuleTally {
-    /// Counts one outcome.
-    pub(crate) fn count(&self, outcome: RuleOutcome) {
+    /// The counts of one outcome.
+    pub(crate) fn of(&self, outcome: RuleOutcome) -> &OutcomeTally {
         match outcome {
             RuleOutcome::Verdict(verdict) => &self.verdicts[verdict as usize],
             RuleOutcome::Failed(cause) => &self.failures[cause as usize],
         }
-        .fetch_add(1, Relaxed);
+    }
+
+    /// Counts one outcome.
+    pub(crate) fn count(&self, outcome: RuleOutcome) {
+        self.of(outcome).count.fetch_add(1, Relaxed);
     }
 
     /// Counts an evaluation that the prefilter would have skipped, and that did not allow the request.
     pub(crate) fn prefilter_unsound(&self) {
         self.unsound.fetch_add(1, Relaxed);
+    }
+}
+
+// === impl OutcomeTally ===
+
+impl OutcomeTally {
+    /// Whether the log may be told of one now.
+    pub(crate) fn takes_line(&self, rate: Rate, now: Duration) -> bool {
+        self.lines.take(rate, now)
+    }
+
+    /// Keeps in mind that the log was not told of some.
+    pub(crate) fn suppress(&self, events: u64) {
+        self.suppressed.fetch_add(events, Relaxed);
+    }
+
+    /// How many the log was not told of since this was asked last.
+    pub(crate) fn take_suppressed(&self) -> u64 {
+        self.suppressed.swap(0, Relaxed)
+    }
+
+    fn get(&self) -> u64 {
+        self.count.load(Relaxed)
     }
 }
 
@@ -80,10 +117,10 @@ impl Collector for RuleTallies {
         let mut evaluations =
             family(&mut encoder, "portcullis_rule_evaluations", "Evaluations by rule and verdict")?;
         for (key, tally) in rules.iter() {
-            for (verdict, count) in RuleVerdict::ALL.iter().zip(&tally.verdicts) {
-                series(&mut evaluations, key, Some(("verdict", verdict.as_str())), count.load(Relaxed))?;
+            for (verdict, counts) in RuleVerdict::ALL.iter().zip(&tally.verdicts) {
+                series(&mut evaluations, key, Some(("verdict", verdict.as_str())), counts.get())?;
             }
-            let failed = tally.failures.iter().map(|count| count.load(Relaxed)).sum();
+            let failed = tally.failures.iter().map(OutcomeTally::get).sum();
             series(&mut evaluations, key, Some(("verdict", "failed")), failed)?;
         }
         let mut errors = family(
@@ -92,8 +129,8 @@ impl Collector for RuleTallies {
             "Evaluations without a verdict, by rule and cause",
         )?;
         for (key, tally) in rules.iter() {
-            for (cause, count) in FailureCause::ALL.iter().zip(&tally.failures) {
-                series(&mut errors, key, Some(("cause", cause.as_str())), count.load(Relaxed))?;
+            for (cause, counts) in FailureCause::ALL.iter().zip(&tally.failures) {
+                series(&mut errors, key, Some(("cause", cause.as_str())), counts.get())?;
             }
         }
         let mut unsound = family(

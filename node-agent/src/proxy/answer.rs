@@ -10,6 +10,7 @@ use portcullis_engine::detail::Answer;
 
 use super::event::EventId;
 use super::head_guard::Refusal;
+use super::inspect::Grounds;
 use super::upstream::UpstreamError;
 use crate::ruleset::ActiveRule;
 
@@ -26,11 +27,21 @@ const OVERLOADED: &str = "Overloaded: this node has too many requests under way.
 pub(super) fn blocked(
     rule: &ActiveRule,
     id: EventId,
-    wanted: Answer,
+    grounds: Grounds,
     request: &HeaderMap,
 ) -> Response<Bytes> {
     let responses = rule.block.responses.as_ref();
-    let default = || format!("Blocked by WASM rule: {}\nEvent id: {{eventId}}\n", rule.key.name);
+    let default = || {
+        let name = &rule.key.name;
+        // A rule that came to no verdict has found nothing, so that is not what the answer says.
+        match grounds {
+            Grounds::Verdict(_) => format!("Blocked by WASM rule: {name}\nEvent id: {{eventId}}\n"),
+            Grounds::Failure(cause) => format!(
+                "Could not judge the request by WASM rule: {name} ({})\nEvent id: {{eventId}}\n",
+                cause.setting()
+            ),
+        }
+    };
     let text = responses.and_then(|r| r.text.clone()).unwrap_or_else(default);
     let mut offers = vec![(TEXT, text)];
     offers.extend(responses.and_then(|r| r.html.clone()).map(|body| (HTML, body)));
@@ -42,7 +53,9 @@ pub(super) fn blocked(
     let status = StatusCode::from_u16(rule.block.status).unwrap_or(StatusCode::FORBIDDEN);
     let mut response = answer(status, kind, Bytes::from(body));
     response.headers_mut().insert(EVENT_ID, HeaderValue::from_str(id.as_str()).expect("a ULID is ASCII"));
-    override_with(wanted, id, &mut response);
+    if let Grounds::Verdict(wanted) = grounds {
+        override_with(wanted, id, &mut response);
+    }
     response
 }
 

@@ -195,7 +195,7 @@ impl Exchange<'_> {
 
 fn stopped(stop: Stop<'_>, head: &request::Parts) -> Response<Bytes> {
     match stop {
-        Stop::Blocked(rule, id, wanted) => answer::blocked(rule, id, wanted, &head.headers),
+        Stop::Blocked(rule, id, grounds) => answer::blocked(rule, id, grounds, &head.headers),
         Stop::Encoded(rule, id, codings) => answer::encoded(rule, id, &codings),
         Stop::Overloaded => answer::overloaded(),
     }

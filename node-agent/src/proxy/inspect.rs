@@ -20,8 +20,8 @@ use portcullis_engine::detail::Answer;
 
 use super::event::{Action, Event, EventId, path_for_log};
 use super::worker::Worker;
-use crate::metrics::RequestVerdict;
-use crate::ruleset::{ActiveRule, ActiveSet, PhasePlan};
+use crate::metrics::{FailureCause, RequestVerdict};
+use crate::ruleset::{ActiveRule, ActiveSet, PhasePlan, PreparedRule};
 
 use budget::Budget;
 use decide::{Decision, Outcome, decide};
@@ -49,12 +49,21 @@ pub(super) struct Inspection<'a> {
 /// Why the request does not go on.
 #[derive(Debug)]
 pub(super) enum Stop<'a> {
-    /// A rule in mode Enforce says so; the answer is the rule's, with what its module wants of it.
-    Blocked(&'a ActiveRule, EventId, Answer),
+    /// A rule in mode Enforce says so, or its `onFailure`.
+    Blocked(&'a ActiveRule, EventId, Grounds),
     /// A rule in mode Enforce reads bodies, and this one has content codings that are not decoded here: which.
     Encoded(&'a ActiveRule, EventId, String),
     /// The node could not run a rule. Nothing is said about the request.
     Overloaded,
+}
+
+/// Why a rule blocks a request.
+#[derive(Debug)]
+pub(super) enum Grounds {
+    /// Its verdict, and what its module wants the answer to be.
+    Verdict(Answer),
+    /// It came to no verdict.
+    Failure(FailureCause),
 }
 
 /// A body, as far as the rules are concerned.
@@ -129,7 +138,7 @@ impl<'a> Inspection<'a> {
         for position in standing.iter() {
             let index = plan.rule(position);
             let judgement = self.judge(plan, index, body, input).await;
-            self.act(set.rule(index).0, judgement)?;
+            self.act(set.rule(index), judgement)?;
         }
         let picked = self.worker.sampler.borrow_mut().pick(skipped);
         if let Some(position) = picked.and_then(|nth| {
@@ -155,7 +164,11 @@ impl<'a> Inspection<'a> {
         }
     }
 
-    fn act(&mut self, rule: &'a ActiveRule, judgement: Judgement) -> ControlFlow<Stop<'a>> {
+    fn act(
+        &mut self,
+        (rule, prepared): (&'a ActiveRule, &PreparedRule),
+        judgement: Judgement,
+    ) -> ControlFlow<Stop<'a>> {
         let Judgement { outcome, detail } = judgement;
         let decision = decide(rule.mode, &outcome, &rule.on_failure);
         let (verdict, action) = match decision {
@@ -185,7 +198,7 @@ impl<'a> Inspection<'a> {
             None => (None, None),
         };
         let answer = detail.as_mut().map(|detail| std::mem::take(&mut detail.answer)).unwrap_or_default();
-        self.worker.shared.events.record(Event {
+        let event = || Event {
             id,
             rule: rule.key.clone(),
             revision: rule.revision.to_string(),
@@ -198,12 +211,15 @@ impl<'a> Inspection<'a> {
             method: self.subject.head.method.clone(),
             path: path_for_log(self.subject.head.uri.path()),
             client: self.subject.client.ip(),
-        });
+        };
+        self.worker.shared.events.record(prepared.tally.of(outcome.counted()), event);
+        let blocked = |grounds| ControlFlow::Break(Stop::Blocked(rule, id, grounds));
         match (decision, outcome) {
+            (Decision::Block, Outcome::Verdict(_)) => blocked(Grounds::Verdict(answer)),
+            (Decision::Block, Outcome::Failed(cause, _)) => blocked(Grounds::Failure(cause)),
             (Decision::Block, Outcome::Encoded(codings)) => {
                 ControlFlow::Break(Stop::Encoded(rule, id, codings))
             }
-            (Decision::Block, _) => ControlFlow::Break(Stop::Blocked(rule, id, answer)),
             _ => ControlFlow::Continue(()),
         }
     }

@@ -3,6 +3,8 @@
 use portcullis_crds::wasm_rule::{FailureAction, Mode, OnFailure};
 use portcullis_node_agent::ruleset::ActiveRule;
 
+use super::client::Answer;
+use super::rules::assert_unjudged;
 use super::upstream::Echo;
 use super::world::{World, blocks_tilde, rule};
 
@@ -65,11 +67,15 @@ fn world(rules: Vec<ActiveRule>) -> (World, Echo) {
 }
 
 fn post(world: &World, content_type: &str, body: &str) -> u16 {
+    posted(world, content_type, body).status
+}
+
+fn posted(world: &World, content_type: &str, body: &str) -> Answer {
     let head = format!(
         "POST / HTTP/1.1\r\nHost: a\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\r\n",
         body.len()
     );
-    world.client().send(head + body).answer().status
+    world.client().send(head + body).answer()
 }
 
 #[test]
@@ -186,7 +192,11 @@ fn what_cannot_be_decoded_is_decided_before_the_rule_runs() {
         rule.on_failure = OnFailure { malformed, ..OnFailure::default() };
         rule.body_bytes = Some(1_000);
         let (world, _upstream) = world(vec![rule]);
-        assert_eq!(post(&world, "application/json", "{\"a\":"), status, "{malformed:?} {sections}");
+        let answer = posted(&world, "application/json", "{\"a\":");
+        assert_eq!(answer.status, status, "{malformed:?} {sections}");
+        if status == 403 {
+            assert_unjudged(&answer, "r", "malformed");
+        }
         world.wait_for_metric(&format!("{series} 1"));
         assert_eq!(post(&world, "application/json", "{\"a\":1}"), 200);
     }
@@ -305,8 +315,7 @@ fn many_rules_within_their_limits_are_too_much_together() {
         rule
     };
     let (world, _upstream) = world(["a", "b", "c", "d"].map(dear).into());
-    let answer = world.client().get("/");
-    assert!(answer.body.starts_with("Blocked by WASM rule: d\n"), "{}", answer.body);
+    assert_unjudged(&world.client().get("/"), "d", "budget");
     world.wait_for_metric(r#"portcullis_rule_errors_total{namespace="shop",rule="d",cause="budget"} 1"#);
 
     let mut lenient = dear("d");

@@ -6,6 +6,7 @@ use portcullis_crds::RuleKey;
 use portcullis_crds::wasm_rule::{Block, FailureAction, Mode, OnFailure, Responses};
 use portcullis_node_agent::ruleset::{ActiveRule, Loaded};
 
+use super::client::Answer;
 use super::upstream::Echo;
 use super::world::{World, always, blocks_tilde, inspecting, rule};
 
@@ -14,6 +15,14 @@ fn world(rules: Vec<ActiveRule>) -> (World, Echo) {
     let world = World::before(upstream.address);
     world.enforce(rules);
     (world, upstream)
+}
+
+/// The answer says that this rule came to no verdict, and why.
+#[track_caller]
+pub(crate) fn assert_unjudged(answer: &Answer, rule: &str, cause: &str) {
+    let id = answer.header("x-portcullis-event-id").unwrap();
+    let expected = format!("Could not judge the request by WASM rule: {rule} ({cause})\nEvent id: {id}\n");
+    assert_eq!((answer.status, &*answer.body), (403, &*expected));
 }
 
 #[test]
@@ -122,6 +131,9 @@ fn a_rule_that_fails_follows_its_on_failure_setting() {
             let (world, _upstream) = world(vec![rule]);
             let answer = world.client().get("/");
             assert_eq!(answer.status, status, "{cause}: {}", answer.body);
+            if status == 403 {
+                assert_unjudged(&answer, "r", cause);
+            }
             world.wait_for_metric(&format!(
                 r#"portcullis_rule_errors_total{{namespace="shop",rule="r",cause="{cause}"}} 1"#
             ));
@@ -206,7 +218,11 @@ fn a_body_that_is_too_large_follows_its_setting() {
                 .send(format!("POST / HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n{body}"))
                 .answer();
             assert_eq!(answer.status, status, "{framing}: {}", answer.body);
-            assert!(status == 403 || answer.body.ends_with("\n\n~12345678901"), "{}", answer.body);
+            if status == 403 {
+                assert_unjudged(&answer, "tilde", "bodyTooLarge");
+            } else {
+                assert!(answer.body.ends_with("\n\n~12345678901"), "{}", answer.body);
+            }
         }
         world.wait_for_metric(
             r#"portcullis_rule_errors_total{namespace="shop",rule="tilde",cause="body_too_large"} 2"#,

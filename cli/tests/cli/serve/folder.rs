@@ -1,8 +1,9 @@
 //! What is in the folder, at the start and later.
 
-use crate::http::{BROWSER, SQLMAP};
+use crate::http::{BROWSER, Client, SQLMAP, request, tcp};
 use crate::portcullis::{Ended, portcullis};
 use crate::serve::process::{Rules, Serving};
+use portcullis_test_tools::log::record;
 use portcullis_test_tools::upstream::upstream;
 
 #[test]
@@ -15,6 +16,60 @@ fn a_browser_reaches_the_upstream_and_an_attack_tool_is_told_which_rule_blocked_
     assert!(blocked.starts_with("Blocked by WASM rule: bad-bot-blocker\n"), "{blocked}");
     let event = blocked.split_once("Event id: ").unwrap().1.trim();
     assert!(serving.logs(event).contains("bad-bot-blocker"));
+}
+
+#[test]
+fn a_request_that_could_not_be_judged_says_so_and_its_event_says_why() {
+    let rules = Rules::new();
+    let yaml = std::fs::read_to_string(rules.path().join("rule.yaml")).unwrap();
+    rules.put("rule.yaml", yaml.replace("limits: {", "limits: {bodyBytes: 1, ").as_bytes());
+    // Of ABI 1, which reads bodies.
+    rules.module("rule.wasm", "secbeat-bad-bot");
+    let serving = Serving::start(rules.path(), upstream(), &[]);
+    let answer = tcp(serving.proxy, &request("POST", "/upload", "", b"ab"));
+    let (says, event) = answer.body.split_once("\nEvent id: ").unwrap();
+    assert_eq!(answer.status, 403);
+    assert_eq!(says, "Could not judge the request by WASM rule: bad-bot-blocker (bodyTooLarge)");
+    let alert = record(&serving.logs(event.trim()));
+    for (member, expected) in [
+        ("level", "INFO"),
+        ("target", "portcullis::alert"),
+        ("cause", "bodyTooLarge"),
+        ("action", "blocked"),
+        ("url.path", "/upload"),
+    ] {
+        assert_eq!(alert[member], expected, "{member}");
+    }
+}
+
+#[test]
+fn a_flood_of_blocks_does_not_fill_the_log() {
+    let rules = Rules::new();
+    let mut serving = Serving::start(rules.path(), upstream(), &["--health-listen", "127.0.0.1:0"]);
+    let health = serving.announced("health and metrics on http://");
+    let mut attacker = Client::connect(serving.proxy).unwrap();
+    for _ in 0..1_000 {
+        assert_eq!(attacker.get(SQLMAP).unwrap().status, 403);
+    }
+    drop(attacker);
+    let metrics = tcp(health, &request("GET", "/metrics", "Connection: close\r\n", b"")).body;
+    let count = |name: &str| -> u64 {
+        let line = metrics.lines().find(|line| line.starts_with(name)).unwrap_or("0");
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    };
+    serving.signal("TERM");
+    assert_eq!(serving.ends().code(), Some(0));
+    let log = serving.log_to_the_end();
+    let alerts: Vec<_> =
+        log.lines().map(record).filter(|record| record["target"] == "portcullis::alert").collect();
+    // Each is a line, or told by a later one, or still to be told.
+    let written = alerts.len() as u64;
+    assert!((10..1_000).contains(&written), "{written}");
+    assert_eq!(count("portcullis_rule_evaluations_total"), 1_000);
+    assert_eq!(count("portcullis_events_suppressed_total"), 1_000 - written);
+    let told: u64 = alerts.iter().filter_map(|alert| alert.get("suppressed")?.as_u64()).sum();
+    assert!(told <= 1_000 - written, "{told}");
+    assert!(log.lines().map(record).any(|record| record["message"] == "draining"), "{log}");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -19,6 +20,7 @@ pub(super) struct Serving {
     /// What it said until it listened.
     pub(super) announced: String,
     log: Arc<Mutex<String>>,
+    reader: Option<JoinHandle<()>>,
     /// Where clients connect.
     pub(super) proxy: SocketAddr,
 }
@@ -36,7 +38,7 @@ impl Serving {
             .spawn()
             .unwrap();
         let log = Arc::<Mutex<String>>::default();
-        collect(child.stderr.take().unwrap(), Arc::clone(&log));
+        let reader = Some(collect(child.stderr.take().unwrap(), Arc::clone(&log)));
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut announced = String::new();
         loop {
@@ -47,7 +49,7 @@ impl Serving {
             announced.push_str(&line.unwrap());
             announced.push('\n');
             if let Some(proxy) = address(&announced, "listening on http://") {
-                return Self { child, announced, log, proxy };
+                return Self { child, announced, log, reader, proxy };
             }
         }
     }
@@ -63,6 +65,13 @@ impl Serving {
     pub(super) fn logs(&self, text: &str) -> String {
         let has = || self.log.lock().unwrap().lines().find(|line| line.contains(text)).map(str::to_owned);
         eventually(|| has().ok_or_else(|| format!("no {text:?} in {}", self.log.lock().unwrap())))
+    }
+
+    /// All that it logged; it has to end.
+    #[track_caller]
+    pub(super) fn log_to_the_end(&mut self) -> String {
+        self.reader.take().unwrap().join().unwrap();
+        self.log.lock().unwrap().clone()
     }
 
     /// Waits until a GET with this user agent has this status, and returns the answer.
@@ -104,14 +113,14 @@ fn address(announced: &str, before: &str) -> Option<SocketAddr> {
     rest[..end].parse().ok()
 }
 
-fn collect(pipe: impl Read + Send + 'static, log: Arc<Mutex<String>>) {
+fn collect(pipe: impl Read + Send + 'static, log: Arc<Mutex<String>>) -> JoinHandle<()> {
     std::thread::spawn(move || {
         for line in BufReader::new(pipe).lines().map_while(Result::ok) {
             let mut log = log.lock().unwrap();
             log.push_str(&line);
             log.push('\n');
         }
-    });
+    })
 }
 
 /// Asks again until it is so.

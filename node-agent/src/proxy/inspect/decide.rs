@@ -35,8 +35,8 @@ impl Outcome {
     pub(super) fn cause(&self) -> &'static str {
         match self {
             Self::Verdict(_) => "verdict",
-            Self::Failed(cause, _) => cause.as_str(),
-            Self::Encoded(_) => FailureCause::Malformed.as_str(),
+            Self::Failed(cause, _) => cause.setting(),
+            Self::Encoded(_) => FailureCause::Malformed.setting(),
         }
     }
 
