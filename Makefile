@@ -64,7 +64,7 @@ build-try:
 
 .PHONY: tools-check
 tools-check: ## Fetch what `make check` runs as child processes: nats-server and an OCI registry
-	@e2e/cluster/build nats-server registry
+	@e2e/cluster/build nats-server registry glua
 
 .PHONY: cluster-up
 cluster-up: ## Start the cluster (or verify that it runs)

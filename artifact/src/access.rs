@@ -1,89 +1,83 @@
 //! What can go wrong with any request to a registry, whatever it was for.
 
-use std::error::Error as StdError;
 use std::time::Duration;
 
-use serde::Deserialize;
 use thiserror::Error;
 
-use crate::credentials::Credentials;
+use crate::answerer::{Answerer, Role};
+use crate::credentials::Login;
+use crate::error_body::ErrorBody;
+use crate::outage::{Outage, innermost};
 use crate::reason::Reason;
 use crate::reference::Reference;
-use crate::untrusted::{excerpt, excerpt_bytes};
+use crate::untrusted::excerpt;
 
 /// A request did not get an answer we can work with.
-#[derive(Debug, Error)]
+#[derive(Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum AccessError {
     /// No usable answer at present; the same request may succeed later.
-    #[error("registry {registry} is not reachable: {cause}")]
+    #[error("{from} is not reachable: {cause}")]
     Unreachable {
-        /// The host that was asked, which is a token service or storage host when the registry named one.
-        registry: String,
+        /// Who was asked.
+        from: Answerer,
         /// What happened.
         cause: Outage,
     },
     /// 401 or 403 from the registry or its token service.
-    #[error(
-        "registry {registry} refused access to {repository} ({answer}); {sent}. Check the pull secret for {registry}, \
-         and that the repository exists: many registries answer this for a missing or private one"
-    )]
+    #[error("{from} refused access to {repository} ({answer}); {login}{}", remedy(.from, .login))]
     Unauthorized {
-        /// The registry of the reference.
-        registry: String,
+        /// Who refused.
+        from: Answerer,
         /// The repository of the reference.
-        repository: String,
-        /// Status and the registry's own words.
-        answer: String,
-        /// Whether credentials were sent, and of which user.
-        sent: String,
+        repository: Box<str>,
+        /// Status and the host's own words.
+        answer: Box<str>,
+        /// Which credentials were sent.
+        login: Login,
+    },
+    /// 401 or 403 from where the registry redirects to.
+    #[error(
+        "{from} refused what the registry had let through ({answer}). No credentials go there, so a pull secret changes \
+         nothing: look at the registry's storage, such as the clock that signs its URLs, its policy, or a proxy on the way"
+    )]
+    RefusedByStorage {
+        /// Who refused.
+        from: Answerer,
+        /// Status and the host's own words.
+        answer: Box<str>,
     },
     /// The answer does not follow the distribution specification.
-    #[error("registry {registry} gave an unexpected answer: {problem}")]
+    #[error("{from} gave an unexpected answer: {problem}")]
     UnexpectedAnswer {
-        /// The registry of the reference.
-        registry: String,
+        /// Who answered.
+        from: Answerer,
         /// What was expected and what was found.
-        problem: String,
+        problem: Box<str>,
     },
 }
 
-/// Why a registry is not reachable.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum Outage {
-    /// The name does not resolve.
-    #[error("its name does not resolve ({0})")]
-    Dns(String),
-    /// No TCP connection.
-    #[error("no connection ({0})")]
-    Connect(String),
-    /// The TLS handshake failed.
-    #[error("no TLS connection ({0})")]
-    Tls(String),
-    /// No answer, or an incomplete one, within the time allowed.
-    #[error("no complete answer within {} s", .0.as_secs_f32())]
-    Timeout(Duration),
-    /// The connection broke off before the answer was complete.
-    #[error("the answer broke off ({0})")]
-    Interrupted(String),
-    /// A 5xx status.
-    #[error("it answered HTTP {status} {text}")]
-    ServerError {
-        /// 500 to 599.
-        status: u16,
-        /// What the registry says about it.
-        text: String,
-    },
-    /// 429 Too Many Requests.
-    #[error("it limits the rate of requests (HTTP 429) {0}")]
-    RateLimited(String),
+/// What to do about a refusal, when that depends on what was sent.
+fn remedy(from: &Answerer, login: &Login) -> String {
+    match login {
+        Login::NotAsked => {
+            ", so a pull secret changes nothing: look for what refuses before any login, such as an allow \
+             list or a proxy"
+                .to_owned()
+        }
+        Login::Anonymous | Login::User(_) => format!(
+            ". Check the pull secret or login for {}, and that the repository exists: many registries answer this for a \
+             missing or private one",
+            from.registry_name()
+        ),
+    }
 }
 
 impl AccessError {
     /// Whether the same request may succeed later although nobody changes anything.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Unreachable { .. })
+        // Storage is asked with a URL that is signed anew each time.
+        matches!(self, Self::Unreachable { .. } | Self::RefusedByStorage { .. })
     }
 
     /// The kind of failure.
@@ -91,148 +85,70 @@ impl AccessError {
         match self {
             Self::Unreachable { .. } => Reason::RegistryUnreachable,
             Self::Unauthorized { .. } => Reason::Unauthorized,
-            Self::UnexpectedAnswer { .. } => Reason::UnexpectedAnswer,
+            Self::RefusedByStorage { .. } | Self::UnexpectedAnswer { .. } => Reason::UnexpectedAnswer,
         }
     }
 
-    pub(crate) fn unexpected(reference: &Reference, problem: impl Into<String>) -> Self {
-        Self::UnexpectedAnswer { registry: reference.registry().into(), problem: problem.into() }
-    }
-
-    pub(crate) fn unauthorized(reference: &Reference, credentials: &Credentials, answer: String) -> Self {
-        Self::Unauthorized {
-            registry: reference.registry().into(),
-            repository: reference.repository().into(),
-            answer,
-            sent: credentials.shown(),
+    /// Who gave the answer, or did not.
+    pub fn answerer(&self) -> &Answerer {
+        match self {
+            Self::Unreachable { from, .. }
+            | Self::Unauthorized { from, .. }
+            | Self::RefusedByStorage { from, .. }
+            | Self::UnexpectedAnswer { from, .. } => from,
         }
     }
 
-    pub(crate) fn unreachable(host: &str, cause: Outage) -> Self {
-        Self::Unreachable { registry: host.into(), cause }
+    /// The answer alone, without what to do about it.
+    pub(crate) fn answer(&self) -> String {
+        match self {
+            Self::Unreachable { cause, .. } => cause.to_string().trim_end().to_owned(),
+            Self::Unauthorized { answer, .. } | Self::RefusedByStorage { answer, .. } => answer.to_string(),
+            Self::UnexpectedAnswer { problem, .. } => problem.to_string(),
+        }
+    }
+
+    pub(crate) fn unexpected(from: Answerer, problem: impl Into<Box<str>>) -> Self {
+        Self::UnexpectedAnswer { from, problem: problem.into() }
+    }
+
+    /// 401 or 403, and what was said with it.
+    pub(crate) fn refused(from: Answerer, reference: &Reference, login: Login, answer: String) -> Self {
+        let answer = answer.into();
+        match from.role() {
+            Role::Storage => Self::RefusedByStorage { from, answer },
+            Role::Registry | Role::TokenService => {
+                Self::Unauthorized { from, repository: reference.repository().into(), answer, login }
+            }
+        }
     }
 
     /// Classifies a failure below HTTP. `limit` is the time the request was given.
-    pub(crate) fn from_client(reference: &Reference, limit: Duration, error: &reqwest::Error) -> Self {
-        let host = error.url().map_or_else(|| reference.registry().to_owned(), host_and_port);
-        let innermost = excerpt(&innermost(error).to_string());
+    pub(crate) fn from_client(from: Answerer, limit: Duration, error: &reqwest::Error) -> Self {
         if error.is_redirect() {
-            return Self::unexpected(reference, format!("a redirect that is not followed: {innermost}"));
+            let problem = excerpt(&innermost(error).to_string());
+            return Self::unexpected(from, format!("a redirect that is not followed: {problem}"));
         }
-        let cause = if error.is_timeout() {
-            Outage::Timeout(limit)
-        } else if error.is_dns() {
-            Outage::Dns(innermost)
-        } else if let Some(tls) = tls_error(error) {
-            Outage::Tls(tls_problem(tls, &host))
-        } else if error.is_connect() {
-            Outage::Connect(innermost)
-        } else {
-            Outage::Interrupted(innermost)
-        };
-        Self::unreachable(&host, cause)
+        let cause = Outage::from_client(error, from.host(), limit);
+        Self::Unreachable { from, cause }
     }
 
     /// Classifies a status that is neither success nor 404.
     pub(crate) fn from_status(
+        from: Answerer,
         reference: &Reference,
-        credentials: &Credentials,
-        host: &str,
+        login: Login,
         status: u16,
         body: &[u8],
     ) -> Self {
-        let text = ErrorBody::parse(body).shown();
-        match status {
-            401 | 403 => {
-                let answer = format!("HTTP {status} {text}");
-                Self::unauthorized(reference, credentials, answer.trim_end().to_owned())
-            }
-            429 => Self::unreachable(host, Outage::RateLimited(text)),
-            500..=599 => Self::unreachable(host, Outage::ServerError { status, text }),
-            _ => Self::unexpected(reference, format!("HTTP {status} {text}").trim_end()),
-        }
-    }
-}
-
-/// The error list of OCI distribution-spec 1.1 "Error Codes", or whatever text came instead.
-#[derive(Debug, Default)]
-pub(crate) struct ErrorBody {
-    codes: Vec<String>,
-    text: String,
-}
-
-impl ErrorBody {
-    pub(crate) fn parse(body: &[u8]) -> Self {
-        #[derive(Deserialize)]
-        struct Envelope {
-            errors: Vec<Entry>,
-        }
-        #[derive(Deserialize)]
-        struct Entry {
-            code: String,
-            #[serde(default)]
-            message: String,
-        }
-        let Ok(Envelope { errors }) = serde_json::from_slice(body) else {
-            return Self { codes: Vec::new(), text: excerpt_bytes(body) };
+        let body = ErrorBody::parse(body);
+        let cause = match status {
+            401 | 403 => return Self::refused(from, reference, login, body.answer(status)),
+            429 => Outage::RateLimited(body.shown()),
+            500..=599 => Outage::ServerError { status, text: body.shown() },
+            _ => return Self::unexpected(from, body.answer(status)),
         };
-        let text: Vec<String> =
-            errors.iter().map(|error| format!("{} {}", error.code, error.message)).collect();
-        Self { text: excerpt(&text.join("; ")), codes: errors.into_iter().map(|error| error.code).collect() }
-    }
-
-    pub(crate) fn has_code(&self, code: &str) -> bool {
-        self.codes.iter().any(|found| found == code)
-    }
-
-    /// `(CODE message)` or nothing.
-    fn shown(&self) -> String {
-        if self.text.is_empty() { String::new() } else { format!("({})", self.text) }
-    }
-}
-
-/// The host of a URL as registries are named: with the port only when it is not the scheme's own.
-pub(crate) fn host_and_port(url: &reqwest::Url) -> String {
-    let host = url.host_str().unwrap_or_default();
-    match url.port() {
-        Some(port) => format!("{host}:{port}"),
-        None => host.to_owned(),
-    }
-}
-
-fn innermost(error: &dyn StdError) -> &dyn StdError {
-    let mut innermost = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    innermost
-}
-
-/// rustls' errors travel inside an `io::Error`, whose `source` skips the error it wraps.
-fn tls_error<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        let inside = error.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref());
-        let tls = error.downcast_ref().or_else(|| inside.and_then(|inside| inside.downcast_ref()));
-        if tls.is_some() {
-            return tls;
-        }
-        // An io::Error may wrap another one, which in turn holds the TLS error.
-        next = match inside {
-            Some(inside) => Some(inside),
-            None => error.source(),
-        };
-    }
-    None
-}
-
-fn tls_problem(error: &rustls::Error, host: &str) -> String {
-    let problem = excerpt(&error.to_string());
-    match error {
-        rustls::Error::InvalidMessage(_) => {
-            format!("{problem}; if the registry speaks plain HTTP, list {host} as a plain-HTTP registry")
-        }
-        _ => problem,
+        Self::Unreachable { from, cause }
     }
 }
 
@@ -240,12 +156,13 @@ fn tls_problem(error: &rustls::Error, host: &str) -> String {
 mod tests {
     use super::*;
 
-    fn reference() -> Reference {
-        "ghcr.io/acme/bad-bot:1.0.0".parse().unwrap()
+    fn status_from(from: Answerer, login: Login, status: u16, body: &str) -> AccessError {
+        let reference = "ghcr.io/acme/bad-bot:1.0.0".parse().unwrap();
+        AccessError::from_status(from, &reference, login, status, body.as_bytes())
     }
 
     fn status(status: u16, body: &str) -> AccessError {
-        AccessError::from_status(&reference(), &Credentials::Anonymous, "ghcr.io", status, body.as_bytes())
+        status_from(Answerer::registry("ghcr.io"), Login::Anonymous, status, body)
     }
 
     #[test]
@@ -264,13 +181,50 @@ mod tests {
         }
     }
 
+    const DENIED: &str =
+        r#"{"errors":[{"code":"DENIED","message":"requested access to the resource is denied"}]}"#;
+
     #[test]
     fn a_refusal_names_registry_repository_and_who_asked() {
-        let body = r#"{"errors":[{"code":"DENIED","message":"requested access to the resource is denied"}]}"#;
-        let message = status(403, body).to_string();
+        let message = status(403, DENIED).to_string();
         for part in ["ghcr.io", "acme/bad-bot", "HTTP 403", "DENIED", "no credentials were sent"] {
             assert!(message.contains(part), "{part}: {message}");
         }
+    }
+
+    #[test]
+    fn the_pull_secret_is_spoken_of_only_when_it_can_be_the_cause() {
+        let registry = || Answerer::registry("ghcr.io");
+        let advice = "Check the pull secret or login for ghcr.io";
+        for (from, login, sent) in [
+            (registry(), Login::Anonymous, "no credentials were sent"),
+            (registry(), Login::User("robot".into()), "credentials of user \"robot\" were sent"),
+            (
+                Answerer::token_service("auth.example", "ghcr.io"),
+                Login::Anonymous,
+                "token service auth.example (of registry ghcr.io) refused access",
+            ),
+        ] {
+            let message = status_from(from, login, 403, DENIED).to_string();
+            assert!(message.contains(sent) && message.contains(advice), "{message}");
+        }
+        for (from, login, cause) in [
+            (registry(), Login::NotAsked, "did not ask for credentials"),
+            (Answerer::storage("cdn.example", "ghcr.io"), Login::Anonymous, "look at the registry's storage"),
+        ] {
+            let message = status_from(from, login, 403, DENIED).to_string();
+            assert!(
+                message.contains(cause) && message.contains("a pull secret changes nothing"),
+                "{message}"
+            );
+            assert!(!message.contains("were sent") && !message.contains(advice), "{message}");
+        }
+    }
+
+    #[test]
+    fn what_storage_refuses_may_pass_and_is_no_fault_of_the_credentials() {
+        let error = status_from(Answerer::storage("cdn.example", "ghcr.io"), Login::Anonymous, 403, "");
+        assert_eq!((error.is_retryable(), error.reason()), (true, Reason::UnexpectedAnswer));
     }
 
     #[test]

@@ -17,12 +17,36 @@ pub enum Credentials {
     },
 }
 
+/// What of the credentials a host has seen that refused a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Login {
+    /// It did not ask for any, so none were sent.
+    NotAsked,
+    /// It asked, and there were none.
+    Anonymous,
+    /// Those of this user.
+    User(Box<str>),
+}
+
 impl Credentials {
-    /// Who asks, without any secret: for error messages.
-    pub(crate) fn shown(&self) -> String {
+    /// What a host has seen of them that asked for them.
+    pub(crate) fn login(&self) -> Login {
         match self {
-            Self::Anonymous => "no credentials were sent".to_owned(),
-            Self::Basic { username, .. } => format!("credentials of user \"{username}\" were sent"),
+            Self::Anonymous => Login::Anonymous,
+            Self::Basic { username, .. } => Login::User(username.as_str().into()),
+        }
+    }
+}
+
+/// For error messages: who asked, without any secret.
+impl fmt::Display for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotAsked => {
+                f.write_str("it did not ask for credentials (WWW-Authenticate with Basic or Bearer)")
+            }
+            Self::Anonymous => f.write_str("no credentials were sent"),
+            Self::User(username) => write!(f, "credentials of user \"{username}\" were sent"),
         }
     }
 }
@@ -45,7 +69,7 @@ mod tests {
     #[test]
     fn debug_shows_the_user_and_never_the_password() {
         let credentials = Credentials::Basic { username: "robot".into(), password: "hunter2".into() };
-        let shown = format!("{credentials:?} {credentials:#?} {}", credentials.shown());
+        let shown = format!("{credentials:?} {credentials:#?} {}", credentials.login());
         assert!(shown.contains("robot"));
         assert!(!shown.contains("hunter2"));
     }

@@ -1,14 +1,18 @@
 //! Pull secrets: `.dockerconfigjson` of a Secret of type kubernetes.io/dockerconfigjson, and
 //! `~/.docker/config.json`.
 
+mod entry;
+mod scope;
+
 use std::collections::BTreeMap;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use serde::Deserialize;
 use thiserror::Error;
 
 use crate::credentials::Credentials;
+use crate::reference::Reference;
+use entry::Entry;
+use scope::Scope;
 
 /// The credentials of a docker configuration, by registry.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -53,22 +57,6 @@ pub enum DockerConfigError {
     Incomplete { entry: String },
 }
 
-#[derive(Clone, Default, Deserialize)]
-#[serde(default)]
-struct Entry {
-    auth: Option<String>,
-    username: Option<String>,
-    password: Option<String>,
-    identitytoken: Option<String>,
-    registrytoken: Option<String>,
-}
-
-impl std::fmt::Debug for Entry {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("<redacted>")
-    }
-}
-
 impl DockerConfig {
     /// Parses the content of `.dockerconfigjson`. An entry that cannot be used is an error only when it is
     /// looked up, so that one bad entry does not take the others with it.
@@ -91,83 +79,37 @@ impl DockerConfig {
         self.entries.keys().map(String::as_str)
     }
 
-    /// The credentials for exactly this registry host, `None` when there is no entry for it.
+    /// The credentials for the repository of a reference, `None` when there is no entry for it.
     ///
-    /// Docker's rules: the key may carry a scheme and an API path (`https://ghcr.io/v1/`), the port is part
-    /// of the host, and Docker Hub is known as `https://index.docker.io/v1/`. Narrower than the kubelet's: a
-    /// key with another path (`ghcr.io/acme`) or a wildcard (`*.example.com`) is not used, so that a password
-    /// goes only to the host it was written for (trust.md, Registry client).
-    pub fn credentials_for(&self, registry_host: &str) -> Result<Option<Credentials>, DockerConfigError> {
-        let wanted = canonical_host(registry_host);
-        let is_wanted = |key: &str| host_of_key(key).is_some_and(|host| canonical_host(host) == wanted);
-        // The key as written wins over its spellings with scheme or path.
-        let exact = self.entries.get_key_value(registry_host);
-        let found = exact.or_else(|| self.entries.iter().find(|(key, _)| is_wanted(key)));
-        match found {
-            Some((key, entry)) if !entry.is_empty() => entry.credentials(key).map(Some),
-            found => {
-                let helper = self.helpers.iter().find(|(key, _)| is_wanted(key)).map(|(_, helper)| helper);
-                // A store is asked for every registry; only an empty entry says that it holds this one.
-                match helper.or(self.store.as_ref().filter(|_| found.is_some())) {
-                    Some(helper) => Err(DockerConfigError::Helper {
-                        registry: registry_host.into(),
-                        helper: helper.clone(),
-                    }),
-                    None => match found {
-                        Some((key, _)) => Err(DockerConfigError::Incomplete { entry: key.clone() }),
-                        None => Ok(None),
-                    },
-                }
-            }
+    /// An entry is for the repositories that the kubelet takes it for, with Docker Hub under each of its names: its key
+    /// is a host whose labels may be patterns (`*.example.com`), with the same port, and may go on with a path that the
+    /// repository starts with (`ghcr.io/acme`). Of several the most specific one is used. (The kubelet tries all of
+    /// them in turn.)
+    pub fn credentials_for(&self, reference: &Reference) -> Result<Option<Credentials>, DockerConfigError> {
+        let fitting = best_first(&self.entries, reference);
+        if let Some((key, entry)) = fitting.iter().find(|(_, entry)| !entry.is_empty()) {
+            return entry.credentials(key).map(Some);
+        }
+        let helper = best_first(&self.helpers, reference).first().map(|(_, helper)| *helper);
+        // A store is asked for every registry; only an empty entry says that it holds this one.
+        let helper = helper.or(self.store.as_ref().filter(|_| !fitting.is_empty()));
+        match (helper, fitting.first()) {
+            (Some(helper), _) => Err(DockerConfigError::Helper {
+                registry: reference.registry().into(),
+                helper: helper.clone(),
+            }),
+            (None, Some((key, _))) => Err(DockerConfigError::Incomplete { entry: (*key).to_owned() }),
+            (None, None) => Ok(None),
         }
     }
 }
 
-impl Entry {
-    fn is_empty(&self) -> bool {
-        [&self.auth, &self.username, &self.password, &self.identitytoken, &self.registrytoken]
-            .into_iter()
-            .all(|field| field.as_deref().unwrap_or_default().is_empty())
-    }
-
-    fn credentials(&self, key: &str) -> Result<Credentials, DockerConfigError> {
-        fn filled(field: Option<&String>) -> Option<&str> {
-            field.map(String::as_str).filter(|text| !text.is_empty())
-        }
-        let entry = || key.to_owned();
-        let token_only = |what| Err(DockerConfigError::TokenOnly { entry: entry(), what });
-        if filled(self.identitytoken.as_ref()).is_some() {
-            return token_only("\"identitytoken\"");
-        }
-        if filled(self.registrytoken.as_ref()).is_some() {
-            return token_only("\"registrytoken\"");
-        }
-        // As docker and the kubelet do, "auth" wins over "username" and "password".
-        if let Some(auth) = filled(self.auth.as_ref()) {
-            return decode_auth(auth).map_err(|problem| DockerConfigError::Auth { entry: entry(), problem });
-        }
-        match (filled(self.username.as_ref()), filled(self.password.as_ref())) {
-            (Some(username), Some(password)) => {
-                Ok(Credentials::Basic { username: username.into(), password: password.into() })
-            }
-            _ => Err(DockerConfigError::Incomplete { entry: entry() }),
-        }
-    }
-}
-
-fn decode_auth(auth: &str) -> Result<Credentials, &'static str> {
-    let auth = auth.trim();
-    let decoded =
-        STANDARD.decode(auth).or_else(|_| STANDARD_NO_PAD.decode(auth)).map_err(|_| "it is not base64")?;
-    let text = String::from_utf8(decoded).map_err(|_| "the decoded text is not UTF-8")?;
-    let (username, password) = text.split_once(':').ok_or("the decoded text has no colon")?;
-    // Old docker versions padded with NUL.
-    let password = password.trim_end_matches('\0').trim_end_matches('\n');
-    match (username, password) {
-        ("", _) => Err("the user name before the colon is empty"),
-        (_, "") => Err("the password after the colon is empty"),
-        _ => Ok(Credentials::Basic { username: username.into(), password: password.into() }),
-    }
+/// What is for the repository of a reference, the most specific first.
+fn best_first<'a, T>(keyed: &'a BTreeMap<String, T>, reference: &Reference) -> Vec<(&'a str, &'a T)> {
+    let fit = |key: &str| Scope::of_key(key).fit(reference);
+    let mut fitting: Vec<_> = keyed.iter().filter_map(|(key, value)| Some((fit(key)?, key, value))).collect();
+    fitting.sort_by(|(one, ..), (other, ..)| other.cmp(one));
+    fitting.into_iter().map(|(_, key, value)| (key.as_str(), value)).collect()
 }
 
 fn no_auths<'a>(keys: impl Iterator<Item = &'a String>) -> DockerConfigError {
@@ -179,24 +121,6 @@ fn no_auths<'a>(keys: impl Iterator<Item = &'a String>) -> DockerConfigError {
     };
     let keys = if keys.is_empty() { "(none)".to_owned() } else { keys.join(", ") };
     DockerConfigError::NoAuths { keys, hint }
-}
-
-/// The host in an entry's key, when the key stands for the whole host.
-fn host_of_key(key: &str) -> Option<&str> {
-    let key = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
-    match key.split_once('/') {
-        None => Some(key),
-        Some((host, "" | "v1" | "v1/" | "v2" | "v2/")) => Some(host),
-        Some(_) => None,
-    }
-}
-
-/// Docker Hub has three names for one registry.
-fn canonical_host(host: &str) -> String {
-    match host {
-        "index.docker.io" | "registry-1.docker.io" => "docker.io".to_owned(),
-        other => other.to_ascii_lowercase(),
-    }
 }
 
 #[cfg(test)]
@@ -211,12 +135,17 @@ mod tests {
         DockerConfig::parse(format!(r#"{{"auths":{{{}}}}}"#, entries.join(",")).as_bytes()).unwrap()
     }
 
+    /// Of a repository at this registry.
+    fn look_up(config: &DockerConfig, registry: &str) -> Result<Option<Credentials>, DockerConfigError> {
+        config.credentials_for(&format!("{registry}/rules/bots:1").parse().unwrap())
+    }
+
     fn user_pass() -> Credentials {
         Credentials::Basic { username: "user".into(), password: "pass".into() }
     }
 
     #[test]
-    fn a_key_matches_its_host_and_only_that() {
+    fn a_key_is_for_its_host_and_only_that() {
         for (key, host, matches) in [
             ("ghcr.io", "ghcr.io", true),
             ("https://ghcr.io", "ghcr.io", true),
@@ -234,10 +163,12 @@ mod tests {
             ("ghcr.io", "evil-ghcr.io", false),
             ("ghcr.io", "ghcr.io.evil.example", false),
             ("ghcr.io/acme", "ghcr.io", false),
-            ("*.example.com", "a.example.com", false),
+            ("ghcr.io/rules", "ghcr.io", true),
+            ("*.example.com", "a.example.com", true),
+            ("*.example.com", "a.b.example.com", false),
             ("https://index.docker.io/v1/", "ghcr.io", false),
         ] {
-            let found = config(&[(key, AUTH)]).credentials_for(host).unwrap();
+            let found = look_up(&config(&[(key, AUTH)]), host).unwrap();
             assert_eq!(found, matches.then(user_pass), "key {key} for host {host}");
         }
     }
@@ -245,8 +176,30 @@ mod tests {
     #[test]
     fn the_key_as_written_wins_over_another_spelling() {
         let other = r#"{"username":"other","password":"other"}"#;
-        let config = config(&[("https://ghcr.io", other), ("ghcr.io", AUTH)]);
-        assert_eq!(config.credentials_for("ghcr.io").unwrap(), Some(user_pass()));
+        for registry in ["ghcr.io", "quay.io"] {
+            let config = config(&[(&format!("https://{registry}"), other), (registry, AUTH)]);
+            assert_eq!(look_up(&config, registry).unwrap(), Some(user_pass()));
+        }
+    }
+
+    #[test]
+    fn the_most_specific_of_several_entries_is_used() {
+        let other = r#"{"username":"other","password":"other"}"#;
+        for (specific, broader) in [
+            ("registry.example.com/rules", "registry.example.com"),
+            ("registry.example.com/rules/bots", "https://registry.example.com/rules"),
+            ("registry.example.com", "*.example.com"),
+            ("registry.example.com", "*.example.com/rules"),
+            ("*.example.com/rules", "*.example.com"),
+            ("registry.*.com", "*.example.com"),
+        ] {
+            let config = config(&[(specific, AUTH), (broader, other)]);
+            let found = look_up(&config, "registry.example.com").unwrap();
+            assert_eq!(found, Some(user_pass()), "{specific} before {broader}");
+        }
+        // As docker leaves them behind when a store holds the password.
+        let config = config(&[("registry.example.com", "{}"), ("*.example.com", AUTH)]);
+        assert_eq!(look_up(&config, "registry.example.com").unwrap(), Some(user_pass()));
     }
 
     #[test]
@@ -259,12 +212,12 @@ mod tests {
             r#"{"auth":"dXNlcjpwYXNzAAA="}"#, // user:pass and two NUL
         ] {
             assert_eq!(
-                config(&[("ghcr.io", entry)]).credentials_for("ghcr.io").unwrap(),
+                look_up(&config(&[("ghcr.io", entry)]), "ghcr.io").unwrap(),
                 Some(user_pass()),
                 "{entry}"
             );
         }
-        let colon = config(&[("ghcr.io", r#"{"auth":"dTphOmI="}"#)]).credentials_for("ghcr.io").unwrap(); // u:a:b
+        let colon = look_up(&config(&[("ghcr.io", r#"{"auth":"dTphOmI="}"#)]), "ghcr.io").unwrap(); // u:a:b
         assert_eq!(colon, Some(Credentials::Basic { username: "u".into(), password: "a:b".into() }));
     }
 
@@ -283,7 +236,7 @@ mod tests {
             (r#"{"registrytoken":"s3cr3t"}"#, Some("registrytoken")),
         ] {
             let config = config(&[("ghcr.io", entry), ("quay.io", AUTH)]);
-            let found = config.credentials_for("ghcr.io");
+            let found = look_up(&config, "ghcr.io");
             match expected {
                 None => assert!(found.unwrap().is_some(), "{entry}"),
                 Some(part) => {
@@ -292,7 +245,7 @@ mod tests {
                     assert!(message.contains("ghcr.io") && !message.contains("s3cr3t"), "{message}");
                 }
             }
-            assert_eq!(config.credentials_for("quay.io").unwrap(), Some(user_pass()), "beside {entry}");
+            assert_eq!(look_up(&config, "quay.io").unwrap(), Some(user_pass()), "beside {entry}");
             assert!(!format!("{config:?}").contains("s3cr3t"));
         }
     }
@@ -305,9 +258,9 @@ mod tests {
             r#"{"credHelpers":{"ghcr.io":"desktop"}}"#,
         ] {
             let config = DockerConfig::parse(json.as_bytes()).unwrap();
-            let message = config.credentials_for("ghcr.io").unwrap_err().to_string();
+            let message = look_up(&config, "ghcr.io").unwrap_err().to_string();
             assert!(message.contains("docker-credential-desktop"), "{message}");
-            assert_eq!(config.credentials_for("quay.io").unwrap(), None);
+            assert_eq!(look_up(&config, "quay.io").unwrap(), None);
         }
     }
 

@@ -1,6 +1,7 @@
 //! What a module is, read from its bytes without running it.
 
 mod advice;
+mod imports;
 
 use std::fmt;
 

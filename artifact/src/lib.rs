@@ -10,13 +10,16 @@
 //! [`UnsupportedArtifact`]).
 
 mod access;
+mod answerer;
 mod auth;
 mod content;
 mod credentials;
 mod digest;
 mod docker_config;
+mod error_body;
 mod inspect;
 mod manifest;
+mod outage;
 mod pull;
 mod push;
 mod reason;
@@ -26,14 +29,17 @@ mod resolve;
 mod session;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod transport;
 mod untrusted;
 
-pub use access::{AccessError, Outage};
-pub use credentials::Credentials;
+pub use access::AccessError;
+pub use answerer::{Answerer, Role};
+pub use credentials::{Credentials, Login};
 pub use digest::{Digest, DigestError};
 pub use docker_config::{DockerConfig, DockerConfigError};
 pub use inspect::{Abi, CustomSection, Export, Import, Memory, ModuleSummary, NotAModule, inspect};
 pub use manifest::{CONFIG_MEDIA_TYPE, CREATED_ANNOTATION, MODULE_MEDIA_TYPE, UnsupportedArtifact};
+pub use outage::Outage;
 pub use pull::{FoundLength, PullError, PulledModule};
 pub use push::{PushError, Pushed};
 pub use reason::Reason;

@@ -8,6 +8,7 @@ use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 use crate::access::AccessError;
+use crate::answerer::Answerer;
 use crate::content::{is_core_module, looks_like};
 use crate::credentials::Credentials;
 use crate::digest::Digest;
@@ -43,10 +44,12 @@ pub enum PullError {
     #[error(transparent)]
     Access(#[from] AccessError),
     /// The manifest, or the module it names, is not in the repository (any more).
-    #[error("{reference}: the registry has no {what} {digest}, it may have been deleted")]
+    #[error("{reference}: {from} has no {what} {digest}, it may have been deleted")]
     NotFound {
         /// What was asked for.
         reference: Reference,
+        /// Who was asked for it.
+        from: Box<Answerer>,
         /// "manifest" or "module".
         what: &'static str,
         /// Of what is missing.
@@ -186,11 +189,11 @@ impl Pull<'_> {
     async fn manifest(&mut self) -> Result<RuleManifest, PullError> {
         let expected = &self.resolved.manifest_digest;
         let path = format!("manifests/{expected}");
-        let response = match self.session.request(Method::GET, &path, Some(ACCEPTED_MANIFESTS)).await? {
-            Answer::Found(response) => response,
-            Answer::Absent(_) => return Err(self.not_found("manifest", expected)),
+        let reply = match self.session.request(Method::GET, &path, Some(ACCEPTED_MANIFESTS)).await? {
+            Answer::Found(reply) => reply,
+            Answer::Absent(from, _) => return Err(self.not_found(from, "manifest", expected)),
         };
-        let json = self.session.body(response, MAX_MANIFEST_BYTES).await.map_err(|error| match error {
+        let json = self.session.body(reply, MAX_MANIFEST_BYTES).await.map_err(|error| match error {
             BodyError::Access(error) => error.into(),
             BodyError::TooLong => {
                 PullError::ManifestTooLarge { reference: self.reference(), limit: MAX_MANIFEST_BYTES }
@@ -203,20 +206,20 @@ impl Pull<'_> {
     async fn module(&mut self, layer: &ModuleLayer) -> Result<Bytes, PullError> {
         // Only ever from the registry itself: a descriptor's "urls" are not followed.
         let path = format!("blobs/{}", layer.digest);
-        let mut response = match self.session.request(Method::GET, &path, None).await? {
-            Answer::Found(response) => response,
-            Answer::Absent(_) => return Err(self.not_found("module", &layer.digest)),
+        let mut reply = match self.session.request(Method::GET, &path, None).await? {
+            Answer::Found(reply) => reply,
+            Answer::Absent(from, _) => return Err(self.not_found(from, "module", &layer.digest)),
         };
         let wrong_length =
             |found| PullError::LengthMismatch { reference: self.reference(), declared: layer.size, found };
-        if let Some(announced) = response.content_length()
+        if let Some(announced) = reply.response.content_length()
             && announced != layer.size
         {
             return Err(wrong_length(FoundLength::Exactly(announced)));
         }
         let mut wasm = Vec::new();
         let mut hash = Sha256::new();
-        while let Some(chunk) = self.session.chunk(&mut response).await? {
+        while let Some(chunk) = self.session.chunk(&mut reply).await? {
             if (wasm.len() + chunk.len()) as u64 > layer.size {
                 return Err(wrong_length(FoundLength::More));
             }
@@ -242,8 +245,13 @@ impl Pull<'_> {
         })
     }
 
-    fn not_found(&self, what: &'static str, digest: &Digest) -> PullError {
-        PullError::NotFound { reference: self.reference(), what, digest: digest.clone() }
+    fn not_found(&self, from: Answerer, what: &'static str, digest: &Digest) -> PullError {
+        PullError::NotFound {
+            reference: self.reference(),
+            from: Box::new(from),
+            what,
+            digest: digest.clone(),
+        }
     }
 
     fn reference(&self) -> Reference {

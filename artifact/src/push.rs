@@ -8,10 +8,12 @@ use oci_distribution::client::{Client, ClientConfig, ClientProtocol};
 use oci_distribution::errors::{OciDistributionError, OciErrorCode};
 use oci_distribution::manifest::OCI_IMAGE_MEDIA_TYPE;
 use oci_distribution::secrets::RegistryAuth;
+use reqwest::Url;
 use reqwest::header::HeaderValue;
 use thiserror::Error;
 
 use crate::access::AccessError;
+use crate::answerer::Answerer;
 use crate::content::{is_core_module, looks_like};
 use crate::credentials::Credentials;
 use crate::digest::Digest;
@@ -124,10 +126,11 @@ impl Push<'_> {
         let size = wasm.len() as u64;
         let (registry, repository) = (self.reference.registry(), self.reference.repository());
         let target = oci_distribution::Reference::with_tag(registry.into(), repository.into(), tag.into());
-        let failed = |error| self.error(error);
+        let failed = |error| self.error(Answerer::storage, error);
+        let refused = |error| self.error(Answerer::token_service, error);
 
         let client = self.client()?;
-        client.auth(&target, &self.auth(), RegistryOperation::Push).await.map_err(failed)?;
+        client.auth(&target, &self.auth(), RegistryOperation::Push).await.map_err(refused)?;
         client.push_blob(&target, wasm, layout.module_digest.as_str()).await.map_err(failed)?;
         client.push_blob(&target, layout.config, layout.config_digest.as_str()).await.map_err(failed)?;
         let media_type = HeaderValue::from_static(OCI_IMAGE_MEDIA_TYPE);
@@ -150,7 +153,7 @@ impl Push<'_> {
             read_timeout: Some(config.idle_timeout),
             ..ClientConfig::default()
         };
-        Client::try_from(client).map_err(|error| self.error(error))
+        Client::try_from(client).map_err(|error| self.error(Answerer::storage, error))
     }
 
     fn auth(&self) -> RegistryAuth {
@@ -162,36 +165,42 @@ impl Push<'_> {
         }
     }
 
-    fn error(&self, error: OciDistributionError) -> PushError {
-        let access = |status, body: &str| {
-            let host = self.reference.registry();
-            AccessError::from_status(self.reference, self.credentials, host, status, body.as_bytes()).into()
+    /// `elsewhere` is what a host is that is not the registry.
+    fn error(&self, elsewhere: fn(&str, &str) -> Answerer, error: OciDistributionError) -> PushError {
+        let registry = || Answerer::registry(self.reference.registry());
+        let answerer = |url: &Url| Answerer::of(url, self.reference, elsewhere);
+        let asked = |url: &str| url.parse::<Url>().map_or_else(|_| registry(), |url| answerer(&url));
+        let access = |url: &str, status, body: &str| {
+            let from = asked(url);
+            let login = self.credentials.login();
+            AccessError::from_status(from, self.reference, login, status, body.as_bytes()).into()
         };
         match error {
             OciDistributionError::RequestError(error) => {
-                AccessError::from_client(self.reference, self.registry.config.idle_timeout, &error).into()
+                let from = error.url().map_or_else(registry, answerer);
+                AccessError::from_client(from, self.registry.config.idle_timeout, &error).into()
             }
             OciDistributionError::ServerError { code: 404, message, .. } => self.no_such_repository(&message),
-            OciDistributionError::ServerError { code, message, .. } => access(code, &message),
-            OciDistributionError::UnauthorizedError { .. } => access(401, ""),
+            OciDistributionError::ServerError { code, url, message } => access(&url, code, &message),
+            OciDistributionError::UnauthorizedError { url } => access(&url, 401, ""),
             OciDistributionError::AuthenticationFailure(text) => {
                 let answer = format!("its token service says: {}", excerpt(&text));
-                AccessError::unauthorized(self.reference, self.credentials, answer).into()
+                AccessError::refused(registry(), self.reference, self.credentials.login(), answer).into()
             }
-            OciDistributionError::RegistryError { envelope, .. } => {
+            OciDistributionError::RegistryError { envelope, url } => {
                 let has = |code: OciErrorCode| envelope.errors.iter().any(|error| error.code == code);
                 let text = envelope.to_string();
                 if has(OciErrorCode::Unauthorized) || has(OciErrorCode::Denied) {
-                    access(403, &text)
+                    access(&url, 403, &text)
                 } else if has(OciErrorCode::Toomanyrequests) {
-                    access(429, &text)
+                    access(&url, 429, &text)
                 } else if has(OciErrorCode::NameUnknown) {
                     self.no_such_repository(&text)
                 } else {
-                    AccessError::unexpected(self.reference, excerpt(&text)).into()
+                    AccessError::unexpected(asked(&url), excerpt(&text)).into()
                 }
             }
-            other => AccessError::unexpected(self.reference, excerpt(&chain(&other))).into(),
+            other => AccessError::unexpected(registry(), excerpt(&chain(&other))).into(),
         }
     }
 

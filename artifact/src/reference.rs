@@ -16,6 +16,9 @@ use crate::digest::{Digest, DigestError};
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Reference(Arc<Parts>);
 
+/// Docker Hub's name in references, in docker's own configuration, and that of its API.
+const DOCKER_HUB: [&str; 3] = ["docker.io", "index.docker.io", "registry-1.docker.io"];
+
 /// Behind an [`Arc`]: every error carries a reference, and a `Result` is only as small as its error.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Parts {
@@ -110,6 +113,12 @@ impl Reference {
             "docker.io" | "index.docker.io" => "registry-1.docker.io",
             other => other,
         }
+    }
+
+    /// All names of the registry: Docker Hub has several.
+    pub(crate) fn registry_names(&self) -> impl Iterator<Item = &str> {
+        let others = DOCKER_HUB.iter().filter(move |_| DOCKER_HUB.contains(&self.registry()));
+        std::iter::once(self.registry()).chain(others.copied())
     }
 
     /// What goes after `/manifests/` in a URL.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::session::Transport;
+use crate::transport::Transport;
 
 /// What the client may do and how long it waits.
 #[derive(Debug, Clone)]

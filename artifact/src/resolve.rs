@@ -2,13 +2,15 @@
 
 use std::fmt;
 
-use reqwest::{Method, Response};
+use reqwest::{Method, Response, StatusCode};
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::access::{AccessError, ErrorBody};
+use crate::access::AccessError;
+use crate::answerer::{Answerer, Role};
 use crate::credentials::Credentials;
 use crate::digest::Digest;
+use crate::error_body::ErrorBody;
 use crate::manifest::ACCEPTED_MANIFESTS;
 use crate::reason::Reason;
 use crate::reference::Reference;
@@ -37,6 +39,14 @@ pub enum ResolveError {
     /// The registry gave no usable answer.
     #[error(transparent)]
     Access(#[from] AccessError),
+    /// Both requests for the manifest failed.
+    #[error("{}", both(.head, .get))]
+    HeadAndGet {
+        /// What came of the first, which has no body that could say why.
+        head: Box<AccessError>,
+        /// What came of the second.
+        get: AccessError,
+    },
     /// There is no such tag, digest or repository.
     #[error("{reference} does not exist: {missing}")]
     NotFound {
@@ -75,6 +85,8 @@ pub enum Missing {
     },
     /// The registry did not say which.
     TagOrRepository,
+    /// The registry redirected to a host that does not have it.
+    Stored(Answerer),
     /// The repository has no manifest with this digest.
     Digest,
 }
@@ -86,6 +98,7 @@ impl fmt::Display for Missing {
             Self::Tag { others } if others.is_empty() => f.write_str("the repository has no tags"),
             Self::Tag { others } => write!(f, "the repository has no such tag, it has {}", others.join(", ")),
             Self::TagOrRepository => f.write_str("the registry has no such tag, or no such repository"),
+            Self::Stored(from) => write!(f, "{from} does not have it (HTTP 404)"),
             Self::Digest => {
                 f.write_str("the repository has no manifest with this digest, it may have been deleted")
             }
@@ -93,16 +106,31 @@ impl fmt::Display for Missing {
     }
 }
 
+fn both(head: &AccessError, get: &AccessError) -> String {
+    if head == get {
+        return format!("HEAD and GET of the manifest failed: {get}");
+    }
+    format!("HEAD of the manifest failed: {}: {}; GET failed, too: {get}", head.answerer(), head.answer())
+}
+
 impl ResolveError {
+    /// What came of the last request, when that is why there is no manifest.
+    pub fn access(&self) -> Option<&AccessError> {
+        match self {
+            Self::Access(error) | Self::HeadAndGet { get: error, .. } => Some(error),
+            _ => None,
+        }
+    }
+
     /// Whether the same call may succeed later although nobody changes anything.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Access(error) if error.is_retryable())
+        self.access().is_some_and(AccessError::is_retryable)
     }
 
     /// The kind of failure.
     pub fn reason(&self) -> Reason {
         match self {
-            Self::Access(error) => error.reason(),
+            Self::Access(error) | Self::HeadAndGet { get: error, .. } => error.reason(),
             Self::NotFound { .. } => Reason::NotFound,
             Self::DigestMismatch { .. } => Reason::DigestMismatch,
             Self::ManifestTooLarge { .. } => Reason::TooLarge,
@@ -125,21 +153,31 @@ impl Registry {
 
 async fn resolve(session: &mut Session<'_>, reference: &Reference) -> Result<Resolved, ResolveError> {
     let path = format!("manifests/{}", reference.tag_or_digest());
-    let announced = match session.request(Method::HEAD, &path, Some(ACCEPTED_MANIFESTS)).await {
-        Ok(Answer::Found(response)) => announced_digest(&response),
-        // A HEAD answer has no body: GET also says why, and some registries only know GET.
-        Ok(Answer::Absent(_)) | Err(AccessError::UnexpectedAnswer { .. }) => None,
-        Err(error) => return Err(error.into()),
-    };
-    let manifest_digest = match announced {
-        Some(digest) => digest,
-        None => digest_of_manifest(session, reference, &path).await?,
+    let manifest_digest = match head(session, &path).await {
+        Ok(Some(digest)) => digest,
+        Ok(None) => digest_of_manifest(session, reference, &path).await?,
+        // Some registries answer GET alone, some redirect to storage that signed its URL for GET; and only an answer to
+        // GET has a body that says why.
+        Err(head) => digest_of_manifest(session, reference, &path).await.map_err(|error| match error {
+            ResolveError::Access(get) => ResolveError::HeadAndGet { head: Box::new(head), get },
+            other => other,
+        })?,
     };
     match reference.digest() {
         Some(expected) if *expected != manifest_digest => {
             Err(ResolveError::DigestMismatch { reference: reference.clone(), found: manifest_digest })
         }
         _ => Ok(Resolved { reference: reference.clone(), manifest_digest }),
+    }
+}
+
+/// The digest that the registry announces for a manifest, `None` when it has the manifest and does not say.
+async fn head(session: &mut Session<'_>, path: &str) -> Result<Option<Digest>, AccessError> {
+    match session.request(Method::HEAD, path, Some(ACCEPTED_MANIFESTS)).await? {
+        Answer::Found(reply) => Ok(announced_digest(&reply.response)),
+        Answer::Absent(from, errors) => {
+            Err(AccessError::unexpected(from, errors.answer(StatusCode::NOT_FOUND.as_u16())))
+        }
     }
 }
 
@@ -154,7 +192,7 @@ async fn digest_of_manifest(
     path: &str,
 ) -> Result<Digest, ResolveError> {
     match session.request(Method::GET, path, Some(ACCEPTED_MANIFESTS)).await? {
-        Answer::Found(response) => match session.body(response, MAX_MANIFEST_BYTES).await {
+        Answer::Found(reply) => match session.body(reply, MAX_MANIFEST_BYTES).await {
             Ok(manifest) => Ok(Digest::of(&manifest)),
             Err(BodyError::Access(error)) => Err(error.into()),
             Err(BodyError::TooLong) => Err(ResolveError::ManifestTooLarge {
@@ -162,8 +200,8 @@ async fn digest_of_manifest(
                 limit: MAX_MANIFEST_BYTES,
             }),
         },
-        Answer::Absent(errors) => {
-            let missing = what_is_missing(session, reference, &errors).await;
+        Answer::Absent(from, errors) => {
+            let missing = what_is_missing(session, reference, from, &errors).await;
             Err(ResolveError::NotFound { reference: reference.clone(), missing })
         }
     }
@@ -171,7 +209,12 @@ async fn digest_of_manifest(
 
 /// Registries answer MANIFEST_UNKNOWN for a missing repository too, so the list of tags is asked as well. It
 /// only makes the message better: when it is not to be had, the answer is the less precise one.
-async fn what_is_missing(session: &mut Session<'_>, reference: &Reference, errors: &ErrorBody) -> Missing {
+async fn what_is_missing(
+    session: &mut Session<'_>,
+    reference: &Reference,
+    from: Answerer,
+    errors: &ErrorBody,
+) -> Missing {
     #[derive(Deserialize)]
     struct Tags {
         tags: Option<Vec<String>>,
@@ -179,17 +222,21 @@ async fn what_is_missing(session: &mut Session<'_>, reference: &Reference, error
     if errors.has_code("NAME_UNKNOWN") {
         return Missing::Repository;
     }
+    // What it lacks, the registry may well list.
+    if from.role() == Role::Storage && !errors.is_a_registrys() {
+        return Missing::Stored(from);
+    }
     let list = format!("tags/list?n={TAGS_SHOWN}");
-    let response = match session.request(Method::GET, &list, None).await {
-        Ok(Answer::Found(response)) => response,
-        Ok(Answer::Absent(_)) => return Missing::Repository,
+    let reply = match session.request(Method::GET, &list, None).await {
+        Ok(Answer::Found(reply)) => reply,
+        Ok(Answer::Absent(..)) => return Missing::Repository,
         Err(_) if reference.is_digest() => return Missing::Digest,
         Err(_) => return Missing::TagOrRepository,
     };
     if reference.is_digest() {
         return Missing::Digest;
     }
-    let body = session.body(response, MAX_TAG_LIST_BYTES).await;
+    let body = session.body(reply, MAX_TAG_LIST_BYTES).await;
     match body.ok().and_then(|body| serde_json::from_slice::<Tags>(&body).ok()) {
         Some(Tags { tags }) => {
             let tags = tags.unwrap_or_default();

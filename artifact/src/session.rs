@@ -10,68 +10,31 @@ use std::time::Duration;
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 
-use crate::access::{AccessError, ErrorBody, Outage, host_and_port};
+use crate::access::AccessError;
+use crate::answerer::{Answerer, Role, host_and_port};
 use crate::auth::{Challenge, bearer_header};
-use crate::credentials::Credentials;
+use crate::credentials::{Credentials, Login};
+use crate::error_body::ErrorBody;
+use crate::outage::Outage;
 use crate::reference::Reference;
+use crate::transport::{Transport, is_allowed};
 
 /// Tokens are a few KiB; error bodies are quoted, not processed.
 const MAX_TOKEN_ANSWER: u64 = 64 << 10;
 const MAX_ERROR_BODY: u64 = 16 << 10;
-/// Storage services are one hop away.
-const MAX_REDIRECTS: usize = 5;
 
-/// The HTTP client and what it may do; shared by all sessions, holds no credentials.
-#[derive(Debug, Clone)]
-pub(crate) struct Transport {
-    client: reqwest::Client,
-    plain_http: Vec<String>,
-    idle_timeout: Duration,
-}
-
-impl Transport {
-    pub(crate) fn new(
-        plain_http: Vec<String>,
-        connect_timeout: Duration,
-        idle_timeout: Duration,
-    ) -> Result<Self, reqwest::Error> {
-        let allowed = plain_http.clone();
-        let policy = reqwest::redirect::Policy::custom(move |attempt| {
-            if attempt.previous().len() > MAX_REDIRECTS {
-                attempt.error(format!("more than {MAX_REDIRECTS} redirects"))
-            } else if !is_allowed(attempt.url(), &allowed) {
-                let target = format!("{}://{}", attempt.url().scheme(), host_and_port(attempt.url()));
-                attempt
-                    .error(format!("it leads to {target}, which is neither https nor a plain-HTTP registry"))
-            } else {
-                attempt.follow()
-            }
-        });
-        let client = reqwest::Client::builder()
-            .user_agent(concat!("portcullis/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(connect_timeout)
-            .read_timeout(idle_timeout)
-            .redirect(policy)
-            .referer(false)
-            .build()?;
-        Ok(Self { client, plain_http, idle_timeout })
-    }
-}
-
-fn is_allowed(url: &Url, plain_http: &[String]) -> bool {
-    match url.scheme() {
-        "https" => true,
-        "http" => plain_http.contains(&host_and_port(url)),
-        _ => false,
-    }
+/// A response, and who gave it.
+pub(crate) struct Reply {
+    pub(crate) response: Response,
+    pub(crate) from: Answerer,
 }
 
 /// The answer to a request that reached the registry and was allowed.
 pub(crate) enum Answer {
     /// 200; the body is still to be read.
-    Found(Response),
-    /// 404 and what the registry says about it.
-    Absent(ErrorBody),
+    Found(Reply),
+    /// 404, who says so, and what it says about it.
+    Absent(Answerer, ErrorBody),
 }
 
 /// Reading a body stopped.
@@ -86,6 +49,8 @@ pub(crate) struct Session<'a> {
     transport: &'a Transport,
     reference: &'a Reference,
     credentials: &'a Credentials,
+    /// Whether the registry has asked for credentials.
+    is_asked: bool,
     /// Learnt from the first 401 and kept: a session lasts as long as one pull.
     authorization: Option<HeaderValue>,
 }
@@ -96,7 +61,7 @@ impl<'a> Session<'a> {
         reference: &'a Reference,
         credentials: &'a Credentials,
     ) -> Self {
-        Self { transport, reference, credentials, authorization: None }
+        Self { transport, reference, credentials, is_asked: false, authorization: None }
     }
 
     /// Sends a request for `path` below `/v2/<repository>/`.
@@ -106,28 +71,32 @@ impl<'a> Session<'a> {
         path: &str,
         accept: Option<&'static str>,
     ) -> Result<Answer, AccessError> {
-        let first = self.send(&method, path, accept).await?;
-        let response = if first.status() == StatusCode::UNAUTHORIZED && self.authorization.is_none() {
-            self.authorization = Some(self.authorize(first).await?);
-            self.send(&method, path, accept).await?
-        } else {
-            first
-        };
-        match response.status() {
-            StatusCode::OK => Ok(Answer::Found(response)),
-            StatusCode::NOT_FOUND => Ok(Answer::Absent(ErrorBody::parse(&self.error_body(response).await?))),
-            _ => Err(self.refusal(response).await),
+        let mut reply = self.send(&method, path, accept).await?;
+        if let Some(challenge) = self.challenge(&reply) {
+            self.is_asked = true;
+            if let Some(authorization) = self.authorize(&challenge, &reply).await? {
+                self.authorization = Some(authorization);
+                reply = self.send(&method, path, accept).await?;
+            }
+        }
+        match reply.response.status() {
+            StatusCode::OK => Ok(Answer::Found(reply)),
+            StatusCode::NOT_FOUND => {
+                let from = reply.from.clone();
+                Ok(Answer::Absent(from, ErrorBody::parse(&self.error_body(reply).await?)))
+            }
+            _ => Err(self.refusal(reply).await),
         }
     }
 
     /// Reads a body of at most `max` bytes. A declared length beyond that is refused before the first byte is
     /// read.
-    pub(crate) async fn body(&self, mut response: Response, max: u64) -> Result<Vec<u8>, BodyError> {
-        if response.content_length().is_some_and(|length| length > max) {
+    pub(crate) async fn body(&self, mut reply: Reply, max: u64) -> Result<Vec<u8>, BodyError> {
+        if reply.response.content_length().is_some_and(|length| length > max) {
             return Err(BodyError::TooLong);
         }
         let mut body = Vec::new();
-        while let Some(chunk) = self.chunk(&mut response).await.map_err(BodyError::Access)? {
+        while let Some(chunk) = self.chunk(&mut reply).await.map_err(BodyError::Access)? {
             if (body.len() + chunk.len()) as u64 > max {
                 return Err(BodyError::TooLong);
             }
@@ -137,8 +106,8 @@ impl<'a> Session<'a> {
     }
 
     /// The next piece of a body, `None` at its end.
-    pub(crate) async fn chunk(&self, response: &mut Response) -> Result<Option<bytes::Bytes>, AccessError> {
-        response.chunk().await.map_err(|error| self.failure(&error))
+    pub(crate) async fn chunk(&self, reply: &mut Reply) -> Result<Option<bytes::Bytes>, AccessError> {
+        reply.response.chunk().await.map_err(|error| self.failure(reply.from.clone(), &error))
     }
 
     async fn send(
@@ -146,7 +115,7 @@ impl<'a> Session<'a> {
         method: &Method,
         path: &str,
         accept: Option<&'static str>,
-    ) -> Result<Response, AccessError> {
+    ) -> Result<Reply, AccessError> {
         let host = self.reference.api_host();
         let scheme =
             if self.transport.plain_http.iter().any(|allowed| allowed == host) { "http" } else { "https" };
@@ -158,34 +127,61 @@ impl<'a> Session<'a> {
         if let Some(authorization) = &self.authorization {
             request = request.header(AUTHORIZATION, authorization);
         }
-        request.send().await.map_err(|error| self.failure(&error))
+        match request.send().await {
+            Ok(response) => Ok(Reply { from: self.answerer(response.url()), response }),
+            Err(error) => {
+                let registry = || Answerer::registry(self.reference.registry());
+                Err(self.failure(error.url().map_or_else(registry, |url| self.answerer(url)), &error))
+            }
+        }
     }
 
-    /// Turns a 401 into the header that answers it.
-    async fn authorize(&self, refused: Response) -> Result<HeaderValue, AccessError> {
-        match (Challenge::from_headers(refused.headers()), self.credentials) {
-            (Some(Challenge::Bearer { realm, service }), _) => self.token(&realm, service.as_deref()).await,
-            (Some(Challenge::Basic), Credentials::Basic { username, password }) => {
-                let request =
-                    self.transport.client.get(refused.url().clone()).basic_auth(username, Some(password));
-                let request = request.build().map_err(|error| self.failure(&error))?;
-                let header = request.headers().get(AUTHORIZATION).expect("basic_auth sets the header");
-                Ok(header.clone())
+    /// Whose answer it is that came from this URL in the end.
+    fn answerer(&self, url: &Url) -> Answerer {
+        Answerer::of(url, self.reference, Answerer::storage)
+    }
+
+    /// What a 401 asks for, if it is the first. Storage asks in vain: a redirect to another host takes no credentials
+    /// along, and who answers there must not choose where a password goes.
+    fn challenge(&self, reply: &Reply) -> Option<Challenge> {
+        let may_be_answered = reply.response.status() == StatusCode::UNAUTHORIZED
+            && reply.from.role() == Role::Registry
+            && self.authorization.is_none();
+        may_be_answered.then(|| Challenge::from_headers(reply.response.headers())).flatten()
+    }
+
+    /// The header that answers a challenge; `None` when there is nothing to answer it with.
+    async fn authorize(
+        &self,
+        challenge: &Challenge,
+        refused: &Reply,
+    ) -> Result<Option<HeaderValue>, AccessError> {
+        match (challenge, self.credentials) {
+            (Challenge::Bearer { realm, service }, _) => {
+                self.token(realm, service.as_deref()).await.map(Some)
             }
-            (Some(Challenge::Basic), Credentials::Anonymous) | (None, _) => Err(self.refusal(refused).await),
+            (Challenge::Basic, Credentials::Basic { username, password }) => {
+                let url = refused.response.url().clone();
+                let request = self.transport.client.get(url).basic_auth(username, Some(password)).build();
+                let request = request.map_err(|error| self.failure(refused.from.clone(), &error))?;
+                Ok(request.headers().get(AUTHORIZATION).cloned())
+            }
+            (Challenge::Basic, Credentials::Anonymous) => Ok(None),
         }
     }
 
     async fn token(&self, realm: &str, service: Option<&str>) -> Result<HeaderValue, AccessError> {
-        let unexpected = |problem: String| AccessError::unexpected(self.reference, problem);
-        let mut url = Url::parse(realm).map_err(|_| unexpected("its token service is not a URL".into()))?;
-        let host = host_and_port(&url);
+        let registry = self.reference.registry();
+        let mut url = Url::parse(realm).map_err(|_| {
+            AccessError::unexpected(Answerer::registry(registry), "its token service is not a URL")
+        })?;
         if !is_allowed(&url, &self.transport.plain_http) {
             let problem = format!(
-                "its token service {}://{host} is neither https nor a plain-HTTP registry",
-                url.scheme()
+                "its token service {}://{} is neither https nor a plain-HTTP registry",
+                url.scheme(),
+                host_and_port(&url)
             );
-            return Err(unexpected(problem));
+            return Err(AccessError::unexpected(Answerer::registry(registry), problem));
         }
         // Our own scope, not the challenge's: never more than reading this repository.
         url.query_pairs_mut()
@@ -193,22 +189,26 @@ impl<'a> Session<'a> {
         if let Some(service) = service {
             url.query_pairs_mut().append_pair("service", service);
         }
-        let request = self.with_password(self.transport.client.get(url));
-        let response = request.send().await.map_err(|error| self.failure(&error))?;
-        if response.status() != StatusCode::OK {
-            return Err(self.refusal(response).await);
+        let from = |url: &Url| Answerer::token_service(&host_and_port(url), registry);
+        let asked = from(&url);
+        let response = match self.with_password(self.transport.client.get(url)).send().await {
+            Ok(response) => response,
+            Err(error) => return Err(self.failure(error.url().map_or(asked, from), &error)),
+        };
+        let from = from(response.url());
+        let reply = Reply { response, from: from.clone() };
+        if reply.response.status() != StatusCode::OK {
+            return Err(self.refusal(reply).await);
         }
-        let body = match self.body(response, MAX_TOKEN_ANSWER).await {
+        let body = match self.body(reply, MAX_TOKEN_ANSWER).await {
             Ok(body) => body,
             Err(BodyError::Access(error)) => return Err(error),
             Err(BodyError::TooLong) => {
-                return Err(unexpected(format!(
-                    "the token from {host} is longer than {MAX_TOKEN_ANSWER} bytes"
-                )));
+                let problem = format!("its token is longer than {MAX_TOKEN_ANSWER} bytes");
+                return Err(AccessError::unexpected(from, problem));
             }
         };
-        bearer_header(&body)
-            .ok_or_else(|| unexpected(format!("the answer of {host} contains no usable token")))
+        bearer_header(&body).ok_or_else(|| AccessError::unexpected(from, "there is no usable token in it"))
     }
 
     fn with_password(&self, request: RequestBuilder) -> RequestBuilder {
@@ -218,18 +218,19 @@ impl<'a> Session<'a> {
         }
     }
 
-    async fn refusal(&self, response: Response) -> AccessError {
-        let (host, status) = (host_and_port(response.url()), response.status().as_u16());
-        match self.error_body(response).await {
-            Ok(body) => AccessError::from_status(self.reference, self.credentials, &host, status, &body),
+    async fn refusal(&self, reply: Reply) -> AccessError {
+        let (from, status) = (reply.from.clone(), reply.response.status().as_u16());
+        let login = if self.is_asked { self.credentials.login() } else { Login::NotAsked };
+        match self.error_body(reply).await {
+            Ok(body) => AccessError::from_status(from, self.reference, login, status, &body),
             Err(error) => error,
         }
     }
 
     /// The body of an error, as far as it will be quoted.
-    async fn error_body(&self, mut response: Response) -> Result<Vec<u8>, AccessError> {
+    async fn error_body(&self, mut reply: Reply) -> Result<Vec<u8>, AccessError> {
         let mut body = Vec::new();
-        while let Some(chunk) = self.chunk(&mut response).await? {
+        while let Some(chunk) = self.chunk(&mut reply).await? {
             body.extend_from_slice(&chunk);
             if body.len() as u64 > MAX_ERROR_BODY {
                 break;
@@ -238,8 +239,8 @@ impl<'a> Session<'a> {
         Ok(body)
     }
 
-    fn failure(&self, error: &reqwest::Error) -> AccessError {
-        AccessError::from_client(self.reference, self.transport.idle_timeout, error)
+    fn failure(&self, from: Answerer, error: &reqwest::Error) -> AccessError {
+        AccessError::from_client(from, self.transport.idle_timeout, error)
     }
 }
 
@@ -251,6 +252,9 @@ pub(crate) async fn within<T, E: From<AccessError>>(
 ) -> Result<T, E> {
     match tokio::time::timeout(deadline, operation).await {
         Ok(result) => result,
-        Err(_) => Err(AccessError::unreachable(reference.registry(), Outage::Timeout(deadline)).into()),
+        Err(_) => {
+            let from = Answerer::registry(reference.registry());
+            Err(AccessError::Unreachable { from, cause: Outage::Timeout(deadline) }.into())
+        }
     }
 }

@@ -193,7 +193,7 @@ async fn a_registry_that_is_down_is_worth_a_retry() {
     assert!(error.is_retryable());
     assert_eq!(error.reason(), Reason::RegistryUnreachable);
     assert!(
-        matches!(&error, ResolveError::Access(AccessError::Unreachable { cause: Outage::Connect(_), .. })),
+        matches!(error.access(), Some(AccessError::Unreachable { cause: Outage::Connect(_), .. })),
         "{error}"
     );
     let error = registry.push(&tag, &ANONYMOUS, module(b"1"), &BTreeMap::new()).await.unwrap_err();
@@ -207,7 +207,7 @@ async fn a_name_that_does_not_resolve_is_worth_a_retry() {
     let error =
         registry.resolve(&"registry.invalid:5000/a:1".parse().unwrap(), &ANONYMOUS).await.unwrap_err();
     assert!(
-        matches!(&error, ResolveError::Access(AccessError::Unreachable { cause: Outage::Dns(_), .. })),
+        matches!(error.access(), Some(AccessError::Unreachable { cause: Outage::Dns(_), .. })),
         "{error}"
     );
     assert!(error.is_retryable());
@@ -219,7 +219,7 @@ async fn a_plain_http_registry_that_is_not_listed_is_not_spoken_to_in_plain_http
     let elsewhere = client_for("registry.example:5000");
     let error = elsewhere.resolve(&server.reference("a:1"), &ANONYMOUS).await.unwrap_err();
     assert!(
-        matches!(&error, ResolveError::Access(AccessError::Unreachable { cause: Outage::Tls(_), .. })),
+        matches!(error.access(), Some(AccessError::Unreachable { cause: Outage::Tls(_), .. })),
         "{error}"
     );
     assert!(

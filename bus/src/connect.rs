@@ -49,6 +49,14 @@ pub enum BusError {
     /// No answer, or the connection broke.
     #[error("the bus cannot be reached: {0}")]
     Unreachable(String),
+    /// A write was refused because there is no room for it. Nothing was written.
+    #[error("stream {stream} is full: {found}")]
+    Full {
+        /// Which stream.
+        stream: &'static str,
+        /// What the server said, or what its state tells.
+        found: String,
+    },
     /// An answer that this version does not understand.
     #[error("the bus gave an answer that makes no sense here: {0}")]
     Unexpected(String),

@@ -34,14 +34,14 @@ impl Bus {
         Ok(subscription.filter_map(move |message| {
             let parsed = parse(&subjects, &message);
             if parsed.is_none() {
-                tracing::warn!(subject = %message.subject, "a subject that this version does not know was passed over");
+                tracing::warn!(subject = %message.subject, "a message that did not come through the stream was passed over");
             }
             std::future::ready(parsed)
         }))
     }
 }
 
-/// `None` for a subject that this version does not know, or a message that did not come through the stream.
+/// `None` for a message that did not come through the stream.
 pub(crate) fn parse(subjects: &Subjects, message: &async_nats::Message) -> Option<Message> {
     let headers = message.headers.as_ref()?;
     let sequence = headers.get(NATS_SEQUENCE)?.as_str().parse().ok()?;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use async_nats::HeaderMap;
 use async_nats::jetstream::stream::Stream;
 use bytes::{Bytes, BytesMut};
 use futures::TryStreamExt;
@@ -9,6 +10,7 @@ use portcullis_crds::bus::{CHUNK_BYTES, MODULES_STREAM, ModuleRef};
 use portcullis_crds::revision::ModuleDigest;
 use thiserror::Error;
 
+use crate::room::refused;
 use crate::term::{PublishError, Term};
 use crate::{Bus, BusError, ReadError};
 
@@ -40,25 +42,56 @@ pub enum FetchError {
     Read(#[from] ReadError),
 }
 
+/// For whom a module was put on the bus, as headers of its chunks say it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModuleOwner {
+    /// Namespace of the rule that first named it.
+    pub namespace: String,
+    /// Size of the module in bytes.
+    pub size: u64,
+}
+
+const NAMESPACE_HEADER: &str = "Portcullis-Namespace";
+const SIZE_HEADER: &str = "Portcullis-Module-Size";
+
 impl Bus {
-    /// Puts a module on the bus. Does nothing when it is there already.
-    pub async fn publish_module(&self, digest: &ModuleDigest, bytes: &Bytes) -> Result<(), PublishError> {
+    /// Puts a module on the bus for a rule of this namespace. Does nothing when it is there already.
+    pub async fn publish_module(
+        &self,
+        digest: &ModuleDigest,
+        bytes: &Bytes,
+        namespace: &str,
+    ) -> Result<(), PublishError> {
         match self.chunks_of(digest).await {
             Ok(chunks) if ModuleDigest::of(&joined(&chunks)) == *digest => return Ok(()),
             Ok(_) => {}
             Err(ReadError::Bus(e)) => return Err(e.into()),
             Err(other) => return Err(BusError::Unexpected(other.to_string()).into()),
         }
-        for (index, chunk) in (0_u32..).zip(bytes.chunks(CHUNK_BYTES)) {
+        let chunks = bytes.chunks(CHUNK_BYTES);
+        self.room_for_module(chunks.len() as u64, bytes.len() as u64).await?;
+        let mut headers = HeaderMap::new();
+        headers.insert(NAMESPACE_HEADER, namespace);
+        headers.insert(SIZE_HEADER, bytes.len().to_string().as_str());
+        for (index, chunk) in (0_u32..).zip(chunks) {
             let subject = self.subjects.chunk(digest, index);
-            self.jetstream
-                .publish(subject, bytes.slice_ref(chunk))
-                .await
-                .map_err(|e| BusError::Unreachable(e.to_string()))?
-                .await
-                .map_err(|e| BusError::Unreachable(e.to_string()))?;
+            let written =
+                self.jetstream.publish_with_headers(subject, headers.clone(), bytes.slice_ref(chunk));
+            let ack = written.await.map_err(|e| BusError::Unreachable(e.to_string()))?;
+            ack.await.map_err(|e| refused(MODULES_STREAM, &e))?;
         }
         Ok(())
+    }
+
+    /// For whom a module was put on the bus; `None` if it is not there, or was put there by an older version.
+    pub async fn module_owner(&self, digest: &ModuleDigest) -> Result<Option<ModuleOwner>, ReadError> {
+        let (messages, _) = self.read_subject(MODULES_STREAM, &self.subjects.chunk(digest, 0)).await?;
+        let owner = messages.last().and_then(|chunk| {
+            let headers = chunk.headers.as_ref()?;
+            let namespace = headers.get(NAMESPACE_HEADER)?.as_str().to_owned();
+            Some(ModuleOwner { namespace, size: headers.get(SIZE_HEADER)?.as_str().parse().ok()? })
+        });
+        Ok(owner)
     }
 
     /// The modules on the bus: those of which there is the first chunk, which is written first.

@@ -9,7 +9,7 @@ use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, Republish, Stor
 use portcullis_crds::bus::{CLUSTER_METADATA, DESIRED_STREAM, MODULES_STREAM};
 use thiserror::Error;
 
-use crate::{Bus, BusError};
+use crate::{Bus, BusError, StreamBounds};
 
 /// Oldest server with everything that is used here: republish, batched direct get, per-message TTL, and
 /// the expected last sequence of *another* subject, by which a deposed leader is refused.
@@ -57,10 +57,14 @@ pub enum StreamError {
         found: String,
     },
     /// The server refused the stream.
-    #[error("the server refused stream {stream}: {reason}")]
+    #[error(
+        "the server refused stream {stream} of at most {max_bytes} bytes: {reason}; it needs so much storage that no other stream has set aside"
+    )]
     Refused {
         /// Which stream.
         stream: &'static str,
+        /// How large it was to be.
+        max_bytes: i64,
         /// What it said.
         reason: String,
     },
@@ -78,17 +82,20 @@ impl Bus {
     }
 
     /// Makes both streams, or corrects their settings. Refuses streams of another cluster.
-    pub async fn ensure_streams(&self) -> Result<StreamId, StreamError> {
+    ///
+    /// A bound that is lowered drops nothing: the stream takes nothing more until it holds less.
+    pub async fn ensure_streams(&self, bounds: StreamBounds) -> Result<StreamId, StreamError> {
         let version = self.client.server_info().version;
         if parse_version(&version).is_none_or(|v| v < MIN_SERVER) {
             return Err(StreamError::ServerTooOld(version));
         }
-        self.ensure(MODULES_STREAM, self.modules_config()).await?;
-        Ok(id(&self.ensure(DESIRED_STREAM, self.desired_config()).await?))
+        self.ensure(MODULES_STREAM, self.modules_config(bounds)).await?;
+        Ok(id(&self.ensure(DESIRED_STREAM, self.desired_config(bounds)).await?))
     }
 
     async fn ensure(&self, stream: &'static str, wanted: Config) -> Result<Info, StreamError> {
-        let refused = |e: String| StreamError::Refused { stream, reason: e };
+        let max_bytes = wanted.max_bytes;
+        let refused = |e: String| StreamError::Refused { stream, max_bytes, reason: e };
         let Some(info) = self.info(stream).await? else {
             let wanted = Config { first_sequence: Some(first_sequence()), ..wanted };
             return match self.jetstream.create_stream(wanted).await {
@@ -112,7 +119,7 @@ impl Bus {
         self.jetstream.update_stream(wanted).await.map_err(|e| refused(e.to_string()))
     }
 
-    async fn info(&self, stream: &str) -> Result<Option<Info>, BusError> {
+    pub(crate) async fn info(&self, stream: &str) -> Result<Option<Info>, BusError> {
         use async_nats::jetstream::context::GetStreamErrorKind;
         match self.jetstream.get_stream(stream).await {
             Ok(stream) => Ok(Some(stream.cached_info().clone())),
@@ -123,7 +130,7 @@ impl Bus {
         }
     }
 
-    fn desired_config(&self) -> Config {
+    fn desired_config(&self, bounds: StreamBounds) -> Config {
         Config {
             republish: Some(Republish {
                 source: self.subjects.all_desired(),
@@ -132,20 +139,22 @@ impl Bus {
             }),
             // Tombstones expire by themselves.
             allow_message_ttl: true,
-            ..self.config(DESIRED_STREAM, self.subjects.all_desired())
+            ..self.config(DESIRED_STREAM, self.subjects.all_desired(), bounds)
         }
     }
 
-    fn modules_config(&self) -> Config {
-        self.config(MODULES_STREAM, self.subjects.all_modules())
+    fn modules_config(&self, bounds: StreamBounds) -> Config {
+        self.config(MODULES_STREAM, self.subjects.all_modules(), bounds)
     }
 
-    fn config(&self, name: &str, subject: String) -> Config {
+    fn config(&self, name: &str, subject: String, bounds: StreamBounds) -> Config {
         Config {
             name: name.to_owned(),
             subjects: vec![subject],
             max_messages_per_subject: 1,
-            discard: DiscardPolicy::Old,
+            max_bytes: bounds.of(name),
+            // What the streams hold is wanted: a message in place of another one on its subject is no drop.
+            discard: DiscardPolicy::New,
             storage: StorageType::File,
             allow_direct: true,
             num_replicas: 1,
@@ -171,6 +180,8 @@ fn same_settings(found: &Config, wanted: &Config) -> bool {
     let republish = |c: &Config| c.republish.as_ref().map(|r| (r.source.clone(), r.destination.clone()));
     found.subjects == wanted.subjects
         && found.max_messages_per_subject == wanted.max_messages_per_subject
+        && found.max_bytes == wanted.max_bytes
+        && found.discard == wanted.discard
         && found.allow_direct == wanted.allow_direct
         && found.allow_message_ttl == wanted.allow_message_ttl
         && republish(found) == republish(wanted)
@@ -192,5 +203,27 @@ mod tests {
         assert!(parse_version("2.12.0-RC.1").unwrap() >= MIN_SERVER);
         assert!(parse_version("2.15.2").unwrap() >= MIN_SERVER);
         assert_eq!(parse_version("dev"), None);
+    }
+
+    #[cfg(feature = "testing")]
+    #[tokio::test]
+    async fn a_stream_of_a_version_without_bounds_gets_them_and_keeps_what_it_holds() {
+        let server = crate::testing::NatsServer::start().await;
+        let bus = server.operator().await;
+        let without = Config {
+            max_bytes: -1,
+            discard: DiscardPolicy::Old,
+            ..bus.modules_config(StreamBounds::default())
+        };
+        bus.jetstream.create_stream(without).await.unwrap();
+        let bytes = bytes::Bytes::from(vec![1; 300_000]);
+        let digest = portcullis_crds::ModuleDigest::of(&bytes);
+        bus.publish_module(&digest, &bytes, "shop").await.unwrap();
+
+        let bounds = StreamBounds { modules: 100_000, ..StreamBounds::default() };
+        bus.ensure_streams(bounds).await.unwrap();
+        let info = bus.info(MODULES_STREAM).await.unwrap().unwrap();
+        assert_eq!((info.config.max_bytes, info.config.discard), (100_000, DiscardPolicy::New));
+        assert_eq!(info.state.messages, 3);
     }
 }

@@ -13,6 +13,7 @@ use portcullis_crds::bus::{Checkpoint, DESIRED_STREAM, Desired, Envelope, EpochR
 use serde::Serialize;
 use thiserror::Error;
 
+use crate::room::refused;
 use crate::{Bus, BusError};
 
 /// The subject whose last sequence a write expects (nats-server 2.12).
@@ -51,7 +52,8 @@ pub enum PublishError {
         /// The epoch that is over.
         epoch: u64,
     },
-    /// The bus could not be asked; whether the write happened is unknown, and writing again is harmless.
+    /// The bus refused the write for want of room, or could not be asked: then whether the write happened is unknown,
+    /// and writing again is harmless.
     #[error(transparent)]
     Bus(#[from] BusError),
 }
@@ -72,7 +74,7 @@ impl Bus {
         };
         let mut headers = HeaderMap::new();
         headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, expected.to_string().as_str());
-        match self.write(subject, headers, &record).await? {
+        match self.write(subject, headers, json(&record)?).await? {
             Some(fence) => Ok(Term { epoch: record.epoch, fence }),
             None => Err(TermError::Lost),
         }
@@ -89,14 +91,19 @@ impl Bus {
     /// Writes one rule or tombstone. Returns its sequence.
     pub async fn publish_rule(&self, term: &Term, envelope: &Envelope<Desired>) -> Result<u64, PublishError> {
         let mut headers = self.fenced(term);
-        let key = match &envelope.payload {
-            Desired::Rule(rule) => &rule.key,
+        let payload = json(envelope)?;
+        let subject = match &envelope.payload {
+            Desired::Rule(rule) => {
+                let subject = self.subjects.rule(&rule.key);
+                self.room_for_rule(&subject, payload.len()).await?;
+                subject
+            }
             Desired::Tombstone(tombstone) => {
                 headers.insert(NATS_MESSAGE_TTL, TOMBSTONE_TTL);
-                &tombstone.key
+                self.subjects.rule(&tombstone.key)
             }
         };
-        self.fenced_write(term, self.subjects.rule(key), headers, envelope).await
+        self.fenced_write(term, subject, headers, payload).await
     }
 
     /// Writes the checkpoint. Returns its sequence.
@@ -105,7 +112,7 @@ impl Bus {
         term: &Term,
         checkpoint: &Checkpoint,
     ) -> Result<u64, PublishError> {
-        self.fenced_write(term, self.subjects.checkpoint(), self.fenced(term), checkpoint).await
+        self.fenced_write(term, self.subjects.checkpoint(), self.fenced(term), json(checkpoint)?).await
     }
 
     fn fenced(&self, term: &Term) -> HeaderMap {
@@ -120,9 +127,9 @@ impl Bus {
         term: &Term,
         subject: String,
         headers: HeaderMap,
-        body: &impl Serialize,
+        payload: Bytes,
     ) -> Result<u64, PublishError> {
-        self.write(subject, headers, body).await?.ok_or(PublishError::Deposed { epoch: term.epoch })
+        self.write(subject, headers, payload).await?.ok_or(PublishError::Deposed { epoch: term.epoch })
     }
 
     /// `None` when the server found another sequence than the one expected.
@@ -130,18 +137,17 @@ impl Bus {
         &self,
         subject: String,
         headers: HeaderMap,
-        body: &impl Serialize,
+        payload: Bytes,
     ) -> Result<Option<u64>, BusError> {
-        let payload = serde_json::to_vec(body).map_err(|e| BusError::Unexpected(e.to_string()))?;
         let ack = self
             .jetstream
-            .publish_with_headers(subject, headers, Bytes::from(payload))
+            .publish_with_headers(subject, headers, payload)
             .await
             .map_err(|e| BusError::Unreachable(e.to_string()))?;
         match ack.await {
             Ok(ack) => Ok(Some(ack.sequence)),
             Err(e) if e.kind() == PublishErrorKind::WrongLastSequence => Ok(None),
-            Err(e) => Err(BusError::Unreachable(e.to_string())),
+            Err(e) => Err(refused(DESIRED_STREAM, &e)),
         }
     }
 
@@ -161,4 +167,8 @@ impl Bus {
             .map_err(|e| BusError::Unexpected(format!("expected an epoch record, {e}")))?;
         Ok(Some((record, sequence)))
     }
+}
+
+fn json(body: &impl Serialize) -> Result<Bytes, BusError> {
+    serde_json::to_vec(body).map(Bytes::from).map_err(|e| BusError::Unexpected(e.to_string()))
 }

@@ -108,6 +108,18 @@ impl NatsServer {
         connect(&self.agent_options()).await.expect("the agent's nkey is accepted")
     }
 
+    /// Writes desired state as an operator of a later version might: `{}` under each of these subjects, which go after the
+    /// cluster's.
+    pub async fn write(&self, subjects: impl IntoIterator<Item = String>) {
+        let bus = self.operator().await;
+        let prefix = bus.subjects().all_desired();
+        for subject in subjects {
+            let subject = format!("{}{subject}", prefix.trim_end_matches('>'));
+            let written = bus.jetstream.publish(subject, "{}".into()).await.expect("the bus is there");
+            written.await.expect("the stream takes it");
+        }
+    }
+
     fn options(&self, key: &KeyPair, inbox: &str) -> ConnectOptions {
         ConnectOptions {
             url: self.url(),

@@ -7,6 +7,8 @@ use std::process::ExitCode;
 
 use thiserror::Error;
 
+use crate::output::printable;
+
 /// What went wrong, in one or two sentences: expected, found, what to do.
 #[derive(Debug, Error)]
 pub(crate) enum Failure {
@@ -16,6 +18,9 @@ pub(crate) enum Failure {
     /// It could not run: exit code 2.
     #[error("{0}")]
     CouldNotRun(String),
+    /// What has been said already.
+    #[error("{0}")]
+    Said(Box<Failure>),
 }
 
 impl Failure {
@@ -34,9 +39,22 @@ impl Failure {
         move |error| Self::CouldNotRun(format!("cannot write {}: {error}", path.as_ref().display()))
     }
 
+    /// Writes it to standard error, unless it has been said.
+    pub(crate) fn say(&self) {
+        if !matches!(self, Self::Said(_)) {
+            eprintln!("error: {}", printable(&self.to_string()));
+        }
+    }
+
+    /// The same, said.
+    pub(crate) fn said(self) -> Self {
+        Self::Said(Box::new(self))
+    }
+
     /// 1 for a "no", 2 for everything else.
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
+            Self::Said(failure) => failure.exit_code(),
             Self::AnswerIsNo(_) => ExitCode::from(1),
             Self::CouldNotRun(_) => ExitCode::from(2),
         }

@@ -40,7 +40,7 @@ async fn command() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("error: {}", output::printable(&failure.to_string()));
+            failure.say();
             failure.exit_code()
         }
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use portcullis_artifact::{
-    AccessError, Credentials, DockerConfig, Outage, PullError, PushError, Reference, Registry,
+    AccessError, Credentials, DockerConfig, Login, Outage, PullError, PushError, Reference, Registry,
     RegistryConfig, ResolveError,
 };
 use thiserror::Error;
@@ -61,7 +61,7 @@ impl RegistryArgs {
         };
         let json = std::fs::read(&path).map_err(Failure::reading(&path))?;
         DockerConfig::parse(&json)
-            .and_then(|config| config.credentials_for(reference.registry()))
+            .and_then(|config| config.credentials_for(reference))
             .map(Option::unwrap_or_default)
             .map_err(|error| {
                 let path = path.display();
@@ -73,7 +73,7 @@ impl RegistryArgs {
     pub(crate) fn explain(&self, reference: &Reference, error: impl Into<RegistryError>) -> Failure {
         let error = error.into();
         let hint = match error.access() {
-            Some(AccessError::Unauthorized { .. }) => {
+            Some(AccessError::Unauthorized { login: Login::Anonymous | Login::User(_), .. }) => {
                 let registry = reference.registry();
                 format!(". Log in with `docker login {registry}`, or give --username and --password-stdin")
             }
@@ -89,9 +89,8 @@ impl RegistryArgs {
 impl RegistryError {
     fn access(&self) -> Option<&AccessError> {
         match self {
-            Self::Resolve(ResolveError::Access(error))
-            | Self::Pull(PullError::Access(error))
-            | Self::Push(PushError::Access(error)) => Some(error),
+            Self::Resolve(error) => error.access(),
+            Self::Pull(PullError::Access(error)) | Self::Push(PushError::Access(error)) => Some(error),
             _ => None,
         }
     }

@@ -3,6 +3,7 @@
 pub mod checkpoint;
 pub mod desired;
 pub mod envelope;
+pub mod recall;
 pub mod report;
 pub mod subject;
 
@@ -11,7 +12,8 @@ pub use desired::{Desired, DesiredLimits, DesiredRule, ModuleRef, Tombstone};
 pub use envelope::{
     CONFIG_FEATURE, Envelope, EnvelopeError, FEATURES, PER_WORKER_FEATURE, SCHEMA, missing_features,
 };
-pub use report::{Exception, ExceptionState, Report, Unsound};
+pub use recall::{Recall, Recalled};
+pub use report::{Exception, ExceptionState, Kept, Mark, Report, Unsound};
 pub use subject::Subjects;
 
 /// Stream of desired state: one message per subject.

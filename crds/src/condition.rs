@@ -6,7 +6,7 @@ use k8s_openapi::jiff::Timestamp;
 /// Condition types, in the order in which they become true.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ConditionType {
-    /// The spec is valid and its references are allowed.
+    /// The spec is valid, its references are allowed, and the namespace may have the rule.
     Accepted,
     /// The registry answered with a digest.
     Resolved,
@@ -109,8 +109,12 @@ reasons! {
     ProbeFailed => "Correct the module, or raise the limit that the message names.",
     /// The desired state of this generation is on the bus.
     Published => "Nothing.",
-    /// The operator cannot reach the bus; nodes go on with what they have.
+    /// The operator cannot reach the bus, so it can neither publish nor hear the nodes, which go on with what they have.
     BusUnavailable => "Check NATS; the operator goes on when it is back.",
+    /// The bus has no room for the rule or its module; it is tried again every minute.
+    BusFull => "Delete rules or make modules smaller, or give the bus more room: `nats.storeSize`, `bus.maxBytes` in the chart's values.",
+    /// The rules of the namespace take up as much as they may; it is tried again every minute.
+    QuotaExceeded => "Do what the message says, or raise `operator.quota` in the chart's values.",
     /// Every desired node runs this revision.
     Active => "Nothing.",
     /// Every desired node runs this revision, on at least one of them on every request: its prefilter hid a request that
@@ -120,10 +124,12 @@ reasons! {
     Progressing => "Wait.",
     /// At least one node cannot run this revision and goes on with its last good one.
     NodeFailed => "See `status.failing`.",
-    /// At least one node has not reported for three heartbeats.
+    /// At least one node has not reported for three heartbeats, or has no agent.
     NodeSilent => "Look at the agent on that node.",
-    /// No agent runs on a Ready node, so nothing enforces the rule.
+    /// No node should run an agent, so nothing enforces the rule.
     NoNodes => "Check the node-agent DaemonSet.",
+    /// Portcullis was uninstalled: nothing enforces the rule, and nobody keeps its status.
+    Uninstalled => "Install Portcullis again, or delete the rule.",
     /// The rule needs a feature that the node, or this version of Portcullis, lacks.
     Unsupported => "Upgrade the node-agent, or leave out what the message names.",
     /// The node could not get the module from the bus; it tries again.

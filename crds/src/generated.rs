@@ -24,7 +24,7 @@ False, the later ones are Unknown and carry its reason, so that the Reason colum
 
 | type | true when |
 |---|---|
-| `Accepted` | the spec is valid and its references are allowed |
+| `Accepted` | the spec is valid, its references are allowed, and the namespace may have the rule |
 | `Resolved` | the registry answered with a digest |
 | `Verified` | signature and policy hold; always Unknown in this version |
 | `Programmed` | the desired state of this generation is on the bus |

@@ -19,11 +19,16 @@ pub struct WasmRuleStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolved: Option<ResolvedModule>,
 
+    /// What the nodes are told to run: `nodes` counts those that do. While the present generation cannot be carried
+    /// out this is an earlier one, and `resolved` speaks of another module.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enforced: Option<EnforcedRevision>,
+
     /// The last revision that every desired node reported as active.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stable_revision: Option<String>,
 
-    /// The revision on its way to the nodes; equal to the stable one when there is nothing to do.
+    /// The revision on its way to the nodes; absent when there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub candidate_revision: Option<String>,
 
@@ -36,7 +41,12 @@ pub struct WasmRuleStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nodes: Option<NodeCounts>,
 
-    /// Nodes that cannot run the candidate; at most five.
+    /// When the operator last compared this status with what the nodes report. It is renewed every five minutes, or as
+    /// often as ten thousand rules allow: an older one says that nobody can tell any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_report_time: Option<Time>,
+
+    /// Nodes that cannot run the enforced revision; at most five.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 5), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["node"]))]
     pub failing: Vec<FailingNode>,
@@ -69,23 +79,34 @@ pub struct ResolvedModule {
     pub resolved_at: Time,
 }
 
-/// Nodes by what they reported. Desired nodes come from Kubernetes (agent pods on Ready nodes), never from reports.
+/// What nodes are told to run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EnforcedRevision {
+    /// Names everything that affects a verdict.
+    pub revision: String,
+    /// Digest of its module.
+    pub module_digest: String,
+}
+
+/// Nodes by what they reported. Desired nodes come from Kubernetes (what the node-agents' DaemonSet wants), never from
+/// reports.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeCounts {
     /// Nodes that should run the rule.
     pub desired: i32,
-    /// Nodes that received the candidate.
+    /// Nodes that received the enforced revision.
     pub updated: i32,
-    /// Nodes that reported the candidate as active.
+    /// Nodes that reported it as active within the last three heartbeats.
     pub ready: i32,
-    /// Nodes that cannot run the candidate.
+    /// Nodes that cannot run it.
     pub failed: i32,
-    /// `ready/desired`, for people.
+    /// `ready/desired`, for people; `?/desired` while no node can be heard.
     pub summary: String,
 }
 
-/// A node that cannot run the candidate, and why.
+/// A node that cannot run the enforced revision, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FailingNode {

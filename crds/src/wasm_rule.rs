@@ -14,6 +14,12 @@ use crate::range::{sizes, spans};
 use crate::rule_config::RuleConfig;
 use crate::status::{WasmRuleStatus, pending};
 
+/// Smallest `limits.fuel`.
+pub const FUEL_FLOOR: u32 = 1_000;
+/// Largest `limits.fuel`.
+pub const FUEL_CEILING: u32 = 1_000_000;
+/// Largest `limits.fuelPerByte`.
+pub const FUEL_PER_BYTE_CEILING: u32 = 1_000;
 /// Smallest `limits.memory`: one page.
 pub const MEMORY_FLOOR: ByteSize = ByteSize::kib(64);
 /// Largest `limits.memory`: what one instance slot of the nodes' pool holds.
@@ -60,7 +66,7 @@ const NAME: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9
         name = "Ready",
         type_ = "string",
         json_path = ".status.nodes.summary",
-        description = "Nodes that reported this revision as active, of the nodes that should run it"
+        description = "Nodes that reported the revision of the column Revision as active, of the nodes that should run it"
     ),
     printcolumn(
         name = "Reason",
@@ -70,14 +76,20 @@ const NAME: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9
     printcolumn(
         name = "Revision",
         type_ = "string",
-        json_path = ".status.stableRevision",
-        description = "The last revision that every node reported as active"
+        json_path = ".status.enforced.revision",
+        description = "What the nodes are told to run"
+    ),
+    printcolumn(
+        name = "Reported",
+        type_ = "date",
+        json_path = ".status.lastReportTime",
+        description = "How long ago the operator last compared this with what the nodes report"
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(
         name = "Module",
         type_ = "string",
-        json_path = ".status.resolved.moduleDigest",
+        json_path = ".status.enforced.moduleDigest",
         priority = 1
     ),
     printcolumn(
@@ -209,12 +221,12 @@ pub enum Isolation {
 pub struct Limits {
     /// Fuel of one evaluation: about one unit a Wasm instruction.
     #[serde(default = "default_fuel")]
-    #[schemars(range(min = 1_000, max = 1_000_000), extend("format" = "int32"))]
+    #[schemars(range(min = FUEL_FLOOR, max = FUEL_CEILING), extend("format" = "int32"))]
     pub fuel: u32,
 
     /// Fuel added for each byte handed over beyond the first KiB.
     #[serde(default = "default_fuel_per_byte")]
-    #[schemars(range(min = 0, max = 1_000), extend("format" = "int32"))]
+    #[schemars(range(min = 0, max = FUEL_PER_BYTE_CEILING), extend("format" = "int32"))]
     pub fuel_per_byte: u32,
 
     /// Linear memory of one instance.

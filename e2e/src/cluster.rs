@@ -43,6 +43,11 @@ impl Cluster {
         Ok(Self { client: Client::try_from(config)?, kubeconfig })
     }
 
+    /// The administrator's, for programs that read one.
+    pub fn kubeconfig(&self) -> &std::path::Path {
+        &self.kubeconfig
+    }
+
     /// Runs kubectl as the administrator and returns what it printed.
     pub fn kubectl<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Result<String> {
         run(Command::new(tool("kubectl")).arg("--kubeconfig").arg(&self.kubeconfig).args(args))
@@ -75,6 +80,11 @@ impl Cluster {
             })
             .await?;
         }
+        self.another_namespace(name).await
+    }
+
+    /// A namespace beside the one that the test has already.
+    pub async fn another_namespace(&self, name: &str) -> Result<String> {
         let namespace = format!("e2e-{name}");
         self.kubectl(["create", "namespace", &namespace])?;
         self.kubectl(["label", "namespace", &namespace, "portcullis.dev/e2e=true"])?;

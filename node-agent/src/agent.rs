@@ -21,6 +21,7 @@ use crate::desired::sync::Sync;
 use crate::desired::{Desired, State};
 use crate::logging;
 use crate::proxy::ProxyError;
+use crate::recall::RecallResponder;
 use crate::report::{Identity, Reporter};
 use crate::side_port::SidePort;
 
@@ -90,7 +91,7 @@ pub async fn run(config: Config) -> Result<(), AgentError> {
     let (buses, bus_receiver) = watch::channel(None);
     let input = ControlInput {
         inspecting_threads: config.proxy.inspecting_threads(),
-        views: view_receiver,
+        views: view_receiver.clone(),
         bus: bus_receiver.clone(),
         keep: Some((&config.state_dir, &cluster)),
         compiler: Compiler::new(CompilerConfig::default(), artefacts(&config)),
@@ -114,6 +115,13 @@ pub async fn run(config: Config) -> Result<(), AgentError> {
     let address = proxy.local_addr();
 
     tasks.spawn(Sync::new(config.bus, state, views, buses, metrics.clone()).run());
+    let recalls = RecallResponder {
+        agent: config.agent.clone(),
+        views: view_receiver,
+        modules: control.modules.clone(),
+        bus: bus_receiver.clone(),
+    };
+    tasks.spawn(recalls.run());
     let identity = Identity::new(&cluster, &config.agent, &config.node);
     let reporter = Reporter::new(identity, control.submissions, control.rules, bound, bus_receiver, metrics);
     tasks.spawn(reporter.run());

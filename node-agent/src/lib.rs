@@ -21,6 +21,7 @@ mod mappings;
 pub mod metrics;
 pub mod modules;
 pub mod proxy;
+mod recall;
 pub mod report;
 pub mod ruleset;
 pub mod side_port;

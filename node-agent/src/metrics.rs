@@ -5,9 +5,10 @@
 
 mod histogram;
 mod instances;
+mod rules;
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -18,6 +19,8 @@ use portcullis_crds::RuleKey;
 
 pub(crate) use histogram::Histogram;
 pub(crate) use instances::Instances;
+use rules::RuleTallies;
+pub(crate) use rules::{RuleOutcome, RuleTally};
 
 type Labels<const N: usize> = [(&'static str, String); N];
 type Labelled<const N: usize> = Family<Labels<N>, Counter>;
@@ -59,7 +62,7 @@ label! {
 }
 
 label! {
-    /// What one evaluation of a rule came to.
+    /// The verdicts of a rule.
     RuleVerdict {
         /// 0.
         Allow = "allow",
@@ -69,8 +72,6 @@ label! {
         Log = "log",
         /// 3.
         RateLimit = "rate_limit",
-        /// No verdict; `portcullis_rule_errors_total` says why.
-        Failed = "failed",
     }
 }
 
@@ -109,6 +110,8 @@ label! {
         BadResponse = "bad_response",
         /// The connection broke within the body of the answer.
         BodyBroken = "body_broken",
+        /// It sent more than its answer announced. What was announced was delivered.
+        Surplus = "surplus",
     }
 }
 
@@ -140,32 +143,6 @@ impl Tally {
     }
 }
 
-/// The counters of one rule.
-#[derive(Debug)]
-pub(crate) struct RuleTally {
-    evaluations: Tally,
-    failures: Tally,
-    unsound: Counter,
-}
-
-impl RuleTally {
-    /// Counts one evaluation.
-    pub(crate) fn evaluated(&self, verdict: RuleVerdict) {
-        self.evaluations.inc(verdict as usize);
-    }
-
-    /// Counts an evaluation that the prefilter would have skipped, and that did not allow the request.
-    pub(crate) fn prefilter_unsound(&self) {
-        self.unsound.inc();
-    }
-
-    /// Counts one evaluation that came to no verdict.
-    pub(crate) fn failed(&self, cause: FailureCause) {
-        self.evaluated(RuleVerdict::Failed);
-        self.failures.inc(cause as usize);
-    }
-}
-
 /// The request side's metrics. Clones share the counts.
 #[derive(Clone, Debug)]
 pub struct RequestMetrics(Arc<Families>);
@@ -173,13 +150,10 @@ pub struct RequestMetrics(Arc<Families>);
 #[derive(Debug)]
 struct Families {
     requests: Tally,
-    evaluations: Labelled<3>,
-    failures: Labelled<3>,
-    unsound: Labelled<2>,
     skipped: Counter,
     standing: Counter,
     sampled: Counter,
-    rules: Mutex<HashSet<RuleKey>>,
+    rules: RuleTallies,
     evaluation_time: Histogram,
     fuel: Histogram,
     unfiltered: Gauge,
@@ -208,24 +182,8 @@ impl RequestMetrics {
             "Requests by the strongest thing that a rule said about them",
             requests.clone(),
         );
-        let evaluations = Labelled::default();
-        registry.register(
-            "portcullis_rule_evaluations",
-            "Evaluations by rule and verdict",
-            evaluations.clone(),
-        );
-        let failures = Labelled::default();
-        registry.register(
-            "portcullis_rule_errors",
-            "Evaluations without a verdict, by rule and cause",
-            failures.clone(),
-        );
-        let unsound = Labelled::default();
-        registry.register(
-            "portcullis_prefilter_unsound",
-            "Skipped evaluations that were done all the same and did not allow the request, by rule",
-            unsound.clone(),
-        );
+        let rules = RuleTallies::default();
+        registry.register_collector(Box::new(rules.clone()));
         let skipped = Counter::default();
         registry.register(
             "portcullis_prefilter_skipped",
@@ -304,13 +262,10 @@ impl RequestMetrics {
                     ("mode", mode_of(verdict).to_owned()),
                 ])
             }),
-            evaluations,
-            failures,
-            unsound,
             skipped,
             standing,
             sampled,
-            rules: Mutex::default(),
+            rules,
             evaluation_time,
             fuel,
             unfiltered,
@@ -324,40 +279,14 @@ impl RequestMetrics {
         }))
     }
 
-    /// The counters of a rule. Takes locks: for the control thread.
+    /// The counts of a rule. Takes a lock: for the control thread.
     pub(crate) fn rule(&self, key: &RuleKey) -> Arc<RuleTally> {
-        self.rules().insert(key.clone());
-        let family = &self.0;
-        Arc::new(RuleTally {
-            evaluations: Tally::new(RuleVerdict::ALL.len(), |i| {
-                family.evaluations.get_or_create_owned(&rule_labels(
-                    key,
-                    "verdict",
-                    RuleVerdict::ALL[i].as_str(),
-                ))
-            }),
-            failures: Tally::new(FailureCause::ALL.len(), |i| {
-                family.failures.get_or_create_owned(&rule_labels(key, "cause", FailureCause::ALL[i].as_str()))
-            }),
-            unsound: family.unsound.get_or_create_owned(&rule_only(key)),
-        })
+        self.0.rules.of(key)
     }
 
-    /// Removes the series of rules that are gone. Takes locks: for the control thread.
+    /// Removes the series of rules that are gone. Takes a lock: for the control thread.
     pub(crate) fn forget_rules_except(&self, kept: &HashSet<&RuleKey>) {
-        self.rules().retain(|key| {
-            let keep = kept.contains(key);
-            if !keep {
-                for verdict in RuleVerdict::ALL {
-                    self.0.evaluations.remove(&rule_labels(key, "verdict", verdict.as_str()));
-                }
-                for cause in FailureCause::ALL {
-                    self.0.failures.remove(&rule_labels(key, "cause", cause.as_str()));
-                }
-                self.0.unsound.remove(&rule_only(key));
-            }
-            keep
-        });
+        self.0.rules.retain(kept);
     }
 
     /// Counts one request.
@@ -423,11 +352,6 @@ impl RequestMetrics {
     pub(crate) fn in_flight(&self) -> &Gauge {
         &self.0.in_flight
     }
-
-    fn rules(&self) -> std::sync::MutexGuard<'_, HashSet<RuleKey>> {
-        // The set is whole after every step, so a panic elsewhere leaves nothing to repair.
-        self.0.rules.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// The mode in which a request gets this verdict.
@@ -441,13 +365,4 @@ fn mode_of(verdict: RequestVerdict) -> &'static str {
 
 fn by_reason(family: &Labelled<1>, reasons: impl Iterator<Item = &'static str>) -> Tally {
     Tally(reasons.map(|reason| family.get_or_create_owned(&[("reason", reason.to_owned())])).collect())
-}
-
-fn rule_only(key: &RuleKey) -> Labels<2> {
-    [("namespace", key.namespace.clone().unwrap_or_default()), ("rule", key.name.clone())]
-}
-
-fn rule_labels(key: &RuleKey, name: &'static str, value: &str) -> Labels<3> {
-    let [namespace, rule] = rule_only(key);
-    [namespace, rule, (name, value.to_owned())]
 }

@@ -27,8 +27,9 @@ pub(crate) struct Entry {
 pub(crate) struct Board {
     stream: StreamId,
     rules: BTreeMap<RuleKey, Entry>,
-    /// Messages of rules that this version cannot read: to be written over, or removed.
-    unreadable: BTreeSet<RuleKey>,
+    /// Messages of rules that this version cannot read: to be written over, or removed. With the digests in them, which
+    /// may be those of modules.
+    unreadable: BTreeMap<RuleKey, BTreeSet<ModuleDigest>>,
     /// Of the last rule or tombstone.
     last_sequence: u64,
     /// Of the rules as they are; made when somebody asks.
@@ -43,7 +44,7 @@ impl Board {
         let mut board = Self {
             stream: snapshot.stream.clone(),
             rules: BTreeMap::new(),
-            unreadable: BTreeSet::new(),
+            unreadable: BTreeMap::new(),
             last_sequence: 0,
             set: None,
         };
@@ -67,11 +68,11 @@ impl Board {
             Ok(Envelope { payload: Desired::Tombstone(_), .. }) => {}
             Ok(_) => {
                 tracing::warn!(rule = %key, "a message about another rule is on this rule's subject");
-                self.unreadable.insert(key.clone());
+                self.unreadable.insert(key.clone(), digests_in(&message.payload));
             }
             Err(error) => {
                 tracing::warn!(rule = %key, %error, "a message on the bus cannot be read");
-                self.unreadable.insert(key.clone());
+                self.unreadable.insert(key.clone(), digests_in(&message.payload));
             }
         }
     }
@@ -91,10 +92,22 @@ impl Board {
         self.rules.get(key)
     }
 
-    /// The modules that rules name; `None` while a message cannot be read, which may name any.
-    pub(crate) fn modules(&self) -> Option<BTreeSet<ModuleDigest>> {
+    /// What is on the bus for the rules of a namespace.
+    pub(crate) fn of<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a Entry> {
+        let rules = self.rules.range(RuleKey::namespaced(namespace, "")..);
+        let of_namespace = rules.take_while(move |(key, _)| key.namespace.as_deref() == Some(namespace));
+        of_namespace.map(|(_, entry)| entry)
+    }
+
+    /// Whether a rule names this module.
+    pub(crate) fn names(&self, module: &ModuleDigest) -> bool {
+        self.rules.values().any(|entry| entry.rule.module.digest == *module)
+    }
+
+    /// The modules that rules name, or may name in a message that cannot be read.
+    pub(crate) fn modules(&self) -> BTreeSet<ModuleDigest> {
         let named = self.rules.values().map(|entry| entry.rule.module.digest.clone());
-        self.unreadable.is_empty().then(|| named.collect())
+        named.chain(self.unreadable.values().flatten().cloned()).collect()
     }
 
     /// All rules.
@@ -102,20 +115,20 @@ impl Board {
         self.rules.into_values()
     }
 
-    /// A rule was written.
-    pub(crate) fn put(&mut self, entry: Entry) {
+    /// A rule was written. Returns what was there before.
+    pub(crate) fn put(&mut self, entry: Entry) -> Option<Entry> {
         self.last_sequence = self.last_sequence.max(entry.sequence);
         self.set = None;
         self.unreadable.remove(&entry.rule.key);
-        self.rules.insert(entry.rule.key.clone(), entry);
+        self.rules.insert(entry.rule.key.clone(), entry)
     }
 
-    /// A tombstone was written.
-    pub(crate) fn remove(&mut self, key: &RuleKey, sequence: u64) {
+    /// A tombstone was written. Returns what was there before.
+    pub(crate) fn remove(&mut self, key: &RuleKey, sequence: u64) -> Option<Entry> {
         self.last_sequence = self.last_sequence.max(sequence);
         self.set = None;
         self.unreadable.remove(key);
-        self.rules.remove(key);
+        self.rules.remove(key)
     }
 
     /// Hash of the rules.
@@ -128,16 +141,18 @@ impl Board {
             .clone()
     }
 
-    /// What the leader says of the whole set.
-    pub(crate) fn checkpoint(&mut self, cluster: &str, epoch: u64) -> Checkpoint {
+    /// What the leader says of the whole set. `unknown` are the uids of rules that are not in it, and of which nodes
+    /// keep what they have.
+    pub(crate) fn checkpoint(&mut self, cluster: &str, epoch: u64, unknown: BTreeSet<String>) -> Checkpoint {
         Checkpoint {
-            schema: SCHEMA,
+            schema: Checkpoint::schema(&unknown),
             cluster: cluster.to_owned(),
             stream: self.stream.to_string(),
             epoch,
             sequence: self.last_sequence,
             count: self.rules.len() as u64,
             set: self.set_hash(),
+            unknown,
         }
     }
 
@@ -150,7 +165,7 @@ impl Board {
             .map(|(key, entry)| Orphan { key: key.clone(), uid: Some(entry.uid.clone()) });
         let unreadable = self
             .unreadable
-            .iter()
+            .keys()
             .filter(|key| !objects.contains_key(key))
             .map(|key| Orphan { key: key.clone(), uid: None });
         stale.chain(unreadable).collect()
@@ -162,7 +177,7 @@ impl Board {
             (Some(entry), Some(uid)) if entry.uid == *uid => {
                 (entry.uid.clone(), entry.generation, entry.revision.clone())
             }
-            (None, None) if self.unreadable.contains(&orphan.key) => {
+            (None, None) if self.unreadable.contains_key(&orphan.key) => {
                 (String::new(), 0, Revision::from(String::new()))
             }
             _ => return None,
@@ -179,6 +194,15 @@ impl Board {
             payload: Desired::Tombstone(Tombstone { key: orphan.key.clone() }),
         })
     }
+}
+
+/// Every digest in a text of whatever format.
+fn digests_in(payload: &[u8]) -> BTreeSet<ModuleDigest> {
+    const PREFIX: &str = "sha256:";
+    const LENGTH: usize = PREFIX.len() + 64;
+    let text = String::from_utf8_lossy(payload);
+    let found = text.match_indices(PREFIX).filter_map(|(at, _)| text.get(at..at + LENGTH)?.parse().ok());
+    found.collect()
 }
 
 /// Something on the bus without an object.
@@ -265,20 +289,20 @@ pub(crate) mod tests {
         );
         assert_eq!(board.get(&a.rule.key), Some(&a));
         assert_eq!(board.get(&b.rule.key), None);
-        let checkpoint = board.checkpoint(CLUSTER, 4);
+        let checkpoint = board.checkpoint(CLUSTER, 4, BTreeSet::new());
         assert_eq!((checkpoint.sequence, checkpoint.count, checkpoint.epoch), (7, 1, 4));
     }
 
     #[test]
     fn the_checkpoint_follows_every_write() {
         let mut board = board(&[entry("a", "u1", 3)]);
-        let before = board.checkpoint(CLUSTER, 1);
+        let before = board.checkpoint(CLUSTER, 1, BTreeSet::new());
         board.put(entry("b", "u2", 5));
-        let with_b = board.checkpoint(CLUSTER, 1);
+        let with_b = board.checkpoint(CLUSTER, 1, BTreeSet::new());
         assert_eq!((with_b.sequence, with_b.count), (5, 2));
         assert_ne!(with_b.set, before.set);
         board.remove(&RuleKey::namespaced("shop", "b"), 6);
-        let after = board.checkpoint(CLUSTER, 1);
+        let after = board.checkpoint(CLUSTER, 1, BTreeSet::new());
         assert_eq!((after.sequence, after.count, after.set), (6, 1, before.set));
     }
 
@@ -303,11 +327,12 @@ pub(crate) mod tests {
     #[test]
     fn a_message_that_cannot_be_read_is_removed_once_nobody_wants_it() {
         let mut broken = message(&entry("a", "u1", 1), Desired::Rule(rule("a")));
-        broken.payload = Bytes::from_static(b"{}");
+        let named = ModuleDigest::of(b"named");
+        broken.payload = Bytes::from(format!(r#"{{"schema": 9, "modules": ["{named}", "sha256:12"]}}"#));
         let snapshot =
             Snapshot { stream: StreamId::from("s1".to_owned()), messages: vec![broken], last_sequence: 1 };
         let board = Board::adopt(CLUSTER, &snapshot);
-        assert_eq!(board.modules(), None, "it may name any module");
+        assert_eq!(board.modules(), BTreeSet::from([named]), "it may need what it names, and nothing else");
         assert!(board.orphans(&objects(&[("a", "u1")])).is_empty());
         let orphan = board.orphans(&objects(&[])).remove(0);
         assert!(board.tombstone(&orphan, CLUSTER, 2).is_some());

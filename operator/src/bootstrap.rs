@@ -1,11 +1,11 @@
-//! `operator bootstrap`: creates the keys of the bus that are missing. What is there stays as it is, so it can
-//! run at every install and upgrade, and any number of times.
+//! `operator bootstrap`: creates the keys of the bus that are missing. Keys that are there stay as they are, so it can
+//! run at every install and upgrade, and any number of times. What the bundled NATS lets them do is brought up to date.
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
-use kube::api::{Api, ObjectMeta, PostParams};
+use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt};
 use nkeys::KeyPair;
 use portcullis_bus::permissions::server_authorization;
@@ -107,6 +107,17 @@ pub async fn bootstrap(args: &BootstrapArgs) -> Result<(), BootstrapError> {
                 }
             }
             say(&name, found.created, "configuration of the bundled NATS");
+            if config != wanted[0].1 {
+                if is_ours(&config) {
+                    update(&secrets, &name, &wanted).await?;
+                    println!(
+                        "Secret {name}: permissions brought up to date; NATS has them when its pod is new"
+                    );
+                } else {
+                    println!("Secret {name}: changed by hand, so it stays; this version's permissions are:");
+                    println!("{}", wanted[0].1);
+                }
+            }
         }
     }
     Ok(())
@@ -141,6 +152,19 @@ async fn ensure(
             Err(source) => return Err(BootstrapError::Api { what: shown, source }),
         }
     }
+}
+
+/// Whether a configuration has just the two users that were written into it.
+fn is_ours(config: &str) -> bool {
+    config.trim_start().starts_with("authorization {") && config.matches("nkey:").count() == 2
+}
+
+async fn update(secrets: &Api<Secret>, name: &str, wanted: &[(&str, String)]) -> Result<(), BootstrapError> {
+    let data: BTreeMap<_, _> =
+        wanted.iter().map(|(k, v)| ((*k).to_owned(), ByteString(v.clone().into_bytes()))).collect();
+    let patch = serde_json::json!({"data": data});
+    let patched = secrets.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await;
+    patched.map(|_| ()).map_err(api(&format!("Secret {name}")))
 }
 
 fn secret(name: &str, release: &str, wanted: &[(&str, String)]) -> Secret {
@@ -194,6 +218,14 @@ mod tests {
 
     fn data(seed: &str, cluster: &str) -> BTreeMap<String, ByteString> {
         secret("s", "r", &[(SEED, seed.to_owned()), (CLUSTER, cluster.to_owned())]).data.unwrap()
+    }
+
+    #[test]
+    fn only_a_configuration_that_nobody_has_changed_is_brought_up_to_date() {
+        let written = server_authorization("c1", "UOPERATOR", "UAGENT");
+        assert!(is_ours(&written));
+        assert!(!is_ours(&written.replacen("users: [", "users: [ { nkey: \"UADMIN\" }", 1)));
+        assert!(!is_ours(&format!("max_payload: 8MB\n{written}")));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Command line and environment.
 
+mod quota;
+
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::ffi::OsString;
@@ -8,7 +10,10 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use portcullis_bus::StreamBounds;
 use portcullis_crds::ByteSize;
+
+pub use quota::{QuotaArgs, QuotaFor, QuotaForError};
 
 /// Control plane of Portcullis.
 #[derive(Debug, Parser)]
@@ -21,11 +26,14 @@ pub struct Cli {
 
 /// What to do.
 #[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant)] // read once, at the start
 pub enum Command {
     /// Take part in the election and, as leader, carry out all WasmRules. The default.
     Run(RunArgs),
     /// Create the Secrets with the keys of the bus that are missing, then end. Run by the chart's hook Job.
     Bootstrap(BootstrapArgs),
+    /// Say in every rule's status that nothing enforces it any more, then end. Run by the chart before it is removed.
+    Uninstall(UninstallArgs),
 }
 
 /// Flags of `operator run`.
@@ -72,6 +80,18 @@ pub struct RunArgs {
     #[arg(long, env = "PORTCULLIS_MAX_MODULE_BYTES", default_value = "4Mi", value_name = "SIZE")]
     pub max_module_bytes: ByteSize,
 
+    /// What the rules of a namespace may take up.
+    #[command(flatten)]
+    pub quota: QuotaArgs,
+
+    /// Bytes of rules that the bus holds at most. Two MiB of it are kept free for changes: give it at least 4Mi.
+    #[arg(long, env = "PORTCULLIS_DESIRED_MAX_BYTES", default_value = "128Mi", value_name = "SIZE")]
+    pub desired_max_bytes: ByteSize,
+
+    /// Bytes of modules that the bus holds at most.
+    #[arg(long, env = "PORTCULLIS_MODULES_MAX_BYTES", default_value = "512Mi", value_name = "SIZE")]
+    pub modules_max_bytes: ByteSize,
+
     /// Namespaces whose pull secrets may be read, separated by commas; * for all.
     #[arg(long, env = "PORTCULLIS_PULL_SECRET_NAMESPACES", default_value = "", value_name = "NAMESPACE,...")]
     pub pull_secret_namespaces: PullSecretNamespaces,
@@ -95,6 +115,26 @@ pub struct BootstrapArgs {
     /// Whose NATS it is.
     #[arg(long, env = "PORTCULLIS_NATS", default_value = "bundled")]
     pub nats: Nats,
+
+    /// Format of the log.
+    #[arg(long, env = "PORTCULLIS_LOG_FORMAT", default_value = "json")]
+    pub log_format: LogFormat,
+}
+
+/// Flags of `operator uninstall`.
+#[derive(Clone, Debug, Args)]
+pub struct UninstallArgs {
+    /// The operator's own namespace.
+    #[arg(long, env = "PORTCULLIS_NAMESPACE")]
+    pub namespace: String,
+
+    /// Name of the Lease, as the operator has it.
+    #[arg(long, env = "PORTCULLIS_LEASE_NAME", default_value = "portcullis-operator")]
+    pub lease_name: String,
+
+    /// Holder of the lease meanwhile: the name of the pod.
+    #[arg(long, env = "PORTCULLIS_IDENTITY")]
+    pub identity: String,
 
     /// Format of the log.
     #[arg(long, env = "PORTCULLIS_LOG_FORMAT", default_value = "json")]
@@ -152,7 +192,17 @@ impl Command {
         match self {
             Self::Run(args) => args.log_format,
             Self::Bootstrap(args) => args.log_format,
+            Self::Uninstall(args) => args.log_format,
         }
+    }
+}
+
+// === impl RunArgs ===
+
+impl RunArgs {
+    /// How much the streams of the bus hold at most.
+    pub fn stream_bounds(&self) -> StreamBounds {
+        StreamBounds { desired: self.desired_max_bytes.get(), modules: self.modules_max_bytes.get() }
     }
 }
 

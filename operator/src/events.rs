@@ -1,11 +1,22 @@
-//! Which Events a change of status is worth. No I/O.
+//! Which Events a change of status is worth, and what they are to the API server. No I/O.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime, ObjectMeta};
+use kube::runtime::events::Reporter;
+use portcullis_artifact::Digest;
 use portcullis_crds::WasmRuleStatus;
 use portcullis_crds::condition::{ConditionType, Reason};
 
-/// Longest note that events.k8s.io accepts.
-const NOTE_MAX: usize = 1000;
+/// Bytes of the longest note that events.k8s.io accepts.
+const NOTE_MAX: usize = 1024;
+/// Bytes of the longest reportingInstance.
+const INSTANCE_MAX: usize = 128;
+/// Bytes of the longest name of an object (RFC 1123 subdomain).
+const NAME_MAX: usize = 253;
+/// Hexadecimal digits of a hash that stands for what was cut off.
+const HASH_DIGITS: usize = 16;
 
 /// One Event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,8 +38,10 @@ pub(crate) fn transitions(before: Option<&WasmRuleStatus>, after: &WasmRuleStatu
         let message = format!("{} is {}", resolved.reference, resolved.manifest_digest);
         notes.push(note(false, "Resolved", "Resolve", &message));
     }
-    if let Some(revision) = &after.candidate_revision
-        && before.and_then(|b| b.candidate_revision.as_ref()) != Some(revision)
+    let published =
+        |status: &WasmRuleStatus| status.enforced.as_ref().map(|enforced| enforced.revision.clone());
+    if let Some(revision) = published(after)
+        && before.and_then(published).as_ref() != Some(&revision)
     {
         notes.push(note(
             false,
@@ -58,7 +71,48 @@ pub(crate) fn transitions(before: Option<&WasmRuleStatus>, after: &WasmRuleStatu
 }
 
 fn note(warning: bool, reason: &str, action: &'static str, message: &str) -> Note {
-    Note { warning, reason: reason.to_owned(), action, message: message.chars().take(NOTE_MAX).collect() }
+    Note { warning, reason: reason.to_owned(), action, message: start(message, NOTE_MAX).to_owned() }
+}
+
+/// What is written about an object, `at` being now. kube's Recorder would name it after the whole object, which has no
+/// room for that when its own name is long.
+pub(crate) fn event(note: Note, about: ObjectReference, reporter: &Reporter, at: Timestamp) -> Event {
+    let object = about.name.as_deref().unwrap_or_default();
+    let instance = reporter.instance.as_ref().unwrap_or(&reporter.controller);
+    Event {
+        metadata: ObjectMeta {
+            name: Some(event_name(object, at)),
+            namespace: about.namespace.clone(),
+            ..ObjectMeta::default()
+        },
+        type_: Some(if note.warning { "Warning" } else { "Normal" }.to_owned()),
+        reason: Some(note.reason),
+        action: Some(note.action.to_owned()),
+        note: Some(note.message),
+        regarding: Some(about),
+        event_time: Some(MicroTime(at)),
+        reporting_controller: Some(reporter.controller.clone()),
+        reporting_instance: Some(start(instance, INSTANCE_MAX).to_owned()),
+        ..Event::default()
+    }
+}
+
+/// `NAME.TIME`, as Kubernetes names Events; of a name that leaves no room for the time, its start and its hash.
+fn event_name(object: &str, at: Timestamp) -> String {
+    let time = format!(".{:x}", at.as_nanosecond());
+    let room = NAME_MAX - time.len();
+    if object.len() <= room {
+        return format!("{object}{time}");
+    }
+    let hash = Digest::of(object.as_bytes());
+    // A label ends with a letter or digit, also where it was cut.
+    let start = start(object, room - HASH_DIGITS - 1).trim_end_matches(['-', '.']);
+    format!("{start}-{}{time}", &hash.hex()[..HASH_DIGITS])
+}
+
+/// As much of a text as `max` bytes hold.
+fn start(text: &str, max: usize) -> &str {
+    &text[..text.floor_char_boundary(max)]
 }
 
 /// The condition that keeps the rule from being Ready, unless that is just work under way; or what is wrong although it
@@ -77,7 +131,7 @@ fn find(conditions: &[Condition], kind: ConditionType) -> Option<&Condition> {
 
 #[cfg(test)]
 mod tests {
-    use portcullis_crds::Revision;
+    use portcullis_crds::status::EnforcedRevision;
 
     use super::*;
     use crate::progress::Outcome;
@@ -91,7 +145,7 @@ mod tests {
     }
 
     fn rolled_out(verdict: Verdict, ready: usize, before: &WasmRuleStatus) -> WasmRuleStatus {
-        let revision = Revision::from("r1".to_owned());
+        let revision = EnforcedRevision { revision: "r1".into(), module_digest: "sha256:1".into() };
         status_of(
             &Outcome::Published(Box::new(published())),
             Some(&revision),
@@ -115,6 +169,57 @@ mod tests {
         let done = rolled_out(Verdict::Active { in_grace: 0 }, 2, &half);
         assert_eq!(reasons(Some(&half), &done), ["Ready"]);
         assert!(reasons(Some(&done), &rolled_out(Verdict::Active { in_grace: 1 }, 1, &done)).is_empty());
+    }
+
+    fn is_subdomain(name: &str) -> bool {
+        let alphanumeric = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+        let is_label = |label: &str| {
+            let bytes = label.as_bytes();
+            bytes.iter().all(|b| alphanumeric(*b) || *b == b'-')
+                && bytes.first().is_some_and(|b| alphanumeric(*b))
+                && bytes.last().is_some_and(|b| alphanumeric(*b))
+        };
+        name.len() <= 253 && name.split('.').all(is_label)
+    }
+
+    #[test]
+    fn the_name_of_an_event_is_valid_however_long_the_rules_name_is() {
+        let at = "2026-11-26T12:00:00.123456789Z".parse().unwrap();
+        for length in [1, 63, 220, 236, 237, 238, 252, 253] {
+            let plain = "a".repeat(length);
+            // Wherever it is cut, a dot or a dash may be there.
+            let dots: String = "a.".chars().cycle().take(length - 1).chain(['a']).collect();
+            let dashes: String = "a-".chars().cycle().take(length - 1).chain(['a']).collect();
+            for name in [plain, dots, dashes] {
+                let event = event_name(&name, at);
+                assert!(is_subdomain(&event), "{event}");
+                assert!(event.starts_with(&name[..length.min(200)]), "{event}");
+            }
+        }
+        assert_eq!(event_name("bots", at), "bots.18eb968afc844d15");
+    }
+
+    #[test]
+    fn events_of_long_names_that_differ_only_at_their_ends_do_not_collide() {
+        let at = "2026-11-26T12:00:00Z".parse().unwrap();
+        let name = |last: char| format!("{}{last}", "a".repeat(252));
+        assert_ne!(event_name(&name('a'), at), event_name(&name('b'), at));
+    }
+
+    #[test]
+    fn an_event_keeps_within_what_the_api_server_accepts() {
+        let long = "ü".repeat(2000);
+        let about = ObjectReference {
+            name: Some("bots".into()),
+            namespace: Some("shop".into()),
+            ..ObjectReference::default()
+        };
+        let reporter = Reporter { controller: "portcullis-operator".into(), instance: Some("p".repeat(253)) };
+        let event = event(note(true, "Stalled", "Reconcile", &long), about, &reporter, Timestamp::UNIX_EPOCH);
+        assert_eq!(event.metadata.namespace.as_deref(), Some("shop"));
+        assert_eq!(event.type_.as_deref(), Some("Warning"));
+        assert_eq!(event.note.unwrap().len(), 1024);
+        assert_eq!(event.reporting_instance.unwrap().len(), 128);
     }
 
     #[test]

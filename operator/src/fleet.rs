@@ -1,10 +1,14 @@
 //! The agents that should run the rules, by what Kubernetes says, and what each of them said last.
+//!
+//! A node is counted when the node-agents' DaemonSet wants an agent there, whatever state node and agent are in: traffic
+//! may reach a node that the control plane takes for lost.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::apps::v1::DaemonSet;
+use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::runtime::reflector::Store;
 use portcullis_crds::bus::report::EXCEPTIONS_MAX;
@@ -27,33 +31,61 @@ pub(crate) struct Agent {
     pub(crate) heard: Instant,
 }
 
-/// Agents by node. The names come from Kubernetes, never from a report.
-pub(crate) type Fleet = BTreeMap<String, Vec<Agent>>;
+/// Who should run the rules.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Fleet {
+    /// Agents by node. The names come from Kubernetes, never from a report.
+    pub(crate) nodes: BTreeMap<String, Vec<Agent>>,
+    /// Nodes on which an agent is wanted and there is none, not even one that waits for its node.
+    pub(crate) without_agent: usize,
+}
 
 /// Keeps the last report of each agent.
 #[derive(Debug)]
 pub(crate) struct Agents {
     pods: Store<Pod>,
-    nodes: Store<Node>,
+    daemon_sets: Store<DaemonSet>,
     heard: Mutex<Heard>,
     /// Something changed that may change a status.
     changed: Notify,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Heard {
     /// By name of the pod; only of pods that exist.
     agents: HashMap<String, Agent>,
-    /// Since when we can hear anything; `None` while the bus is away, and silence says nothing about agents.
-    listening: Option<Instant>,
+    /// Whether anything can be heard, and since when: while the bus is away, silence says nothing about agents.
+    ear: Ear,
+    /// What Kubernetes says is complete.
+    listed: bool,
+}
+
+/// Whether agents can be heard, and since when that is so.
+#[derive(Clone, Copy, Debug)]
+enum Ear {
+    Open(Instant),
+    Closed(Instant),
 }
 
 // === impl Agents ===
 
 impl Agents {
-    /// `pods` holds the node-agent pods of this release.
-    pub(crate) fn new(pods: Store<Pod>, nodes: Store<Node>) -> Self {
-        Self { pods, nodes, heard: Mutex::default(), changed: Notify::new() }
+    /// `pods` and `daemon_sets` hold the node-agents of this release.
+    pub(crate) fn new(pods: Store<Pod>, daemon_sets: Store<DaemonSet>, now: Instant) -> Self {
+        let heard = Heard { agents: HashMap::new(), ear: Ear::Closed(now), listed: false };
+        Self { pods, daemon_sets, heard: Mutex::new(heard), changed: Notify::new() }
+    }
+
+    /// Waits until what Kubernetes says of the agents is complete; before that there is no fleet. False if the watch ended.
+    pub(crate) async fn listed(&self) -> bool {
+        let complete =
+            self.pods.wait_until_ready().await.is_ok() && self.daemon_sets.wait_until_ready().await.is_ok();
+        self.lock().listed = complete;
+        complete
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes a report. One of a pod that does not exist is dropped: nothing that is kept is sized by reports.
@@ -64,7 +96,7 @@ impl Agents {
             return;
         }
         let report = Arc::new(bounded(report));
-        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut heard = self.lock();
         let name = report.agent.clone();
         let previous = heard.agents.insert(name, Agent { report: Some(report.clone()), heard: now });
         let spoke_again = previous
@@ -77,15 +109,23 @@ impl Agents {
 
     /// The bus is there, or not.
     pub(crate) fn listening(&self, up: bool, now: Instant) {
-        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        if up != heard.listening.is_some() {
-            heard.listening = up.then_some(now);
+        let mut heard = self.lock();
+        if up != matches!(heard.ear, Ear::Open(_)) {
+            heard.ear = if up { Ear::Open(now) } else { Ear::Closed(now) };
             drop(heard);
             self.changed.notify_one();
         }
     }
 
-    /// A pod or node changed.
+    /// Whether no agent could be heard for three heartbeats, because the bus is away.
+    pub(crate) fn is_deaf(&self, now: Instant) -> bool {
+        match self.lock().ear {
+            Ear::Open(_) => false,
+            Ear::Closed(since) => now.saturating_duration_since(since) > SILENCE,
+        }
+    }
+
+    /// A pod or a DaemonSet changed.
     pub(crate) fn touched(&self) {
         self.changed.notify_one();
     }
@@ -97,31 +137,33 @@ impl Agents {
 
     /// How many agents were heard within three heartbeats.
     pub(crate) fn reporting(&self, now: Instant) -> usize {
-        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let heard = self.lock();
         heard.agents.values().filter(|agent| agent.report.is_some() && !is_silent(agent, now)).count()
     }
 
     /// Who should run the rules now; `None` while nobody can be heard.
     pub(crate) fn view(&self, now: Instant) -> Option<Fleet> {
-        let nodes = self.nodes.state();
-        let ready: BTreeSet<&str> = nodes
-            .iter()
-            .filter(|node| is_ready(node))
-            .filter_map(|node| node.metadata.name.as_deref())
-            .collect();
         let pods = self.pods.state();
         let names: BTreeSet<&str> = pods.iter().filter_map(|pod| pod.metadata.name.as_deref()).collect();
-        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut heard = self.lock();
         heard.agents.retain(|name, _| names.contains(name.as_str()));
-        let listening = heard.listening?;
-        let mut fleet = Fleet::new();
+        let Ear::Open(listening) = heard.ear else { return None };
+        if !heard.listed {
+            return None;
+        }
+        let mut fleet = Fleet::default();
         for pod in &pods {
-            let Some(node) = node_of(pod).filter(|node| ready.contains(node)) else { continue };
+            let Some(node) = node_of(pod) else { continue };
             let agent = heard.agents.entry(pod.name_any()).or_insert(Agent { report: None, heard: now });
             // What was not heard while nobody listened is no silence of the agent's.
             let agent = Agent { heard: agent.heard.max(listening), ..agent.clone() };
-            fleet.entry(node.to_owned()).or_default().push(agent);
+            fleet.nodes.entry(node.to_owned()).or_default().push(agent);
         }
+        let daemon_sets = self.daemon_sets.state();
+        let wanted =
+            daemon_sets.iter().filter_map(|set| set.status.as_ref()).map(|s| s.desired_number_scheduled);
+        let wanted = wanted.filter_map(|n| usize::try_from(n).ok()).sum::<usize>();
+        fleet.without_agent = wanted.saturating_sub(fleet.nodes.len());
         Some(fleet)
     }
 }
@@ -131,16 +173,22 @@ pub(crate) fn is_silent(agent: &Agent, now: Instant) -> bool {
     now.saturating_duration_since(agent.heard) > SILENCE
 }
 
-/// The node of an agent that should run the rules: scheduled, not on its way out, not finished.
+/// The node of an agent that should run the rules: not on its way out, not finished. One that is not scheduled yet says by
+/// its affinity for which node the DaemonSet's controller made it.
 fn node_of(pod: &Pod) -> Option<&str> {
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
     let gone = pod.metadata.deletion_timestamp.is_some() || matches!(phase, Some("Failed" | "Succeeded"));
-    pod.spec.as_ref().filter(|_| !gone)?.node_name.as_deref()
-}
-
-fn is_ready(node: &Node) -> bool {
-    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
-    conditions.is_some_and(|list| list.iter().any(|c| c.type_ == "Ready" && c.status == "True"))
+    let spec = pod.spec.as_ref().filter(|_| !gone)?;
+    spec.node_name.as_deref().or_else(|| {
+        let affinity = spec.affinity.as_ref()?.node_affinity.as_ref()?;
+        let terms =
+            &affinity.required_during_scheduling_ignored_during_execution.as_ref()?.node_selector_terms;
+        let fields = terms.iter().flat_map(|term| term.match_fields.iter().flatten());
+        let name = fields
+            .filter(|field| field.key == "metadata.name")
+            .flat_map(|field| field.values.iter().flatten());
+        name.map(String::as_str).next()
+    })
 }
 
 /// An agent may send anything: what is kept of it is bounded, and fit to be shown.
@@ -150,6 +198,7 @@ fn bounded(mut report: Report) -> Report {
         report.exceptions.truncate(EXCEPTIONS_MAX);
     }
     report.unsound.truncate(EXCEPTIONS_MAX);
+    report.kept.truncate(EXCEPTIONS_MAX);
     for exception in &mut report.exceptions {
         let shown = exception.message.chars().map(|c| if c.is_control() { ' ' } else { c });
         exception.message = shown.take(MESSAGE_MAX).collect();
@@ -188,7 +237,9 @@ pub(crate) mod tests {
             active: set.clone(),
             active_count: 0,
             exceptions: vec![],
+            marks: Default::default(),
             more: 0,
+            kept: vec![],
             unsound: vec![],
             at: Timestamp::UNIX_EPOCH,
         }
@@ -200,22 +251,31 @@ pub(crate) mod tests {
         .unwrap()
     }
 
-    fn node(name: &str, ready: &str) -> Node {
-        serde_json::from_value(serde_json::json!({"metadata": {"name": name},
-            "status": {"conditions": [{"type": "Ready", "status": ready}]}}))
+    /// A pod as the DaemonSet's controller makes it, before the scheduler has seen it.
+    fn pending(name: &str, node: &str) -> Pod {
+        serde_json::from_value(serde_json::json!({"metadata": {"name": name, "namespace": "ns"},
+            "spec": {"containers": [], "affinity": {"nodeAffinity": {
+                "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
+                    {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]}]}}}},
+            "status": {"phase": "Pending"}}))
         .unwrap()
     }
 
-    fn agents(pods: Vec<Pod>, nodes: Vec<Node>) -> Agents {
+    /// Agents of a DaemonSet that wants this many of them, when all of it is listed.
+    pub(crate) fn listed(pods: Vec<Pod>, wanted: usize, now: Instant) -> Agents {
         let (pod_store, mut pod_writer) = store();
-        let (node_store, mut node_writer) = store();
+        let (set_store, mut set_writer) = store();
         for pod in pods {
             pod_writer.apply_watcher_event(&Event::Apply(pod));
         }
-        for node in nodes {
-            node_writer.apply_watcher_event(&Event::Apply(node));
-        }
-        Agents::new(pod_store, node_store)
+        let set =
+            serde_json::from_value(serde_json::json!({"metadata": {"name": "agents", "namespace": "ns"},
+            "status": {"desiredNumberScheduled": wanted, "currentNumberScheduled": 0, "numberMisscheduled": 0,
+                "numberReady": 0}}));
+        set_writer.apply_watcher_event(&Event::Apply(set.unwrap()));
+        let agents = Agents::new(pod_store, set_store, now);
+        agents.lock().listed = true;
+        agents
     }
 
     fn empty_set() -> SetHash {
@@ -223,7 +283,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn desired_are_agents_on_ready_nodes_that_are_not_on_their_way_out() {
+    fn every_node_on_which_an_agent_is_wanted_counts_whatever_state_it_is_in() {
         let mut leaving = pod("leaving", "n1", "Running");
         leaving.metadata.deletion_timestamp =
             Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::UNIX_EPOCH));
@@ -232,31 +292,34 @@ pub(crate) mod tests {
             pod("a2", "n1", "Pending"),
             leaving,
             pod("evicted", "n1", "Failed"),
-            pod("b1", "n2", "Running"),
+            pending("b1", "n2"),
         ];
-        let agents = agents(pods, vec![node("n1", "True"), node("n2", "Unknown")]);
         let now = Instant::now();
+        let agents = listed(pods, 4, now);
         assert!(agents.view(now).is_none(), "nobody listens yet");
         agents.listening(true, now);
         let fleet = agents.view(now).unwrap();
-        assert_eq!(fleet.iter().map(|(n, a)| (n.as_str(), a.len())).collect::<Vec<_>>(), [("n1", 2)]);
+        let nodes: Vec<_> = fleet.nodes.iter().map(|(n, a)| (n.as_str(), a.len())).collect();
+        assert_eq!((nodes, fleet.without_agent), (vec![("n1", 2), ("n2", 1)], 2));
+        agents.lock().listed = false;
+        assert!(agents.view(now).is_none(), "no fleet is known before all of it is listed");
     }
 
     #[test]
     fn a_report_of_an_unknown_agent_is_dropped_and_the_node_is_the_pods() {
-        let agents = agents(vec![pod("a1", "n1", "Running")], vec![node("n1", "True")]);
         let now = Instant::now();
+        let agents = listed(vec![pod("a1", "n1", "Running")], 1, now);
         agents.listening(true, now);
         agents.hear(report("a1", "s", 1, &empty_set()), now);
         agents.hear(report("stranger", "s", 1, &empty_set()), now);
         assert_eq!(agents.reporting(now), 1);
-        assert_eq!(agents.view(now).unwrap().keys().collect::<Vec<_>>(), ["n1"]);
+        assert_eq!(agents.view(now).unwrap().nodes.keys().collect::<Vec<_>>(), ["n1"]);
     }
 
     #[test]
     fn an_agent_is_not_silent_because_nobody_listened() {
-        let agents = agents(vec![pod("a1", "n1", "Running")], vec![node("n1", "True")]);
         let start = Instant::now();
+        let agents = listed(vec![pod("a1", "n1", "Running")], 1, start);
         agents.listening(true, start);
         agents.hear(report("a1", "s", 1, &empty_set()), start);
         agents.listening(false, start);
@@ -264,8 +327,20 @@ pub(crate) mod tests {
         assert!(agents.view(later).is_none());
         agents.listening(true, later);
         let fleet = agents.view(later + SILENCE).unwrap();
-        assert!(!is_silent(&fleet["n1"][0], later + SILENCE));
-        assert!(is_silent(&fleet["n1"][0], later + SILENCE + Duration::from_secs(1)));
+        assert!(!is_silent(&fleet.nodes["n1"][0], later + SILENCE));
+        assert!(is_silent(&fleet.nodes["n1"][0], later + SILENCE + Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn without_the_bus_nobody_is_heard_after_three_heartbeats() {
+        let start = Instant::now();
+        let agents = listed(vec![], 1, start);
+        let just = |since: Instant| since + SILENCE + Duration::from_secs(1);
+        assert!(!agents.is_deaf(start + SILENCE) && agents.is_deaf(just(start)), "counted from the start");
+        agents.listening(true, just(start));
+        assert!(!agents.is_deaf(just(just(start))));
+        agents.listening(false, just(start));
+        assert!(!agents.is_deaf(just(start)) && agents.is_deaf(just(just(start))));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What the leader does, all at once, until it may no longer: one function a duty.
 
 mod bus;
+mod recover;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -13,7 +14,8 @@ use futures::{Stream, StreamExt};
 use kube::ResourceExt;
 use kube::api::Api;
 use kube::runtime::controller::{Config as ControllerConfig, Error, ReconcileRequest};
-use kube::runtime::reflector::{ObjectRef, Store, store};
+use kube::runtime::reflector::ObjectRef;
+use kube::runtime::reflector::store::Writer;
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, applier};
 use portcullis_crds::{RuleKey, WasmRule};
@@ -24,7 +26,7 @@ use tokio::time::Instant;
 use crate::board::Orphan;
 use crate::health::Health;
 use crate::publisher::{TakeOverError, WriteError};
-use crate::reconcile::update_status::UpdateError;
+use crate::reconcile::update_status::{UpdateError, is_renewal};
 use crate::reconcile::{Context, ReconcileError, after_error, identity, observe, reconcile};
 use crate::sweep::{SweepError, bury, sweep};
 
@@ -36,6 +38,8 @@ const SWEEP_AGAIN: Duration = Duration::from_secs(30);
 const TOGETHER: Duration = Duration::from_millis(200);
 /// Longest time in which nobody looks at the nodes.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// Statuses that are renewed after one look: half of what the patches' budget leaves room for until the next one.
+const RENEWALS: usize = 150;
 
 /// Why leading ended.
 #[derive(Debug, Error)]
@@ -55,10 +59,10 @@ pub(crate) enum LeadError {
 }
 
 impl LeadError {
-    /// Writes that fail for want of a bus are repeated; the others end it all.
+    /// Writes that fail for want of a bus, or of room on it, are repeated; the others end it all.
     fn from_write(error: &WriteError) -> Option<Self> {
         match error {
-            WriteError::Unavailable(_) => None,
+            WriteError::Unavailable(_) | WriteError::Full(_) | WriteError::Quota(_) => None,
             WriteError::Deposed(_) => Some(Self::Deposed),
             WriteError::LeaseOver => Some(Self::LeaseOver),
         }
@@ -69,7 +73,6 @@ impl LeadError {
 struct Leader {
     ctx: Arc<Context>,
     health: Health,
-    rules: Store<WasmRule>,
     /// Rules to be looked at.
     look_at: mpsc::UnboundedSender<ObjectRef<WasmRule>>,
     /// Objects that the API server said are gone.
@@ -78,29 +81,31 @@ struct Leader {
     compare: Notify,
 }
 
-/// Leads until it may no longer, or until `stop` says so; then what is being written is finished first.
+/// Leads until it may no longer, or until `stop` says so; then what is being written is finished first. `objects` fills
+/// [`Context::objects`].
 pub(crate) async fn lead(
     ctx: Arc<Context>,
+    objects: Writer<WasmRule>,
     mut changes: BoxStream<'static, ()>,
     health: Health,
     stop: watch::Receiver<bool>,
 ) -> Result<(), LeadError> {
-    let (rules, writer) = store();
     let (look_at, look_at_receiver) = mpsc::unbounded();
     let (gone, gone_receiver) = mpsc::unbounded();
     let api = Api::<WasmRule>::all(ctx.client.clone());
-    let rule_watch = watcher::watcher(api, watcher::Config::default()).default_backoff().reflect(writer);
-    let leader = Leader { ctx, health, rules, look_at, gone, compare: Notify::new() };
+    let rule_watch = watcher::watcher(api, watcher::Config::default()).default_backoff().reflect(objects);
+    let leader = Leader { ctx, health, look_at, gone, compare: Notify::new() };
     let duties: Vec<BoxFuture<'_, Result<Infallible, LeadError>>> = vec![
         async {
             while changes.next().await.is_some() {
                 leader.ctx.agents.touched();
             }
-            Err(LeadError::Ended("watch of pods and nodes"))
+            Err(LeadError::Ended("watch of the node-agents"))
         }
         .boxed(),
         leader.keep_bus().boxed(),
         leader.checkpoints().boxed(),
+        leader.recover().boxed(),
         leader.look_at_nodes().boxed(),
         leader.tidy(gone_receiver).boxed(),
         async {
@@ -139,7 +144,7 @@ impl Leader {
             |rule, ctx| Box::pin(reconcile(rule, ctx)),
             after_error,
             self.ctx.clone(),
-            self.rules.clone(),
+            self.ctx.objects.clone(),
             queue,
             ControllerConfig::default(),
         );
@@ -149,10 +154,13 @@ impl Leader {
                 Ok((rule, _)) => tracing::debug!(%rule, "reconciled"),
                 // Deleted, or written by somebody else, in between: its new state comes by the watch.
                 Err(Error::ObjectNotFound(_)) => {}
-                Err(Error::ReconcilerFailed(
-                    ReconcileError::Update(UpdateError::Conflict | UpdateError::Gone),
-                    _,
-                )) => {}
+                Err(Error::ReconcilerFailed(ReconcileError::Update(UpdateError::Conflict), _)) => {}
+                // The API server says so itself; the watch may be behind, or have missed it.
+                Err(Error::ReconcilerFailed(ReconcileError::Update(UpdateError::Gone), object)) => {
+                    if let Some(uid) = object.extra.uid {
+                        self.is_gone(RuleKey { namespace: object.namespace, name: object.name }, uid);
+                    }
+                }
                 Err(error) => tracing::warn!(%error, "reconcile"),
             }
         }
@@ -163,12 +171,7 @@ impl Leader {
         match event {
             Ok(Event::Apply(rule) | Event::InitApply(rule)) => Some(ObjectRef::from_obj(&rule).into()),
             Ok(Event::Delete(rule)) => {
-                let (key, uid) =
-                    (RuleKey { namespace: rule.namespace(), name: rule.name_any() }, rule.uid()?);
-                self.ctx.rules.forget(&key, &uid);
-                // The receiver lives as long as this leader.
-                let told = self.gone.unbounded_send(Orphan { key, uid: Some(uid) });
-                told.is_err().then(|| self.compare.notify_one());
+                self.is_gone(RuleKey { namespace: rule.namespace(), name: rule.name_any() }, rule.uid()?);
                 None
             }
             Ok(Event::Init) => None,
@@ -185,6 +188,16 @@ impl Leader {
         }
     }
 
+    /// An object was deleted: nothing is known of it any more, and what the bus has of it gets a tombstone.
+    fn is_gone(&self, key: RuleKey, uid: String) {
+        self.ctx.rules.forget(&key, &uid);
+        // The receiver lives as long as this leader.
+        let told = self.gone.unbounded_send(Orphan { key, uid: Some(uid) });
+        if told.is_err() {
+            self.compare.notify_one();
+        }
+    }
+
     fn look_at(&self, rule: &WasmRule) {
         // The receiver is gone only while this leader stops; then nothing new is begun.
         let told = self.look_at.unbounded_send(ObjectRef::from_obj(rule));
@@ -195,7 +208,10 @@ impl Leader {
 
     /// Finds the rules whose status no longer says what the agents say.
     async fn look_at_nodes(&self) -> Result<Infallible, LeadError> {
-        let mut look_again = Instant::now() + LOOK_EVERY;
+        if !self.ctx.agents.listed().await {
+            return Err(LeadError::Ended("watch of the node-agents"));
+        }
+        let mut look_again = Instant::now();
         loop {
             tokio::select! {
                 () = self.ctx.agents.changed() => tokio::time::sleep(TOGETHER).await,
@@ -204,11 +220,15 @@ impl Leader {
             let now = Instant::now();
             look_again = now + LOOK_EVERY;
             let fleet = self.ctx.agents.view(now);
-            let rules = self.rules.state();
+            let rules = self.ctx.objects.state();
+            let mut renewals = 0;
             for rule in &rules {
                 let seen = observe(rule, fleet.as_ref(), now, &self.ctx);
                 let put_back = seen.misses_module && self.ctx.rules.miss_module(&identity(rule).0, now);
-                if seen.status.is_some() || put_back {
+                let renews =
+                    seen.status.as_ref().is_some_and(|after| is_renewal(rule.status.as_ref(), after));
+                renewals += usize::from(renews);
+                if put_back || seen.status.is_some() && (!renews || renewals <= RENEWALS) {
                     self.look_at(rule);
                 }
                 look_again = look_again.min(seen.look_again.unwrap_or(look_again)).max(now + TOGETHER);
@@ -253,9 +273,9 @@ impl Leader {
 
     async fn compare(&self) -> Result<(), SweepError> {
         // Before the first complete list every rule would look like an orphan.
-        if self.rules.wait_until_ready().await.is_err() {
+        if self.ctx.objects.wait_until_ready().await.is_err() {
             return Ok(());
         }
-        sweep(&self.rules.state(), &self.ctx).await
+        sweep(&self.ctx.objects.state(), &self.ctx).await
     }
 }

@@ -27,6 +27,8 @@ const DURATION: Duration = Duration::from_secs(15);
 const VALID: Duration = Duration::from_secs(10);
 /// Between two looks, or two renewals.
 const EVERY: Duration = Duration::from_secs(2);
+/// A holder from which the lease was taken away has noticed after this long, and what it sent has been answered.
+pub(crate) const STEPPED_DOWN: Duration = Duration::from_secs(12);
 /// Longest wait for one answer of the API server.
 const ANSWER: Duration = Duration::from_secs(5);
 
@@ -162,6 +164,29 @@ impl Candidate {
             }
             if !self.validity.holds() {
                 return Lost::Expired;
+            }
+        }
+    }
+
+    /// Takes the lease away from whoever holds it. The holder notices at its next renewal, and others wait for its end.
+    pub(crate) async fn seize(&mut self) -> Result<(), LeaseError> {
+        loop {
+            let found = self.ask(self.api.get_opt(&self.name)).await?;
+            let next = self.next(found.as_ref());
+            let (sent, sent_wall) = (Instant::now(), SystemTime::now());
+            let written = match found {
+                Some(_) => self.ask(self.api.replace(&self.name, &PostParams::default(), &next)).await,
+                None => self.ask(self.api.create(&PostParams::default(), &next)).await,
+            };
+            match written {
+                Ok(lease) => {
+                    self.seen = Some((lease, sent));
+                    self.validity.renewed(sent, sent_wall);
+                    return Ok(());
+                }
+                // Renewed in between, or created: again, on what is there now.
+                Err(LeaseError::Api { source: kube::Error::Api(status), .. }) if status.code == 409 => {}
+                Err(error) => return Err(error),
             }
         }
     }

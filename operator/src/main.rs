@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use portcullis_operator::bootstrap::bootstrap;
 use portcullis_operator::config::{Cli, Command, LogFormat};
 use portcullis_operator::run::run;
+use portcullis_operator::uninstall::uninstall;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
@@ -29,6 +30,7 @@ async fn operate() -> ExitCode {
     let ended = match cli.command {
         Command::Run(args) => run(args).await.map_err(|e| e.to_string()),
         Command::Bootstrap(args) => bootstrap(&args).await.map_err(|e| e.to_string()),
+        Command::Uninstall(args) => uninstall(&args).await.map_err(|e| e.to_string()),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,

@@ -69,7 +69,7 @@ impl Metrics {
         );
         registry.register(
             "checkpoint_missing_rules",
-            "Rules that the bus does not have again yet; no checkpoint is published while there are any",
+            "Rules that are enforced and that the bus does not have; nodes keep what they have of them",
             self.checkpoint_missing_rules.clone(),
         );
         registry.register(

@@ -59,6 +59,15 @@ pub(crate) enum Work {
     },
 }
 
+/// How a tag is looked at again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Polling {
+    /// The registry was asked for the tag just now.
+    pub(crate) asked: bool,
+    /// How often it is asked; `None` if it is not.
+    pub(crate) every: Option<Duration>,
+}
+
 /// How far all rules have come.
 #[derive(Debug, Default)]
 pub(crate) struct Rules(Mutex<HashMap<RuleKey, Progress>>);
@@ -111,12 +120,16 @@ impl Progress {
     fn work(&self, on_the_bus: Option<bool>, now: Instant) -> Work {
         let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         let poll = due(self.poll_at);
-        let advance = match &self.outcome {
-            Outcome::Halted(_) => due(self.retry_at),
-            // While it is not known what the bus has, there is nothing to publish that would be missing.
-            Outcome::Published(_) => on_the_bus == Some(false) || self.republish,
-        };
-        if poll || advance { Work::Advance { poll } } else { Work::Nothing }
+        match &self.outcome {
+            // What the bus lacks goes there first, whatever the tag leads to by now: nodes may be without it. While it is
+            // not known what the bus has, there is nothing to publish that would be missing.
+            Outcome::Published(_) if on_the_bus == Some(false) || self.republish => {
+                Work::Advance { poll: false }
+            }
+            Outcome::Halted(_) if due(self.retry_at) => Work::Advance { poll },
+            _ if poll => Work::Advance { poll },
+            _ => Work::Nothing,
+        }
     }
 
     /// When there is something to do again.
@@ -158,20 +171,23 @@ impl Rules {
         self.lock().get(key).filter(|p| p.uid == uid && p.generation == generation).cloned()
     }
 
-    /// The steps came to this.
+    /// The steps came to this. The next look at a polled tag is counted from the last one.
     pub(crate) fn record(
         &self,
         key: &RuleKey,
         uid: &str,
         generation: i64,
         outcome: Outcome,
-        poll: Option<Duration>,
+        polling: Polling,
         now: Instant,
     ) {
         let mut rules = self.lock();
         let before = rules.remove(key);
+        let due_before = before.as_ref().filter(|b| b.uid == uid && b.generation == generation);
+        let due_before = due_before.and_then(|b| b.poll_at).filter(|_| !polling.asked);
         let mut progress = Progress::new(uid, generation, outcome, before, now);
-        progress.poll_at = poll.map(|every| now + backoff::spread(every));
+        progress.poll_at =
+            polling.every.map(|every| due_before.unwrap_or_else(|| now + backoff::spread(every)));
         rules.insert(key.clone(), progress);
     }
 
@@ -194,6 +210,17 @@ impl Rules {
         if let Some(progress) = self.lock().get_mut(key) {
             progress.waiting = waiting;
         }
+    }
+
+    /// Whether the steps still lead to the bus for this generation by themselves: they have not run yet, or only the bus
+    /// was away, or what was published is published again.
+    pub(crate) fn is_coming(&self, key: &RuleKey, uid: &str, generation: i64) -> bool {
+        let rules = self.lock();
+        let progress = rules.get(key).filter(|p| p.uid == uid && p.generation == generation);
+        progress.is_none_or(|progress| match &progress.outcome {
+            Outcome::Published(_) => true,
+            Outcome::Halted(halt) => halt.reason == Reason::BusUnavailable,
+        })
     }
 
     /// Nodes miss the module. True if it is to be put on the bus again now.
@@ -263,7 +290,14 @@ pub(crate) mod tests {
         fn with(outcome: Outcome, poll: Option<Duration>) -> Self {
             let world =
                 Self { rules: Rules::default(), key: RuleKey::namespaced("shop", "a"), now: Instant::now() };
-            world.rules.record(&world.key, "u1", 1, outcome, poll, world.now);
+            world.rules.record(
+                &world.key,
+                "u1",
+                1,
+                outcome,
+                Polling { asked: false, every: poll },
+                world.now,
+            );
             world
         }
 
@@ -274,6 +308,18 @@ pub(crate) mod tests {
 
     const LONG: Duration = Duration::from_secs(86_400);
     const ADVANCE: Work = Work::Advance { poll: false };
+    const NEVER: Polling = Polling { asked: false, every: None };
+
+    #[test]
+    fn a_due_poll_does_not_hide_that_the_bus_lacks_the_rule() {
+        let every = Duration::from_secs(300);
+        let world = World::with(Outcome::Published(Box::new(published())), Some(every));
+        assert_eq!(world.work(1, Some(false), every), ADVANCE, "it is published before the tag is asked for");
+        let polling = Polling { asked: false, every: Some(every) };
+        let now = world.now + every;
+        world.rules.record(&world.key, "u1", 1, Outcome::Published(Box::new(published())), polling, now);
+        assert_eq!(world.work(1, Some(true), every), Work::Advance { poll: true }, "and then it is");
+    }
 
     #[test]
     fn a_new_generation_starts_over() {
@@ -295,7 +341,7 @@ pub(crate) mod tests {
         assert_eq!(world.work(1, None, Duration::from_secs(1)), ADVANCE);
         for _ in 0..3 {
             let outcome = halted(Retry::Soon, Reason::RegistryUnreachable);
-            world.rules.record(&world.key, "u1", 1, outcome, None, world.now);
+            world.rules.record(&world.key, "u1", 1, outcome, NEVER, world.now);
         }
         assert_eq!(world.work(1, None, Duration::from_secs(3)), Work::Nothing);
         assert_eq!(world.work(1, None, Duration::from_secs(8)), ADVANCE);
@@ -334,7 +380,7 @@ pub(crate) mod tests {
         let world = World::with(Outcome::Published(Box::new(published())), None);
         assert!(world.rules.miss_module(&world.key, world.now));
         assert_eq!(world.work(1, Some(true), Duration::ZERO), ADVANCE);
-        world.rules.record(&world.key, "u1", 1, Outcome::Published(Box::new(published())), None, world.now);
+        world.rules.record(&world.key, "u1", 1, Outcome::Published(Box::new(published())), NEVER, world.now);
         assert_eq!(world.work(1, Some(true), Duration::ZERO), Work::Nothing);
         assert!(!world.rules.miss_module(&world.key, world.now));
         assert!(world.rules.miss_module(&world.key, world.now + REPUBLISH));

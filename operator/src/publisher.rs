@@ -3,12 +3,14 @@
 
 mod modules;
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use portcullis_bus::{
-    Bus, BusError, ConnectError, ConnectOptions, PublishError, ReadError, StreamError, Term, TermError,
+    Bus, BusError, ConnectError, ConnectOptions, PublishError, ReadError, StreamBounds, StreamError, Term,
+    TermError,
 };
 use portcullis_crds::Revision;
 use portcullis_crds::bus::{Checkpoint, Desired, DesiredRule, Envelope, SCHEMA};
@@ -16,7 +18,9 @@ use thiserror::Error;
 use tokio::sync::Notify;
 
 use crate::board::{Board, Entry, Orphan};
+use crate::fair_turns::FairTurns;
 use crate::lease::Validity;
+use crate::quota::{Quota, QuotaExceeded};
 use crate::unused_modules::UnusedModules;
 
 /// Why nothing was written.
@@ -25,6 +29,15 @@ pub(crate) enum WriteError {
     /// No connection, or no term yet; nodes go on with what they have.
     #[error("the bus cannot be reached: {0}")]
     Unavailable(String),
+    /// The bus has no room for it. Only this was refused; other writes go on.
+    #[error(
+        "the bus has no room for it: {0}; delete rules or make modules smaller, or give it more (nats.storeSize, \
+         bus.maxBytes)"
+    )]
+    Full(String),
+    /// The namespace has had its share.
+    #[error(transparent)]
+    Quota(QuotaExceeded),
     /// Another operator leads. This one must stop.
     #[error(transparent)]
     Deposed(PublishError),
@@ -64,12 +77,22 @@ impl TakeOverError {
     }
 }
 
+/// What a rule is made from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Object<'a> {
+    pub(crate) uid: &'a str,
+    pub(crate) generation: i64,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Publisher {
     options: ConnectOptions,
+    bounds: StreamBounds,
     holder: String,
     validity: Validity,
+    /// Whose module and rule go on the bus next.
+    turns: FairTurns,
     /// Locked during every write.
     session: tokio::sync::Mutex<Session>,
     /// What is on the bus; `None` before the first take-over. Never locked across an await.
@@ -103,9 +126,16 @@ impl std::fmt::Debug for Session {
 
 impl Publisher {
     /// Connects to nothing yet.
-    pub(crate) fn new(options: ConnectOptions, holder: &str, validity: Validity) -> Self {
+    pub(crate) fn new(
+        options: ConnectOptions,
+        bounds: StreamBounds,
+        holder: &str,
+        validity: Validity,
+    ) -> Self {
         Self {
             options,
+            bounds,
+            turns: FairTurns::new(1),
             holder: holder.to_owned(),
             validity,
             session: tokio::sync::Mutex::default(),
@@ -127,7 +157,7 @@ impl Publisher {
             Some(bus) => bus.clone(),
             None => session.bus.insert(portcullis_bus::connect(&self.options).await?).clone(),
         };
-        let stream = bus.ensure_streams().await?;
+        let stream = bus.ensure_streams(self.bounds).await?;
         if !self.validity.holds() {
             return Err(TakeOverError::LeaseOver);
         }
@@ -151,6 +181,11 @@ impl Publisher {
         Ok(bus)
     }
 
+    /// The connection, once there is one.
+    pub(crate) async fn bus(&self) -> Option<Bus> {
+        self.session.lock().await.bus.clone()
+    }
+
     /// Makes sure that the stream is still the one that the board is about.
     pub(crate) async fn confirm_stream(&self) -> Result<(), WriteError> {
         let session = self.session.lock().await;
@@ -166,27 +201,47 @@ impl Publisher {
         self.board().as_mut().map(look)
     }
 
-    /// Puts a rule on the bus: its module, then the message that names it.
+    /// Puts a rule on the bus, if its namespace may: its module, then the message that names it. Namespaces take turns.
+    /// Nothing if by then its object does not exist any more: `exists` is asked while nothing else can be written, so that
+    /// the tombstone of a delete always comes after.
     pub(crate) async fn put(
         &self,
-        uid: &str,
-        generation: i64,
+        object: Object<'_>,
         rule: DesiredRule,
         wasm: &Bytes,
-    ) -> Result<Entry, WriteError> {
+        exists: impl Fn() -> bool,
+        quota: &Quota,
+    ) -> Result<Option<Entry>, WriteError> {
+        let _turn = self.turn(&rule).await;
+        if !exists() {
+            return Ok(None);
+        }
+        self.put_module_within(&rule, wasm, Some(quota)).await?;
         let session = self.session.lock().await;
         let (bus, term) = self.open(&session)?;
-        self.write(&bus, &term, uid, generation, rule, wasm).await
+        self.write(&bus, &term, object, rule, exists).await
     }
 
-    /// Puts back what a replaced stream had, unless the rule was written in the meantime. True if it was put back.
-    pub(crate) async fn put_back(&self, lost: &Entry, wasm: &Bytes) -> Result<bool, WriteError> {
-        let session = self.session.lock().await;
-        let (bus, term) = self.open(&session)?;
-        if self.board().as_ref().is_some_and(|board| board.get(&lost.rule.key).is_some()) {
+    /// Puts back what a stream has lost, unless the rule was written in the meantime or is gone. True if it was put back.
+    pub(crate) async fn put_back(
+        &self,
+        object: Object<'_>,
+        rule: DesiredRule,
+        wasm: &Bytes,
+        exists: impl Fn() -> bool,
+    ) -> Result<bool, WriteError> {
+        let is_back = || self.board().as_ref().is_some_and(|board| board.get(&rule.key).is_some());
+        if is_back() || !exists() {
             return Ok(false);
         }
-        self.write(&bus, &term, &lost.uid, lost.generation, lost.rule.clone(), wasm).await.map(|_| true)
+        // It was there before: no quota is asked.
+        self.put_module_within(&rule, wasm, None).await?;
+        let session = self.session.lock().await;
+        let (bus, term) = self.open(&session)?;
+        if is_back() {
+            return Ok(false);
+        }
+        Ok(self.write(&bus, &term, object, rule, exists).await?.is_some())
     }
 
     /// What a replaced stream had. Whoever asks has to put it back, or to keep it with [`Self::keep_lost`].
@@ -203,12 +258,10 @@ impl Publisher {
         &self,
         bus: &Bus,
         term: &Term,
-        uid: &str,
-        generation: i64,
+        Object { uid, generation }: Object<'_>,
         rule: DesiredRule,
-        wasm: &Bytes,
-    ) -> Result<Entry, WriteError> {
-        bus.publish_module(&rule.module.digest, wasm).await.map_err(|e| self.failed(e))?;
+        exists: impl Fn() -> bool,
+    ) -> Result<Option<Entry>, WriteError> {
         let revision = Revision::of(&rule);
         let envelope = Envelope {
             schema: SCHEMA,
@@ -222,13 +275,17 @@ impl Publisher {
             payload: Desired::Rule(rule.clone()),
         };
         self.check_lease()?;
+        if !exists() {
+            return Ok(None);
+        }
         let sequence = self.outcome(bus, bus.publish_rule(term, &envelope).await).await?;
         let entry = Entry { uid: uid.to_owned(), generation, revision, sequence, rule };
         if let Some(board) = self.board().as_mut() {
-            board.put(entry.clone());
+            let replaced = board.put(entry.clone());
+            self.gone(board, replaced);
         }
         self.changed.notify_one();
-        Ok(entry)
+        Ok(Some(entry))
     }
 
     /// Puts a tombstone on the bus. False if there was nothing to bury.
@@ -240,17 +297,19 @@ impl Publisher {
         self.check_lease()?;
         let sequence = self.outcome(&bus, bus.publish_rule(&term, &envelope).await).await?;
         if let Some(board) = self.board().as_mut() {
-            board.remove(&orphan.key, sequence);
+            let removed = board.remove(&orphan.key, sequence);
+            self.gone(board, removed);
         }
         self.changed.notify_one();
         Ok(true)
     }
 
-    /// Tells the agents what the whole set is.
-    pub(crate) async fn checkpoint(&self) -> Result<Checkpoint, WriteError> {
+    /// Tells the agents what the whole set is; of the `unknown` objects they keep what they have.
+    pub(crate) async fn checkpoint(&self, unknown: BTreeSet<String>) -> Result<Checkpoint, WriteError> {
         let session = self.session.lock().await;
         let (bus, term) = self.open(&session)?;
-        let checkpoint = self.board().as_mut().map(|board| board.checkpoint(bus.cluster(), term.epoch));
+        let checkpoint =
+            self.board().as_mut().map(|board| board.checkpoint(bus.cluster(), term.epoch, unknown));
         let checkpoint = checkpoint.ok_or_else(|| WriteError::Unavailable("not taken over yet".into()))?;
         self.check_lease()?;
         self.outcome(&bus, bus.publish_checkpoint(&term, &checkpoint).await).await?;
@@ -328,15 +387,18 @@ impl Publisher {
         }
     }
 
-    /// Whether the write happened is not known: what is on the bus must be read before the next one.
+    /// Unless there was no room for it, whether the write happened is not known: what is on the bus must be read before
+    /// the next one.
     fn failed(&self, error: PublishError) -> WriteError {
-        self.read_again();
-        match error {
+        let error = match error {
+            PublishError::Bus(full @ BusError::Full { .. }) => return WriteError::Full(full.to_string()),
             PublishError::Bus(BusError::Unreachable(why) | BusError::Unexpected(why)) => {
                 WriteError::Unavailable(why)
             }
             deposed @ PublishError::Deposed { .. } => WriteError::Deposed(deposed),
-        }
+        };
+        self.read_again();
+        error
     }
 }
 

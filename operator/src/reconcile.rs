@@ -11,42 +11,48 @@ pub(crate) mod update_status;
 pub(crate) mod validate;
 pub(crate) mod verify;
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 use std::time::Duration;
 
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 use kube::runtime::events::Reporter;
+use kube::runtime::reflector::{ObjectRef, Store};
 use portcullis_artifact::Registry;
-use portcullis_crds::bus::SetHash;
+use portcullis_crds::bus::{DesiredRule, SetHash};
 use portcullis_crds::condition::{ConditionType, Reason};
-use portcullis_crds::status::ResolvedModule;
+use portcullis_crds::status::{EnforcedRevision, ResolvedModule};
 use portcullis_crds::{Revision, RuleKey, WasmRule, WasmRuleStatus};
 use thiserror::Error;
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::backoff;
 use crate::budget::Budget;
 use crate::clock;
 use crate::config::PullSecretNamespaces;
+use crate::fair_turns::{FairTurns, Turn};
 use crate::fleet::{Agents, Fleet};
 use crate::lease::Validity;
 use crate::metrics::Metrics;
 use crate::module_cache::ModuleCache;
-use crate::progress::{Outcome, Rules, Work};
+use crate::progress::{Outcome, Polling, Rules, Work};
 use crate::publisher::{Publisher, WriteError};
-use aggregate::{Before, Rollout, Target};
+use crate::quota::{Quota, Quotas};
+use aggregate::{Before, Place, Rollout, Target};
 use publish::{PublishFailure, Published};
+use status::Nodes;
 use update_status::UpdateError;
 use validate::Validator;
 
 /// What all reconciliations share.
 pub(crate) struct Context {
     pub(crate) client: kube::Client,
+    /// All rules, as the API server last said.
+    pub(crate) objects: Store<WasmRule>,
     pub(crate) registry: Registry,
-    /// Registries are asked about this many rules at once.
-    pub(crate) registry_permits: Semaphore,
+    /// Registries are asked about so many rules at once.
+    pub(crate) registry_turns: FairTurns,
     pub(crate) validator: Validator,
     pub(crate) modules: ModuleCache,
     pub(crate) publisher: Publisher,
@@ -64,6 +70,7 @@ pub(crate) struct Context {
 pub(crate) struct Settings {
     pub(crate) pull_secret_namespaces: PullSecretNamespaces,
     pub(crate) max_module_bytes: u64,
+    pub(crate) quotas: Quotas,
 }
 
 /// Where and why a rule stopped on its way to the bus.
@@ -111,7 +118,26 @@ enum Advance {
     },
     /// Whether there is anything to do is known only when the bus has been read.
     WaitForBus,
+    /// The object was deleted in the meantime.
+    Gone,
     MustStop(WriteError),
+}
+
+// === impl Context ===
+
+impl Context {
+    /// Whether this very object exists, as far as the watch has told.
+    pub(crate) fn exists(&self, key: &RuleKey, uid: &str) -> bool {
+        let namespace = key.namespace.as_deref().unwrap_or_default();
+        let object = self.objects.get(&ObjectRef::new(&key.name).within(namespace));
+        object.is_some_and(|object| object.metadata.uid.as_deref() == Some(uid))
+    }
+
+    /// A turn of this namespace to ask a registry.
+    async fn registry_turn(&self, namespace: &str) -> Turn {
+        let most = self.settings.quotas.of(namespace).registry_requests;
+        self.registry_turns.turn(namespace, most).await
+    }
 }
 
 // === impl Halt ===
@@ -133,10 +159,15 @@ pub(crate) async fn reconcile(rule: Arc<WasmRule>, ctx: Arc<Context>) -> Result<
         match advance(&rule, poll, &ctx).await {
             Advance::Outcome(outcome) => {
                 ctx.metrics.reconciled(&outcome);
-                ctx.rules.record(&key, &uid, generation, outcome, every, Instant::now());
+                let polling = Polling { asked: poll, every };
+                ctx.rules.record(&key, &uid, generation, outcome, polling, Instant::now());
             }
             Advance::Unmoved { failure } => ctx.rules.polled(&key, failure, every, Instant::now()),
             Advance::WaitForBus => return Ok(Action::await_change()),
+            Advance::Gone => {
+                ctx.rules.forget(&key, &uid);
+                return Ok(Action::await_change());
+            }
             Advance::MustStop(error) => return Err(ReconcileError::MustStop(error)),
         }
     }
@@ -174,6 +205,15 @@ async fn advance(rule: &WasmRule, poll: bool, ctx: &Context) -> Advance {
         Ok(accepted) => accepted,
         Err(error) => return Advance::Outcome(Outcome::Halted(error.into())),
     };
+    let quota = if publish::is_lost(rule, &accepted.key, &ctx.publisher) {
+        &Quota::UNLIMITED
+    } else {
+        ctx.settings.quotas.of(&accepted.namespace)
+    };
+    // Before anybody works for a rule that cannot be published.
+    if let Some(Err(error)) = ctx.publisher.view(|board| quota.admit_rule(&accepted.key, board)) {
+        return Advance::Outcome(Outcome::Halted(error.into()));
+    }
     let before =
         ctx.rules.get(&accepted.key, &accepted.uid, accepted.generation).map(|progress| progress.outcome);
     let remembered = before.as_ref().and_then(Outcome::resolved).cloned();
@@ -214,16 +254,18 @@ async fn advance(rule: &WasmRule, poll: bool, ctx: &Context) -> Advance {
     let found = verified.resolved.clone();
     let halted =
         |halt: Halt| Advance::Outcome(Outcome::Halted(Halt { resolved: Some(found.clone()), ..halt }));
-    let validated = match validate::validate(verified, &ctx.validator).await {
+    let validated = match validate::validate(verified, &ctx.validator, quota).await {
         Ok(validated) => validated,
         Err(error) => return halted(error.into()),
     };
     let found = validated.resolved.clone();
-    match publish::publish(validated, &ctx.publisher).await {
+    let (key, uid) = (validated.rule.key.clone(), validated.uid.clone());
+    match publish::publish(validated, &ctx.publisher, || ctx.exists(&key, &uid), quota).await {
         Ok(published) => Advance::Outcome(Outcome::Published(Box::new(published))),
         Err(PublishFailure::Later(halt)) => {
             Advance::Outcome(Outcome::Halted(Halt { resolved: Some(found), ..halt }))
         }
+        Err(PublishFailure::Gone) => Advance::Gone,
         Err(PublishFailure::MustStop(error)) => Advance::MustStop(error),
     }
 }
@@ -246,28 +288,30 @@ pub(crate) struct Observation {
 }
 
 /// Looks at what the bus has for a rule and what the agents say of it. There is nothing to say while the steps
-/// have not run, and no change while neither bus nor agents can be heard.
+/// have not run.
 pub(crate) fn observe(rule: &WasmRule, fleet: Option<&Fleet>, now: Instant, ctx: &Context) -> Observation {
     let (key, uid, generation) = identity(rule);
     let Some(progress) = ctx.rules.get(&key, &uid, generation) else { return Observation::default() };
     let previous = rule.status.clone().unwrap_or_default();
-    let on_the_bus = ctx.publisher.view(|board| {
-        let entry = board.get(&key).filter(|entry| entry.uid == uid)?;
-        let (revision, sequence) = (entry.revision.clone(), entry.sequence);
-        let (stream, head) = (board.stream().to_string(), board.last_sequence());
-        Some(OnTheBus { revision, sequence, stream, head, set: board.set_hash() })
-    });
-    let rollout = match (&on_the_bus, fleet) {
-        (Some(Some(found)), Some(fleet)) => {
-            let before = Before { ready: was_ready(&previous, &found.revision), waiting: progress.waiting };
-            Some(aggregate::aggregate(&found.target(&key), fleet, &before, now))
+    let wanted = wanted(&key, &uid, &previous, ctx);
+    let rollout = match (&wanted, fleet) {
+        (Some(wanted), Some(fleet)) => {
+            let ready = was_ready(&previous, &wanted.revision);
+            let before = Before { ready, waiting: progress.waiting };
+            Some(aggregate::aggregate(&wanted.target(&key, &uid), fleet, &before, now))
         }
         _ => None,
     };
-    let enforced = match (&on_the_bus, &progress.outcome) {
-        (Some(found), _) => found.as_ref().map(|found| found.revision.clone()),
-        (None, Outcome::Published(published)) => Some(Revision::of(&published.rule)),
-        (None, Outcome::Halted(_)) => previous.candidate_revision.clone().map(Revision::from),
+    let enforced = match (&wanted, &progress.outcome) {
+        (Some(wanted), _) => Some(wanted.enforced()),
+        // While it is not known what the bus has.
+        (None, Outcome::Published(published)) => Some(enforced(&published.rule)),
+        (None, Outcome::Halted(_)) => previous.enforced.clone(),
+    };
+    let nodes = match &rollout {
+        Some(rollout) => Nodes::Heard(rollout),
+        None if ctx.agents.is_deaf(now) => Nodes::Unheard,
+        None => Nodes::NotYet,
     };
     let facts = status::Facts {
         generation,
@@ -275,44 +319,75 @@ pub(crate) fn observe(rule: &WasmRule, fleet: Option<&Fleet>, now: Instant, ctx:
         outcome: &progress.outcome,
         poll_failure: progress.poll_failure.as_deref(),
         enforced: enforced.as_ref(),
-        rollout: rollout.as_ref(),
+        nodes,
     };
     let status = status::status(&facts, &previous, clock::now());
-    let is_worth_it = match &rollout {
+    let is_worth_it = match nodes {
         // Numbers that are about to change again are not worth a patch for each rule.
-        Some(rollout) => !rollout.settling || update_status::is_news(rule.status.as_ref(), &status),
-        None => !already_said(&previous, &status, &progress.outcome),
+        Nodes::Heard(rollout) => !rollout.settling || update_status::is_news(rule.status.as_ref(), &status),
+        Nodes::NotYet => !already_said(&previous, &status, &progress.outcome),
+        Nodes::Unheard => true,
     };
     let look_again = rollout.as_ref().and_then(|rollout| rollout.look_again);
     let misses_module = rollout.as_ref().is_some_and(Rollout::misses_module);
     if let Some(Rollout { waiting, .. }) = rollout {
         ctx.rules.set_waiting(&key, waiting);
     }
-    let status = Some(status).filter(|status| is_worth_it && rule.status.as_ref() != Some(status));
-    Observation { status, look_again, misses_module }
+    let is_due = is_worth_it && update_status::is_due(rule.status.as_ref(), &status);
+    Observation { status: Some(status).filter(|_| is_due), look_again, misses_module }
 }
 
-/// Whether a status speaks of this generation as published already. Then a bus that is away changes nothing in
-/// it: its age tells.
+/// Whether a status speaks of this generation as published already. Then a bus that has just gone away changes nothing
+/// in it.
 fn already_said(previous: &WasmRuleStatus, now: &WasmRuleStatus, outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Published(_))
         && previous.observed_generation == now.observed_generation
-        && previous.candidate_revision == now.candidate_revision
+        && previous.enforced == now.enforced
 }
 
-/// What the bus has for a rule.
-struct OnTheBus {
+/// What nodes are told to run of a rule.
+struct Wanted {
     revision: Revision,
-    sequence: u64,
+    module_digest: String,
     stream: String,
-    head: u64,
-    set: SetHash,
+    /// Of the message, of the last one on the stream, and the set there; `None` if the stream has lost the rule and nodes
+    /// are told to keep theirs.
+    published: Option<(u64, u64, SetHash)>,
 }
 
-impl OnTheBus {
-    fn target<'a>(&'a self, key: &'a RuleKey) -> Target<'a> {
-        let Self { revision, sequence, stream, head, set } = self;
-        Target { key, revision, sequence: *sequence, stream, head: *head, set }
+/// `None` while it is not known what the bus has, or if nothing was ever enforced.
+fn wanted(key: &RuleKey, uid: &str, previous: &WasmRuleStatus, ctx: &Context) -> Option<Wanted> {
+    ctx.publisher.view(|board| {
+        let stream = board.stream().to_string();
+        if let Some(entry) = board.get(key).filter(|entry| entry.uid == uid) {
+            let (revision, sequence) = (entry.revision.clone(), entry.sequence);
+            let module_digest = entry.rule.module.digest.to_string();
+            let published = Some((sequence, board.last_sequence(), board.set_hash()));
+            return Some(Wanted { revision, module_digest, stream, published });
+        }
+        let EnforcedRevision { revision, module_digest } = previous.enforced.clone()?;
+        Some(Wanted { revision: Revision::from(revision), module_digest, stream, published: None })
+    })?
+}
+
+fn enforced(rule: &DesiredRule) -> EnforcedRevision {
+    EnforcedRevision {
+        revision: Revision::of(rule).to_string(),
+        module_digest: rule.module.digest.to_string(),
+    }
+}
+
+impl Wanted {
+    fn enforced(&self) -> EnforcedRevision {
+        EnforcedRevision { revision: self.revision.to_string(), module_digest: self.module_digest.clone() }
+    }
+
+    fn target<'a>(&'a self, key: &'a RuleKey, uid: &'a str) -> Target<'a> {
+        let place = match &self.published {
+            Some((sequence, head, set)) => Place::Published { sequence: *sequence, head: *head, set },
+            None => Place::Kept { uid },
+        };
+        Target { key, revision: &self.revision, stream: &self.stream, place, mark: OnceCell::new() }
     }
 }
 

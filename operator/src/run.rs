@@ -8,6 +8,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::Api;
 use kube::runtime::events::Reporter;
+use kube::runtime::reflector::store;
 use kube::{Client, ResourceExt};
 use portcullis_artifact::{Registry, RegistryConfig, RegistrySetupError};
 use portcullis_bus::ConnectOptions;
@@ -15,12 +16,13 @@ use portcullis_bus::permissions::OPERATOR_INBOX;
 use portcullis_engine::{Compiler, CompilerConfig, Engine, EngineConfig, EngineError};
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use crate::api_error::said;
 use crate::backoff;
 use crate::budget::Budget;
 use crate::config::RunArgs;
+use crate::fair_turns::FairTurns;
 use crate::health::{Health, Role, bind, serve};
 use crate::leader::{LeadError, lead};
 use crate::lease::{Candidate, Lost};
@@ -37,7 +39,7 @@ const DRAIN: Duration = Duration::from_secs(15);
 /// Longest wait for one answer of the API server at the start.
 const ANSWER: Duration = Duration::from_secs(10);
 /// Registries are asked about this many rules at once.
-const REGISTRY_PERMITS: usize = 8;
+const REGISTRY_TURNS: usize = 8;
 
 /// Why the process ended.
 #[derive(Debug, Error)]
@@ -106,19 +108,26 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     metrics.leader.set(1);
 
     let (agents, changes) = watch_agents(&client, &args.namespace, &args.release);
+    let (objects, object_writer) = store();
     let ctx = Arc::new(Context {
+        objects,
         registry: Registry::new(RegistryConfig {
             plain_http: args.plain_http_registries.clone(),
             ..RegistryConfig::default()
         })?,
-        registry_permits: Semaphore::new(REGISTRY_PERMITS),
+        registry_turns: FairTurns::new(REGISTRY_TURNS),
         validator: Validator::new(
             Engine::new(&EngineConfig::default())?,
             // A module is compiled once for all nodes' sake: nothing is kept.
             Compiler::new(CompilerConfig::default(), None),
         ),
         modules: ModuleCache::default(),
-        publisher: Publisher::new(connect_options(&args, &cluster)?, &identity, validity.clone()),
+        publisher: Publisher::new(
+            connect_options(&args, &cluster)?,
+            args.stream_bounds(),
+            &identity,
+            validity.clone(),
+        ),
         agents,
         rules: Rules::default(),
         budget: Budget::new(),
@@ -131,10 +140,11 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
         settings: Settings {
             pull_secret_namespaces: args.pull_secret_namespaces.clone(),
             max_module_bytes: args.max_module_bytes.get(),
+            quotas: args.quota.quotas(),
         },
         client,
     });
-    let leading = tokio::spawn(lead(ctx, changes, health.clone(), stop.clone()));
+    let leading = tokio::spawn(lead(ctx, object_writer, changes, health.clone(), stop.clone()));
     let ended = tokio::select! {
         lost = candidate.hold(|| health.beat()) => Err(lost.into()),
         ended = finished(leading, stop) => ended,

@@ -1,13 +1,16 @@
-//! Watches what says which agents there are: the node-agent pods of this release, and all nodes.
+//! Watches what says which agents there are: the node-agents of this release and their DaemonSet.
 
 use futures::StreamExt;
 use futures::stream::{BoxStream, select};
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::apps::v1::DaemonSet;
+use k8s_openapi::api::core::v1::Pod;
 use kube::api::Api;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::reflector::store;
 use kube::runtime::watcher::{Config, watcher};
 use kube::{Client, ResourceExt};
+
+use tokio::time::Instant;
 
 use crate::fleet::Agents;
 
@@ -19,29 +22,25 @@ pub(crate) fn watch_agents(
 ) -> (Agents, BoxStream<'static, ()>) {
     let labels = format!("app.kubernetes.io/component=node-agent,app.kubernetes.io/instance={release}");
     let (pods, pod_writer) = store();
-    let (nodes, node_writer) = store();
-    let pod_watch =
-        watcher(Api::<Pod>::namespaced(client.clone(), namespace), Config::default().labels(&labels))
-            .default_backoff()
-            .modify(|pod| pod.managed_fields_mut().clear())
-            .reflect(pod_writer)
-            .map(|event| event.map(drop));
-    let node_watch = watcher(Api::<Node>::all(client.clone()), Config::default())
+    let (daemon_sets, daemon_set_writer) = store();
+    let config = Config::default().labels(&labels);
+    let pod_watch = watcher(Api::<Pod>::namespaced(client.clone(), namespace), config.clone())
         .default_backoff()
-        .modify(|node| {
-            // Each node lists its images; what is read here is its name and its conditions.
-            node.managed_fields_mut().clear();
-            node.spec = None;
-            if let Some(status) = &mut node.status {
-                status.images = None;
-            }
-        })
-        .reflect(node_writer)
+        .modify(|pod| pod.managed_fields_mut().clear())
+        .reflect(pod_writer)
         .map(|event| event.map(drop));
-    let changes = select(pod_watch, node_watch).map(|event| {
+    let daemon_set_watch = watcher(Api::<DaemonSet>::namespaced(client.clone(), namespace), config)
+        .default_backoff()
+        .modify(|set| {
+            set.managed_fields_mut().clear();
+            set.spec = None;
+        })
+        .reflect(daemon_set_writer)
+        .map(|event| event.map(drop));
+    let changes = select(pod_watch, daemon_set_watch).map(|event| {
         if let Err(error) = event {
-            tracing::warn!(%error, "watch of pods and nodes");
+            tracing::warn!(%error, "watch of the node-agents");
         }
     });
-    (Agents::new(pods, nodes), changes.boxed())
+    (Agents::new(pods, daemon_sets, Instant::now()), changes.boxed())
 }

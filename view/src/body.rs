@@ -6,6 +6,7 @@ mod charset;
 mod form;
 mod graphql;
 mod json;
+mod lenient;
 mod media_type;
 mod multipart;
 mod parameters;
@@ -17,6 +18,7 @@ mod tests;
 
 use std::ops::ControlFlow;
 
+use self::json::Extent;
 use self::media_type::{Format, MediaType};
 use crate::found::{Found, Kind};
 use crate::section::Flags;
@@ -48,7 +50,7 @@ pub(crate) fn arguments(
     }
     if content_encoding.is_some_and(is_encoded) {
         // Servers that know no codings of requests read the body as it is.
-        return Flags::NOT_PARSED | Flags::AMBIGUOUS;
+        return Flags::NOT_PARSED | Flags::MALFORMED | Flags::AMBIGUOUS;
     }
     let media = MediaType::parse(content_type.unwrap_or_default());
     let mut room_for_names = MAX_NAMES;
@@ -62,32 +64,51 @@ pub(crate) fn arguments(
         sink(found)
     };
     let flags = match media.format {
-        Format::Form => form::parse(body, &mut scratch.form, sink),
+        Format::Form => form_or_json(body, scratch, sink),
         Format::FormData => multipart::parse(body, media.boundary, &mut scratch.multipart, sink),
-        Format::Json => json_with_graphql(body, &mut scratch.json, &mut scratch.graphql, sink),
+        Format::Json => json_with_graphql(body, Extent::One, &mut scratch.json, &mut scratch.graphql, sink),
         Format::Graphql => graphql::parse(body, &mut scratch.graphql, sink),
-        Format::Multipart => Flags::NOT_PARSED | Flags::AMBIGUOUS,
-        Format::Xml => Flags::NOT_PARSED | of_xml(body),
-        Format::Other => Flags::NOT_PARSED | of_unknown(body),
+        Format::Multipart => lenient::multipart(body, media.boundary, scratch, sink),
+        Format::Xml if sniff::is_like_markup(body) || sniff::is_wide(body) => {
+            Flags::NOT_PARSED | of_xml(body)
+        }
+        Format::Xml | Format::Other => lenient::unnamed(body, scratch, sink),
     };
     media.flags | flags
 }
 
-fn is_encoded(content_encoding: &[u8]) -> bool {
-    let coding = content_encoding.trim_ascii();
-    !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity")
+/// Whether a Content-Encoding (RFC 9110, section 8.4) names a coding. `identity` is none, nor is an element of length 0.
+pub(crate) fn is_encoded(content_encoding: &[u8]) -> bool {
+    let mut codings = content_encoding.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+    codings.any(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity"))
+}
+
+/// A form, and what it holds for those who do not look at its type: clients that leave their default in place send JSON
+/// as a form.
+fn form_or_json(
+    body: &[u8],
+    scratch: &mut Scratch,
+    sink: &mut impl FnMut(Found<'_>) -> ControlFlow<()>,
+) -> Flags {
+    let flags = form::parse(body, &mut scratch.form, sink);
+    if flags.contains(Flags::TRUNCATED) || !sniff::is_like_json(body) {
+        return flags;
+    }
+    // As a form it was read whole.
+    flags | lenient::json(body, scratch, sink).without(Flags::NOT_PARSED)
 }
 
 /// JSON, and in it the GraphQL documents that are the member `query` of the whole, or of an element of a batch.
 fn json_with_graphql(
     body: &[u8],
+    extent: Extent,
     json: &mut json::Scratch,
     graphql: &mut graphql::Scratch,
     sink: &mut impl FnMut(Found<'_>) -> ControlFlow<()>,
 ) -> Flags {
     let is_batch = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii_start().starts_with(b"[");
     let mut of_graphql = Flags::NONE;
-    let flags = json::parse(body, json, &mut |found| {
+    let flags = json::parse(body, extent, json, &mut |found| {
         let document = is_query(&found, is_batch).then(|| found.value.read());
         sink(found)?;
         if let Some(document) = document {
@@ -115,8 +136,4 @@ fn of_xml(body: &[u8]) -> Flags {
     } else {
         Flags::NONE
     }
-}
-
-fn of_unknown(body: &[u8]) -> Flags {
-    if sniff::is_like_json(body) || sniff::is_like_form(body) { Flags::AMBIGUOUS } else { Flags::NONE }
 }

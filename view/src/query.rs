@@ -126,8 +126,8 @@ fn argument(
     })
 }
 
-/// Appends `text` with `+` as space and its escapes decoded. As WHATWG has it, a `%` that escapes nothing stands for
-/// itself; MALFORMED tells of it.
+/// Appends `text` with `+` as space and its escapes decoded. A `%` that escapes nothing stands for itself, as WHATWG URL
+/// has it (1.3, percent-decode) and browsers send it; AMBIGUOUS tells of it, since some servers drop it or refuse it.
 fn decode(text: &[u8], out: &mut Vec<u8>) -> Flags {
     let (mut flags, mut at) = (Flags::NONE, 0);
     while let Some(&byte) = text.get(at) {
@@ -136,7 +136,7 @@ fn decode(text: &[u8], out: &mut Vec<u8>) -> Flags {
             b'%' => match canonical::escape(&text[at..]) {
                 Some(decoded) => (decoded, 3),
                 None => {
-                    flags |= Flags::MALFORMED;
+                    flags |= Flags::AMBIGUOUS;
                     (b'%', 1)
                 }
             },

@@ -225,7 +225,7 @@ impl Flags {
     pub const NONE: Self = Self(0);
     /// There is none.
     pub const ABSENT: Self = Self(0x01);
-    /// There is one, and it was not looked into.
+    /// There is one, and it was not looked into, or not to its end.
     pub const NOT_PARSED: Self = Self(0x02);
     /// It breaks the rules of its format; what could be read is there.
     pub const MALFORMED: Self = Self(0x04);
@@ -264,6 +264,12 @@ impl Flags {
     #[inline]
     pub const fn intersects(self, other: Self) -> bool {
         self.0 & other.0 != 0
+    }
+
+    /// These flags but for `other`.
+    #[inline]
+    pub(crate) const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
     }
 
     /// Whether none is set.

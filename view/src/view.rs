@@ -206,6 +206,9 @@ impl View {
     pub fn body(&mut self, body: &[u8], sections: Sections) {
         if sections.contains(SectionId::Body) {
             self.whole(SectionId::Body, body);
+            if !body.is_empty() && self.content_codings().is_some() {
+                self.writers[SectionId::Body.index()].mark(Flags::MALFORMED);
+            }
         }
         if sections.contains(SectionId::BodyArguments) {
             let room = body.len().saturating_add(MAX_NAMES).saturating_mul(3).min(MAX_HEAP);
@@ -228,6 +231,11 @@ impl View {
             }
             writer.finish();
         }
+    }
+
+    /// The Content-Encoding of the head, if it names a coding: none is decoded here, so what a body means is hidden.
+    pub fn content_codings(&self) -> Option<&[u8]> {
+        self.content_encoding.get().filter(|codings| body::is_encoded(codings))
     }
 
     /// Adds the field lines that came after the body: `trailers`.

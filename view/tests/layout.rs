@@ -160,7 +160,7 @@ fn what_is_beyond_the_limit_of_entries_is_truncated() {
 #[test]
 fn flags_of_entries_are_flags_of_their_section() {
     let mut view = View::new();
-    view.head(&head(b"/a;b?c=%zz"), LINES, Sections::HEAD);
+    view.head(&head(b"/a;b?c=d#e"), LINES, Sections::HEAD);
     assert_eq!(view.flags(Sections::from(SectionId::Path)), Flags::AMBIGUOUS);
     assert_eq!(view.flags(Sections::from(SectionId::Query)), Flags::MALFORMED);
     assert_eq!(view.flags(Sections::HEAD), Flags::AMBIGUOUS | Flags::MALFORMED);
@@ -188,6 +188,25 @@ fn several_content_encodings_are_one_list() {
     view.head(&head(b"/"), lines, Sections::HEAD);
     view.body(b"a=1", Sections::BODY);
     assert!(view.flags(Sections::BODY).contains(Flags::NOT_PARSED));
+}
+
+#[test]
+fn a_coding_hides_the_body_and_what_it_holds() {
+    let mut view = View::new();
+    for (coding, body, is_hidden) in [
+        (&b"gzip"[..], &b"a=1"[..], true),
+        (b"identity, zstd", b"a=1", true),
+        (b"identity", b"a=1", false),
+        (b"", b"a=1", false),
+        (b"gzip", b"", false),
+    ] {
+        view.head(&head(b"/"), [(&b"Content-Encoding"[..], coding)], Sections::HEAD);
+        view.body(body, Sections::BODY);
+        for id in [SectionId::Body, SectionId::BodyArguments] {
+            let flags = view.flags(id.into());
+            assert_eq!(flags.contains(Flags::MALFORMED), is_hidden, "{} {coding:?}", id.name());
+        }
+    }
 }
 
 #[test]

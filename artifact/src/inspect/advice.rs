@@ -2,7 +2,8 @@
 
 use wasmparser::{GlobalSectionReader, MemoryType, Operator, ValType};
 
-use super::{Abi, Export, Import, ModuleSummary};
+use super::imports::import_problems;
+use super::{Abi, Export, ModuleSummary};
 
 const REQUEST: &str = "func (i32, i32) -> i32";
 const ALLOC: &str = "func (i32) -> i32";
@@ -95,38 +96,6 @@ pub(super) fn problems(summary: &ModuleSummary, memory: Option<MemoryType>) -> V
         }
     }
     problems.extend(import_problems(&summary.imports));
-    problems
-}
-
-/// One problem per toolchain that left imports behind, with the imports.
-fn import_problems(imports: &[Import]) -> Vec<String> {
-    let is_wasi = |import: &Import| import.module.starts_with("wasi");
-    let is_bindgen = |import: &Import| {
-        import.module.starts_with("__wbindgen") || import.module == "wbg" || import.module.ends_with("_bg.js")
-    };
-    // What a host may provide (abi.md, version 2).
-    let is_ours = |import: &Import| import.module == "portcullis";
-    let mut problems = Vec::new();
-    let mut report = |matches: &dyn Fn(&Import) -> bool, built_by: &str| {
-        let found: Vec<String> = imports
-            .iter()
-            .filter(|import| matches(import))
-            .map(|import| format!("{}.{}", import.module, import.name))
-            .collect();
-        if let Some((first, rest)) = found.split_first() {
-            let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
-            problems.push(format!("it imports {first}{more}, which no host provides: {built_by}"));
-        }
-    };
-    report(&is_wasi, "it was built for WASI, build for wasm32-unknown-unknown");
-    report(
-        &is_bindgen,
-        "it was built with wasm-bindgen, build with cargo for wasm32-unknown-unknown instead",
-    );
-    report(
-        &|import| !is_wasi(import) && !is_bindgen(import) && !is_ours(import),
-        "a function was declared but not linked in",
-    );
     problems
 }
 

@@ -1,5 +1,6 @@
 //! Pulls from registries that misbehave, over real sockets.
 
+mod refused;
 mod server;
 
 use std::time::Duration;

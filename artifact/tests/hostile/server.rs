@@ -71,6 +71,11 @@ impl Server {
         self
     }
 
+    /// Sets what one method of a path answers, whatever the others do.
+    pub(crate) fn on_method(&self, method: &str, path: &str, reply: Reply) -> &Self {
+        self.on(&format!("{method} {path}"), reply)
+    }
+
     /// `GET /v2/...` and, when there is one, the Authorization header, in the order they came.
     pub(crate) fn requests(&self) -> Vec<String> {
         self.requests.lock().unwrap().clone()
@@ -110,7 +115,10 @@ async fn answer(
     }
     requests.lock().unwrap().push(seen);
     let path = request.split_once(' ').map_or(request, |(_method, path)| path);
-    let reply = replies.lock().unwrap().get(path).cloned();
+    let reply = {
+        let replies = replies.lock().unwrap();
+        replies.get(request).or_else(|| replies.get(path)).cloned()
+    };
     let mut reply = reply.unwrap_or_else(|| Reply::of("404 Not Found", &[], b"{}"));
     while let Reply::Authorized(without, with) = reply {
         reply = if authorized { *with } else { *without };

@@ -66,3 +66,16 @@ nats://{{ .Release.Name }}-nats.{{ .Release.Namespace }}.svc:4222
 {{- define "portcullis.agentSecret" -}}
 {{ .Values.bus.agentSecret | default (printf "%s-bus-agent" .Release.Name) }}
 {{- end }}
+
+{{/* Bytes that a stream holds at most: dict "root" $ "stream" "modules" "share" 2 "own" "512Mi". */}}
+{{- define "portcullis.streamBytes" -}}
+{{- $size := .root.Values.nats.storeSize -}}
+{{- $set := get .root.Values.bus.maxBytes .stream -}}
+{{- if $set -}}
+{{ $set }}
+{{- else if .root.Values.nats.enabled -}}
+{{ div (mul (regexFind "^[0-9]+" $size | int64) (ternary 1073741824 1048576 (hasSuffix "Gi" $size))) .share }}
+{{- else -}}
+{{ .own }}
+{{- end }}
+{{- end }}

@@ -65,10 +65,13 @@ pub(crate) fn run(args: &BuildArgs) -> Result<(), Failure> {
     let module_digest = summary.digest.to_string();
     let built =
         Built { file, module_digest, size: summary.size, problems: summary.problems, advice: summary.advice };
-    args.output.print(&built)?;
     if built.problems.is_empty() {
-        Ok(())
-    } else {
-        Err(Failure::AnswerIsNo(format!("no node can run {}: {}", built.file, built.problems.join("; "))))
+        return args.output.print(&built);
     }
+    // What is wrong comes before what was made.
+    let failure =
+        Failure::AnswerIsNo(format!("no node can run {}: {}", built.file, built.problems.join("; ")));
+    failure.say();
+    args.output.print(&built)?;
+    Err(failure.said())
 }

@@ -59,8 +59,16 @@ pub(crate) async fn run(args: &InspectArgs) -> Result<(), Failure> {
         .map_err(|error| Failure::CouldNotRun(error.to_string()))?;
     let (described, sample) = sample::judge(&engine, &wasm);
     let inspected = Inspected { summary, described, sample };
+    let answer = answer(&args.module, &inspected);
+    // What is wrong comes before what the module is: that is long.
+    if let Err(failure) = &answer {
+        failure.say();
+    }
     args.output.print(&inspected)?;
-    let module = &args.module;
+    answer.map_err(Failure::said)
+}
+
+fn answer(module: &str, inspected: &Inspected) -> Result<(), Failure> {
     match (&inspected.summary.problems[..], &inspected.sample) {
         ([], Sample::Judged { .. }) => Ok(()),
         ([], Sample::Failed { error }) => Err(Failure::AnswerIsNo(format!(

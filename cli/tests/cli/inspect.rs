@@ -2,8 +2,10 @@
 
 use portcullis_artifact::testing::TestRegistry;
 
+use std::io::Read;
+
 use crate::modules::{bytes, dist_arg};
-use crate::portcullis::portcullis;
+use crate::portcullis::{command, portcullis};
 
 #[test]
 fn a_rule_is_described_to_a_person() {
@@ -81,4 +83,30 @@ fn a_module_that_fails_when_it_runs_is_found_out_by_running_it() {
         portcullis(&["inspect", &dist_arg(name)])
             .says(1, &[name, "fails on a browser's GET under the default limits", reason]);
     }
+}
+
+/// As AssemblyScript compiles a rule when it is not told otherwise.
+const ASSEMBLY_SCRIPT: &str = r#"(module
+    (import "env" "abort" (func (param i32 i32 i32 i32)))
+    (memory (export "memory") 65)
+    (func (export "inspect_request") (param i32 i32) (result i32) i32.const 0))"#;
+
+#[test]
+fn a_module_of_assembly_script_is_told_how_to_be_built_before_anything_else_is_said_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("rule.wasm");
+    std::fs::write(&file, wat::parse_str(ASSEMBLY_SCRIPT).unwrap()).unwrap();
+    let file = file.to_str().unwrap();
+    portcullis(&["inspect", file]).says(1, &["it imports env.abort", "compile with `--use abort=`"]);
+
+    // As a terminal shows it: both streams in one.
+    let (mut terminal, out) = std::io::pipe().unwrap();
+    let err = out.try_clone().unwrap();
+    let mut child = command(&["inspect", file]).stdout(out).stderr(err).spawn().unwrap();
+    let mut shown = String::new();
+    terminal.read_to_string(&mut shown).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    assert!(shown.starts_with("error: no node can run "), "{shown}");
+    assert_eq!(shown.matches("error: ").count(), 1, "{shown}");
+    assert!(shown.contains("\nadvice     its memory starts with 65 pages"), "{shown}");
 }

@@ -1,12 +1,18 @@
 //! The checkpoint: by it an agent knows that it has read everything.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::SCHEMA;
 use crate::revision::Revision;
 use crate::rule_key::RuleKey;
+
+/// Schema of a checkpoint with [`Checkpoint::unknown`] rules. An agent that does not know the field passes over it and
+/// goes on with what it has, instead of dropping those rules.
+const UNKNOWN_SCHEMA: u32 = 2;
 
 /// Hash of a set of rules: SHA-256 over (key, uid, revision) in order of keys.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +59,22 @@ pub struct Checkpoint {
     pub count: u64,
     /// Hash over them.
     pub set: SetHash,
+    /// Uids of rules that exist, and of which the leader does not know what nodes should run: the bus lost it, and their
+    /// specs lead nowhere now. Not counted. An agent keeps what it has of them.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub unknown: BTreeSet<String>,
+}
+
+impl Checkpoint {
+    /// The schema to write a checkpoint with these unknown rules in.
+    pub fn schema(unknown: &BTreeSet<String>) -> u32 {
+        if unknown.is_empty() { SCHEMA } else { UNKNOWN_SCHEMA }
+    }
+
+    /// Whether this version understands all of it.
+    pub fn is_understood(&self) -> bool {
+        self.schema == SCHEMA || self.schema == UNKNOWN_SCHEMA
+    }
 }
 
 /// The epoch counter: one more for each leader.

@@ -1,7 +1,11 @@
 //! What an agent says of itself: on every change and as a heartbeat.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+use sha2::{Digest, Sha256};
 
 use super::SetHash;
 use crate::revision::Revision;
@@ -9,6 +13,9 @@ use crate::rule_key::RuleKey;
 
 /// At most this many exceptions are sent: a report stays far below the bus's payload limit at any number of rules.
 pub const EXCEPTIONS_MAX: usize = 200;
+
+/// At most this many exceptions are sent as marks, which take 19 bytes each.
+pub const MARKS_MAX: usize = 10_000;
 
 /// One agent's state, compressed: "I have read the desired state up to `sequence`, its hash is `desired`,
 /// and I run all of it, except ...".
@@ -43,9 +50,16 @@ pub struct Report {
     pub active_count: u64,
     /// Rules whose desired revision is not active; at most [`EXCEPTIONS_MAX`].
     pub exceptions: Vec<Exception>,
-    /// Exceptions that did not fit.
+    /// Exceptions for whose text there was no room, by their state; at most [`MARKS_MAX`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub marks: BTreeMap<ExceptionState, BTreeSet<Mark>>,
+    /// Exceptions that are not even among the marks: which rules they concern, nobody can tell.
     #[serde(default)]
     pub more: u64,
+    /// Rules that the stream does not have and that the agent keeps, because the leader said that it does not know what
+    /// should run; at most [`EXCEPTIONS_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<Kept>,
     /// Rules that are active and run on every request, because their prefilter hid one from them that they do not
     /// allow; at most [`EXCEPTIONS_MAX`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -70,6 +84,36 @@ pub struct Exception {
     pub message: String,
 }
 
+/// Stands for a rule and the revision that is wanted of it: 16 hex digits of a SHA-256 over both.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Mark(String);
+
+impl Mark {
+    /// The mark of this revision of a rule.
+    pub fn of(key: &RuleKey, wanted: &Revision) -> Self {
+        let mut hash = Sha256::new();
+        // 0 occurs in none of the fields.
+        for field in [key.namespace.as_deref().unwrap_or(""), &key.name, wanted.as_str()] {
+            hash.update(field.as_bytes());
+            hash.update([0]);
+        }
+        Self(hex::encode(&hash.finalize()[..8]))
+    }
+}
+
+/// A rule that the agent keeps although the stream does not have it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Kept {
+    /// Which rule.
+    pub key: RuleKey,
+    /// Uid of the object.
+    pub uid: String,
+    /// The revision that it keeps.
+    pub revision: Revision,
+}
+
 /// An active rule whose prefilter is switched off on this agent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -81,7 +125,7 @@ pub struct Unsound {
 }
 
 /// Why a desired revision is not active.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum ExceptionState {
     /// Being fetched or compiled.
     Progressing,

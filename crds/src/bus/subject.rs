@@ -18,6 +18,8 @@ pub enum DesiredSubject {
     Checkpoint,
     /// The epoch counter.
     Epoch,
+    /// Something that this version does not know. It stands in the stream all the same, and has a sequence there.
+    Unsupported(String),
 }
 
 impl Subjects {
@@ -92,27 +94,41 @@ impl Subjects {
         format!("portcullis.report.{}.*", self.cluster)
     }
 
-    /// What a subject under [`Self::all_desired`] or [`Self::all_deployed`] is about; `None` for one that
-    /// this version does not know.
+    /// Where one agent is asked for what it runs.
+    pub fn recall(&self, agent: &str) -> String {
+        format!("portcullis.recall.{}.{}", self.cluster, escape(agent))
+    }
+
+    /// Where all agents are asked.
+    pub fn all_recalls(&self) -> String {
+        format!("portcullis.recall.{}.*", self.cluster)
+    }
+
+    /// What a subject under [`Self::all_desired`] or [`Self::all_deployed`] is about; `None` for one of another cluster.
     pub fn parse_desired(&self, subject: &str) -> Option<DesiredSubject> {
         let rest = subject
             .strip_prefix("portcullis.desired.")
             .or_else(|| subject.strip_prefix("wasm.rule.deploy."))?
             .strip_prefix(&self.cluster)?
             .strip_prefix('.')?;
-        let mut tokens = rest.split('.');
-        let parsed = match tokens.next()? {
-            "checkpoint" => DesiredSubject::Checkpoint,
-            "epoch" => DesiredSubject::Epoch,
-            "rule" => {
-                let namespace = tokens.next()?;
-                let namespace = if namespace == "_" { None } else { Some(unescape(namespace)?) };
-                DesiredSubject::Rule(RuleKey { namespace, name: unescape(tokens.next()?)? })
-            }
-            _ => return None,
-        };
-        tokens.next().is_none().then_some(parsed)
+        Some(parse_known(rest).unwrap_or_else(|| DesiredSubject::Unsupported(rest.to_owned())))
     }
+}
+
+/// The part of a subject after the cluster; `None` for one that this version does not know.
+fn parse_known(rest: &str) -> Option<DesiredSubject> {
+    let mut tokens = rest.split('.');
+    let parsed = match tokens.next()? {
+        "checkpoint" => DesiredSubject::Checkpoint,
+        "epoch" => DesiredSubject::Epoch,
+        "rule" => {
+            let namespace = tokens.next()?;
+            let namespace = if namespace == "_" { None } else { Some(unescape(namespace)?) };
+            DesiredSubject::Rule(RuleKey { namespace, name: unescape(tokens.next()?)? })
+        }
+        _ => return None,
+    };
+    tokens.next().is_none().then_some(parsed)
 }
 
 /// One subject token: letters, digits, `-` and `_` as they are, everything else as `%XX`.
@@ -176,16 +192,19 @@ mod tests {
     }
 
     #[test]
-    fn subjects_of_another_cluster_or_shape_are_not_ours() {
+    fn subjects_of_another_cluster_are_not_ours() {
         let subjects = Subjects::new("3f0c");
-        for foreign in [
-            "portcullis.desired.3f0d.rule.shop.a",
-            "portcullis.desired.3f0c.rule.shop",
-            "portcullis.desired.3f0c.rule.shop.a.b",
-            "portcullis.desired.3f0c.unknown",
-            "portcullis.desired.3f0c2.epoch",
-        ] {
+        for foreign in ["portcullis.desired.3f0d.rule.shop.a", "portcullis.desired.3f0c2.epoch"] {
             assert_eq!(subjects.parse_desired(foreign), None, "{foreign}");
+        }
+    }
+
+    #[test]
+    fn a_subject_of_another_kind_or_shape_is_unsupported_by_its_name() {
+        let subjects = Subjects::new("3f0c");
+        for unknown in ["rule.shop", "rule.shop.a.b", "rule.shop.%ZZ", "route.shop.a"] {
+            let found = subjects.parse_desired(&format!("portcullis.desired.3f0c.{unknown}"));
+            assert_eq!(found, Some(DesiredSubject::Unsupported(unknown.to_owned())));
         }
     }
 }

@@ -106,7 +106,9 @@ fn what_cannot_be_searched_is_judged_by_the_rule() {
     assert!(!stands("/?a=hay", Sections::HEAD));
     assert!(stands("/?a=NEEDLE", Sections::HEAD));
     assert!(!stands("/needle", Sections::HEAD), "the path is not one of its sections");
-    assert!(stands("/?a=%", Sections::HEAD), "a malformed section hides what is in it");
+    assert!(stands("/?a=#", Sections::HEAD), "a malformed section hides what is in it");
+    assert!(!stands("/?a=100%", Sections::HEAD), "a lone percent sign hides nothing");
+    assert!(stands("/?a=100%&b=needl%u0065", Sections::HEAD));
     assert!(stands("/?a=hay", Sections::NONE), "so does one that is not laid out");
     assert!(!stands("/?a=%25252525252541", Sections::HEAD), "the rule sees no more of an ambiguous one");
 }

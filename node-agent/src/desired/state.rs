@@ -2,13 +2,13 @@
 //!
 //! The rules, in the order of their importance:
 //! - Absence is not deletion. A rule goes by a tombstone with its uid, or when a copy of the stream without
-//!   it is complete by a checkpoint.
+//!   it is complete by a checkpoint that does not say that nobody knows what should run of it.
 //! - Nothing goes back: not in epoch, not in generation of one uid, not in sequence of one stream.
 //! - Sequences of two streams do not compare. Another stream is only looked at until a checkpoint of its
 //!   own says that the copy is complete; then it replaces what was held.
 //! - What cannot be taken up is refused by name, and what was held stays.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -48,6 +48,8 @@ pub enum Decision {
     Keep(RuleKey, Refusal),
     /// The message was not accepted.
     Ignore(DesiredSubject, String),
+    /// Something under this subject is of a kind that this version does not know. It is passed over.
+    Unsupported(String),
     /// The copy is complete by a checkpoint.
     Complete,
     /// Read everything again.
@@ -134,6 +136,8 @@ pub struct State {
     features: &'static [&'static str],
     held: Desired,
     refused: BTreeMap<RuleKey, Refused>,
+    /// Held without being in the copy, because the leader does not know what should run of them.
+    kept: BTreeSet<RuleKey>,
     copy: Option<StreamCopy>,
     /// What is held follows the copy. Otherwise the copy awaits a checkpoint.
     follows: bool,
@@ -149,6 +153,7 @@ impl State {
             features,
             held,
             refused: BTreeMap::new(),
+            kept: BTreeSet::new(),
             copy: None,
             follows: false,
             complete: false,
@@ -172,6 +177,7 @@ impl State {
             resyncs: self.resyncs,
             rules: self.held.rules.clone(),
             refused: self.refused.clone(),
+            kept: self.kept.clone(),
         }
     }
 
@@ -191,18 +197,19 @@ impl State {
             match copy.note(&self.cluster, message) {
                 Noted::Checkpoint(found) => checkpoint = Some(found),
                 Noted::Refused(subject, why) => decisions.push(Decision::Ignore(subject, why)),
+                Noted::Unsupported(subject) => decisions.push(Decision::Unsupported(subject)),
                 Noted::Rule(_) | Noted::Nothing => {}
             }
         }
         copy.cursor = copy.cursor.max(snapshot.last_sequence);
-        let comparison = checkpoint.map(|c| copy.compare(&c));
+        let complete = checkpoint.filter(|c| copy.compare(c) == Comparison::Complete);
         self.copy = Some(copy);
         self.follows = same_stream || self.held.stream.is_none();
         if self.follows {
             decisions.extend(self.merge(Order::BySequence, now));
         }
-        if comparison == Some(Comparison::Complete) {
-            decisions.extend(self.complete(now));
+        if let Some(checkpoint) = complete {
+            decisions.extend(self.complete(&checkpoint.unknown, now));
         }
         decisions
     }
@@ -233,8 +240,9 @@ impl State {
             }
             Noted::Rule(_) | Noted::Nothing => {}
             Noted::Refused(subject, why) => decisions.push(Decision::Ignore(subject, why)),
+            Noted::Unsupported(subject) => decisions.push(Decision::Unsupported(subject)),
             Noted::Checkpoint(checkpoint) => match copy.compare(&checkpoint) {
-                Comparison::Complete => decisions.extend(self.complete(now)),
+                Comparison::Complete => decisions.extend(self.complete(&checkpoint.unknown, now)),
                 Comparison::Differs => decisions.push(Decision::Resync(ResyncReason::CheckpointDiffers)),
                 Comparison::OtherStream => decisions.push(Decision::Resync(ResyncReason::StreamReplaced)),
                 Comparison::Outdated | Comparison::Unreadable => {}
@@ -255,8 +263,9 @@ impl State {
         entries.iter().filter_map(|(key, entry)| self.offer(key, entry, order, now)).collect()
     }
 
-    /// The copy is complete: what it has not is gone, and another stream takes the place of the one held.
-    fn complete(&mut self, now: Timestamp) -> Vec<Decision> {
+    /// The copy is complete: what it has not is gone, but for the objects of which the leader does not know what should
+    /// run; and another stream takes the place of the one held.
+    fn complete(&mut self, unknown: &BTreeSet<String>, now: Timestamp) -> Vec<Decision> {
         // The copy is no older than what is held, and all of it: the sequences that were held have no say any
         // more. (After the stream was replaced they belong to another one.)
         self.follows = true;
@@ -265,7 +274,23 @@ impl State {
         let exists = |key: &RuleKey| {
             copy.entries.get(key).is_some_and(|e| !matches!(e.content, Content::Tombstone { .. }))
         };
-        let gone: Vec<RuleKey> = self.held.rules.keys().filter(|key| !exists(key)).cloned().collect();
+        let buried = |key: &RuleKey, held: &Version| {
+            let entry = copy.entries.get(key).map(|e| &e.content);
+            matches!(entry, Some(Content::Tombstone { uid }) if *uid == held.uid)
+        };
+        self.kept.clear();
+        let mut gone = Vec::new();
+        for (key, held) in self.held.rules.iter_mut().filter(|(key, _)| !exists(key)) {
+            if unknown.contains(&held.uid) && !buried(key, held) {
+                self.kept.insert(key.clone());
+                // Its sequence may be another stream's, and must not stand against what is put back.
+                if held.sequence > 0 {
+                    *held = Arc::new(Version { sequence: 0, ..(**held).clone() });
+                }
+            } else {
+                gone.push(key.clone());
+            }
+        }
         for key in gone {
             self.held.rules.remove(&key);
             decisions.push(Decision::Drop(key));
@@ -286,6 +311,7 @@ impl State {
         let (refusal, uid, wanted) = match &entry.content {
             Content::Tombstone { uid } => {
                 self.refused.remove(key);
+                self.kept.remove(key);
                 return match held {
                     Some(held) if held.uid == *uid => {
                         self.held.rules.remove(key);
@@ -300,6 +326,7 @@ impl State {
                     Some(refusal) => (refusal, &version.uid, &version.revision),
                     None => {
                         self.refused.remove(key);
+                        self.kept.remove(key);
                         self.held.rules.insert(key.clone(), version.clone());
                         let is_same = |h: Arc<Version>| {
                             h.is_same_revision(version) && h.generation == version.generation
@@ -361,7 +388,7 @@ fn heard_again(copy: &StreamCopy, message: &Message) -> Option<ResyncReason> {
         DesiredSubject::Checkpoint => {
             serde_json::from_slice::<Checkpoint>(&message.payload).ok()?.stream != copy.stream.as_str()
         }
-        DesiredSubject::Rule(_) => false,
+        DesiredSubject::Rule(_) | DesiredSubject::Unsupported(_) => false,
     };
     replaced.then_some(ResyncReason::StreamReplaced)
 }

@@ -1,11 +1,11 @@
 //! What the stream holds, as far as it was read: the raw material of every decision.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use portcullis_bus::{Message, StreamId};
 use portcullis_crds::bus::subject::DesiredSubject;
-use portcullis_crds::bus::{Checkpoint, Desired, Envelope, EnvelopeError, EpochRecord, SCHEMA, SetHash};
+use portcullis_crds::bus::{Checkpoint, Desired, Envelope, EnvelopeError, EpochRecord, SetHash};
 use portcullis_crds::revision::Revision;
 use portcullis_crds::rule_key::RuleKey;
 use serde::{Deserialize, Serialize};
@@ -83,6 +83,8 @@ pub enum Noted {
     Checkpoint(Checkpoint),
     /// A new epoch, or nothing that changes the set.
     Nothing,
+    /// The first message under a subject of a kind that this version does not know.
+    Unsupported(String),
     /// Not accepted; the entry before it stands.
     Refused(DesiredSubject, String),
 }
@@ -98,12 +100,17 @@ pub struct StreamCopy {
     pub fence: Fence,
     /// One entry a rule.
     pub entries: BTreeMap<RuleKey, Entry>,
+    /// Subjects of kinds that this version does not know, at most [`UNSUPPORTED_MAX`].
+    pub unsupported: BTreeSet<String>,
 }
+
+/// Unsupported subjects that are remembered.
+const UNSUPPORTED_MAX: usize = 1000;
 
 impl StreamCopy {
     /// An empty copy of this stream. `fence` is what is known of its epochs from an earlier read.
     pub fn new(stream: StreamId, fence: Fence) -> Self {
-        Self { stream, cursor: 0, fence, entries: BTreeMap::new() }
+        Self { stream, cursor: 0, fence, entries: BTreeMap::new(), unsupported: BTreeSet::new() }
     }
 
     /// Takes the next message. The caller has checked that it is the next one.
@@ -126,10 +133,10 @@ impl StreamCopy {
                         checkpoint.cluster
                     ),
                 ),
-                Ok(checkpoint) if checkpoint.schema != SCHEMA => refused(
+                Ok(checkpoint) if !checkpoint.is_understood() => refused(
                     message,
                     format!(
-                        "expected a checkpoint in schema {SCHEMA}, found {}: upgrade this agent",
+                        "expected a checkpoint in a schema that this version knows, found schema {}: upgrade this agent",
                         checkpoint.schema
                     ),
                 ),
@@ -137,6 +144,15 @@ impl StreamCopy {
                 Err(e) => refused(message, format!("expected a checkpoint, found something else: {e}")),
             },
             DesiredSubject::Rule(key) => self.note_rule(cluster, key, message),
+            // It has no say in what rules should run. Its sequence counts, or the next message would look like a gap.
+            DesiredSubject::Unsupported(subject) => {
+                let room = self.unsupported.len() < UNSUPPORTED_MAX;
+                if room && self.unsupported.insert(subject.clone()) {
+                    Noted::Unsupported(subject.clone())
+                } else {
+                    Noted::Nothing
+                }
+            }
         }
     }
 

@@ -169,6 +169,12 @@ impl Sync {
                 Decision::Drop(rule) => tracing::info!(%rule, "no longer desired"),
                 Decision::Keep(rule, why) => tracing::warn!(%rule, %why, "keeping what is held of the rule"),
                 Decision::Ignore(subject, why) => tracing::warn!(?subject, %why, "message not accepted"),
+                Decision::Unsupported(subject) => {
+                    tracing::warn!(
+                        subject,
+                        "a kind of desired state that this version does not know is passed over: upgrade the node-agent to enforce it"
+                    );
+                }
                 Decision::Complete => tracing::info!("the desired state is complete by its checkpoint"),
                 Decision::Resync(why) => {
                     if due.at.is_none() {

@@ -1,6 +1,6 @@
 //! One version of a rule, and the set of them that should run here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use portcullis_bus::StreamId;
@@ -66,13 +66,16 @@ pub struct View {
     pub rules: BTreeMap<RuleKey, Arc<Version>>,
     /// What should run but was refused; what ran before is still in `rules`.
     pub refused: BTreeMap<RuleKey, Refused>,
+    /// Those of `rules` that are not on the stream: the leader does not know what should run of them.
+    pub kept: BTreeSet<RuleKey>,
 }
 
 impl View {
-    /// Hash of the set as it was read: of the wanted revisions, refused ones included.
+    /// Hash of the set as it was read: of the wanted revisions, refused ones included, kept ones not.
     pub fn hash(&self) -> SetHash {
+        let read = self.rules.iter().filter(|(key, _)| !self.kept.contains(key));
         let mut wanted: BTreeMap<&RuleKey, (&str, &Revision)> =
-            self.rules.iter().map(|(key, v)| (key, (v.uid.as_str(), &v.revision))).collect();
+            read.map(|(key, v)| (key, (v.uid.as_str(), &v.revision))).collect();
         wanted.extend(self.refused.iter().map(|(key, r)| (key, (r.uid.as_str(), &r.wanted))));
         SetHash::of(wanted.into_iter().map(|(key, (uid, revision))| (key, uid, revision)))
     }

@@ -191,6 +191,22 @@ impl Modules {
         self.disk.as_ref()
     }
 
+    /// A module that is on disk, verified.
+    pub async fn stored(&self, digest: &ModuleDigest) -> Option<Bytes> {
+        let (disk, wanted) = (self.disk.clone()?, digest.clone());
+        match blocking(move || disk.read(&wanted)).await {
+            Ok(Ok(found)) => found,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, module = %digest, "cannot read the module from disk");
+                None
+            }
+            Err(error) => {
+                tracing::warn!(%error, module = %digest, "cannot read the module from disk");
+                None
+            }
+        }
+    }
+
     async fn compile(&self, wanted: Configured, bytes: Bytes) -> Result<Module, PrepareError> {
         if let Some(module) = lock(&self.compiled).get(&wanted) {
             return Ok(module);

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
+    ACCEPT, ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION,
+    RETRY_AFTER,
 };
 use http::{HeaderMap, Response, StatusCode};
 use portcullis_engine::detail::Answer;
@@ -68,6 +69,18 @@ fn override_with(wanted: Answer, id: EventId, response: &mut Response<Bytes>) {
     if let Some(seconds) = retry_after {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
+}
+
+/// The answer to a request whose body a rule cannot read for its content codings (RFC 9110 section 15.5.16).
+pub(super) fn encoded(rule: &ActiveRule, id: EventId, codings: &str) -> Response<Bytes> {
+    let text = format!(
+        "Unsupported Media Type: found {codings}, and WASM rule {} can only judge a body without a content coding (identity). Send it without Content-Encoding\nEvent id: {id}\n",
+        rule.key.name
+    );
+    let mut response = plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, text);
+    response.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    response.headers_mut().insert(EVENT_ID, HeaderValue::from_str(id.as_str()).expect("a ULID is ASCII"));
+    response
 }
 
 /// The answer to a request whose body breaks a rule of the protocol, or did not come in time.

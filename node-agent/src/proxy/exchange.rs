@@ -14,12 +14,13 @@ use http::header::{CONNECTION, HeaderValue};
 use http::{Request, Response, Version, request};
 use http_body_util::{BodyExt, Either, Full};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::ext::ReasonPhrase;
 use tokio::time::Sleep;
 
 use super::answer;
 use super::head_guard::ConnectionState;
 use super::inspect::{InspectedBody, Inspection, Stop, Subject};
-use super::outbound::{prepare_request, prepare_response};
+use super::outbound::{announce_no_content, prepare_request, prepare_response};
 use super::upstream::{OutboundBody, ResponseBody};
 use super::worker::{Stage, Worker};
 use crate::metrics::Shed;
@@ -155,6 +156,9 @@ impl Exchange<'_> {
 
     async fn forward(&self, mut head: request::Parts, body: OutboundBody) -> Response<AnswerBody> {
         let upstream = &self.worker.upstream;
+        if body.is_empty() {
+            announce_no_content(&mut head);
+        }
         // Ours, whatever the client's is (RFC 9110 section 6.2).
         head.version = Version::HTTP_11;
         match upstream.send(head, body).await {
@@ -192,11 +196,16 @@ impl Exchange<'_> {
 fn stopped(stop: Stop<'_>, head: &request::Parts) -> Response<Bytes> {
     match stop {
         Stop::Blocked(rule, id, wanted) => answer::blocked(rule, id, wanted, &head.headers),
+        Stop::Encoded(rule, id, codings) => answer::encoded(rule, id, &codings),
         Stop::Overloaded => answer::overloaded(),
     }
 }
 
-fn own(response: Response<Bytes>) -> Response<AnswerBody> {
+fn own(mut response: Response<Bytes>) -> Response<AnswerBody> {
+    if response.status().canonical_reason().is_none() {
+        // Else hyper makes one up. A rule may answer with any status from 400 to 599.
+        response.extensions_mut().insert(ReasonPhrase::from_static(b""));
+    }
     response.map(|body| Either::Right(Full::new(body)))
 }
 

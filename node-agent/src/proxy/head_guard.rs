@@ -11,6 +11,7 @@ mod patience;
 mod refusal;
 mod scanner;
 mod target;
+mod upgrade;
 
 use std::cell::{Cell, RefCell};
 use std::io;

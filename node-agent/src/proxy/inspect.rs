@@ -24,7 +24,7 @@ use crate::metrics::RequestVerdict;
 use crate::ruleset::{ActiveRule, ActiveSet, PhasePlan};
 
 use budget::Budget;
-use decide::{Decision, decide};
+use decide::{Decision, Outcome, decide};
 use judge::{Judgement, undecodable};
 
 pub(super) use evaluation::{Evaluated, Evaluation};
@@ -51,6 +51,8 @@ pub(super) struct Inspection<'a> {
 pub(super) enum Stop<'a> {
     /// A rule in mode Enforce says so; the answer is the rule's, with what its module wants of it.
     Blocked(&'a ActiveRule, EventId, Answer),
+    /// A rule in mode Enforce reads bodies, and this one has content codings that are not decoded here: which.
+    Encoded(&'a ActiveRule, EventId, String),
     /// The node could not run a rule. Nothing is said about the request.
     Overloaded,
 }
@@ -197,8 +199,11 @@ impl<'a> Inspection<'a> {
             path: path_for_log(self.subject.head.uri.path()),
             client: self.subject.client.ip(),
         });
-        match decision {
-            Decision::Block => ControlFlow::Break(Stop::Blocked(rule, id, answer)),
+        match (decision, outcome) {
+            (Decision::Block, Outcome::Encoded(codings)) => {
+                ControlFlow::Break(Stop::Encoded(rule, id, codings))
+            }
+            (Decision::Block, _) => ControlFlow::Break(Stop::Blocked(rule, id, answer)),
             _ => ControlFlow::Continue(()),
         }
     }

@@ -4,7 +4,8 @@
 use std::net::IpAddr;
 
 use http::header::{CONNECTION, CONTENT_LENGTH, FORWARDED, HOST, HeaderName, HeaderValue};
-use http::{HeaderMap, StatusCode, Uri, Version, request, response};
+use http::{HeaderMap, Method, StatusCode, Uri, Version, request, response};
+use hyper::ext::ReasonPhrase;
 
 use super::wire::is_dropped_for_connection;
 
@@ -37,6 +38,14 @@ pub(super) fn prepare_request(head: &mut request::Parts, client: IpAddr) {
     head.extensions.clear();
 }
 
+/// Says of a request without content that it has none, where the method lets the upstream expect some (RFC 9110 section
+/// 8.6). The client may have said so with an empty chunk only, of which nothing is left.
+pub(super) fn announce_no_content(head: &mut request::Parts) {
+    if matches!(head.method, Method::POST | Method::PUT | Method::PATCH) {
+        head.headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
+}
+
 /// Makes the upstream's head the one that the client gets.
 pub(super) fn prepare_response(head: &mut response::Parts) {
     drop_hop_by_hop(&mut head.headers);
@@ -45,7 +54,11 @@ pub(super) fn prepare_response(head: &mut response::Parts) {
         head.headers.remove(CONTENT_LENGTH);
     }
     head.version = Version::HTTP_11;
+    let reason = head.extensions.remove::<ReasonPhrase>();
     head.extensions.clear();
+    if let Some(reason) = reason {
+        head.extensions.insert(reason);
+    }
 }
 
 /// RFC 9110 section 7.6.1: what Connection lists, and the fixed list.

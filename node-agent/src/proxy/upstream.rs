@@ -91,7 +91,8 @@ impl UpstreamClient {
     ///
     /// A connection from the pool may have been closed by the upstream a moment ago. So a request
     /// that failed on one is sent once more on a fresh one: always if no byte of it was written,
-    /// else only if it is idempotent, has no body, and no byte of an answer came.
+    /// else only if it is idempotent, has no body, and no byte of an answer came, or what came is the
+    /// belated rest of the answer before.
     pub(crate) async fn send(
         &self,
         head: request::Parts,
@@ -104,11 +105,15 @@ impl UpstreamClient {
         match self.exchange(pooled, Request::from_parts(head, body)).await {
             Ok(response) => Ok(response),
             Err(Failed { unsent: Some(request), .. }) => self.send_fresh(*request).await,
-            Err(Failed { error: UpstreamError::Broken(error), answered: false, .. }) => match again {
-                Some(head) => self.send_fresh(Request::from_parts(head, OutboundBody::Empty)).await,
-                None => Err(UpstreamError::Broken(error)),
+            Err(failed) => match again.filter(|_| failed.may_be_of_the_request_before()) {
+                Some(head) => {
+                    if failed.answered {
+                        self.metrics.upstream_failed(UpstreamFailure::Surplus);
+                    }
+                    self.send_fresh(Request::from_parts(head, OutboundBody::Empty)).await
+                }
+                None => Err(failed.error),
             },
-            Err(failed) => Err(failed.error),
         }
     }
 
@@ -121,7 +126,8 @@ impl UpstreamClient {
             Ok(stream) => stream.map_err(UpstreamError::Connect)?,
             Err(_) => return Err(UpstreamError::ConnectTimeout),
         };
-        let connection = UpstreamConnection::open(stream).await.map_err(UpstreamError::Broken)?;
+        let connection =
+            UpstreamConnection::open(stream, self.metrics.clone()).await.map_err(UpstreamError::Broken)?;
         self.exchange(connection, request).await.map_err(|failed| failed.error)
     }
 
@@ -184,6 +190,16 @@ struct Failed {
 impl Failed {
     fn of(error: UpstreamError) -> Self {
         Self { error, answered: true, unsent: None }
+    }
+
+    /// Whether this is how a connection fails on which the request before left something: its end, or bytes that no
+    /// answer begins with.
+    fn may_be_of_the_request_before(&self) -> bool {
+        match self.error {
+            UpstreamError::Broken(_) => !self.answered,
+            UpstreamError::BadResponse(BadResponse::StatusLine) => true,
+            _ => false,
+        }
     }
 }
 

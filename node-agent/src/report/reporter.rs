@@ -145,7 +145,9 @@ impl Reporter {
             active: state.active.clone(),
             active_count: state.active_count,
             exceptions: state.exceptions.clone(),
+            marks: state.marks.clone(),
             more: state.more,
+            kept: state.kept.clone(),
             unsound: self.unsound(),
             at: jiff::Timestamp::now(),
         }

@@ -88,7 +88,9 @@ mod tests {
             active: SetHash::of(std::iter::empty()),
             active_count: 0,
             exceptions: Vec::new(),
+            marks: Default::default(),
             more: 0,
+            kept: Vec::new(),
         }
     }
 

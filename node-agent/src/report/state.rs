@@ -1,9 +1,9 @@
 //! The part of a report that changes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use portcullis_crds::bus::report::EXCEPTIONS_MAX;
-use portcullis_crds::bus::{Exception, SetHash};
+use portcullis_crds::bus::report::{EXCEPTIONS_MAX, MARKS_MAX};
+use portcullis_crds::bus::{Exception, ExceptionState, Kept, Mark, SetHash};
 use portcullis_crds::revision::Revision;
 use portcullis_crds::rule_key::RuleKey;
 use portcullis_crds::wasm_rule::Mode;
@@ -31,8 +31,12 @@ pub struct ReportState {
     pub active_count: u64,
     /// Rules whose wanted revision does not run.
     pub exceptions: Vec<Exception>,
-    /// Exceptions that did not fit.
+    /// Exceptions whose text did not fit.
+    pub marks: BTreeMap<ExceptionState, BTreeSet<Mark>>,
+    /// Exceptions that fit nowhere.
     pub more: u64,
+    /// Rules that are not on the stream.
+    pub kept: Vec<Kept>,
 }
 
 impl ReportState {
@@ -55,8 +59,18 @@ impl ReportState {
         });
         let waiting = slots.exceptions().filter(|e| !view.refused.contains_key(&e.key));
         let mut exceptions: Vec<Exception> = refused.chain(waiting).chain(local.marks()).collect();
-        let more = exceptions.len().saturating_sub(EXCEPTIONS_MAX) as u64;
-        exceptions.truncate(EXCEPTIONS_MAX);
+        let without_text = exceptions.split_off(exceptions.len().min(EXCEPTIONS_MAX));
+        let more = without_text.len().saturating_sub(MARKS_MAX) as u64;
+        let mut marks = BTreeMap::<_, BTreeSet<_>>::new();
+        for exception in without_text.iter().take(MARKS_MAX) {
+            marks.entry(exception.state).or_default().insert(Mark::of(&exception.key, &exception.wanted));
+        }
+        let kept = view.kept.iter().filter_map(|key| view.rules.get(key));
+        let kept = kept.map(|version| Kept {
+            key: version.rule.key.clone(),
+            uid: version.uid.clone(),
+            revision: version.revision.clone(),
+        });
         Self {
             stream: view.stream.as_ref().map(|s| s.as_str().to_owned()).unwrap_or_default(),
             epoch: view.fence.epoch,
@@ -66,7 +80,9 @@ impl ReportState {
             active: SetHash::of(active.iter().map(|(key, (uid, revision, _))| (*key, *uid, *revision))),
             active_count: active.values().filter(|(_, _, mode)| *mode != Mode::Disabled).count() as u64,
             exceptions,
+            marks,
             more,
+            kept: kept.take(EXCEPTIONS_MAX).collect(),
         }
     }
 

@@ -59,6 +59,11 @@ impl PreparedRule {
         }
     }
 
+    /// Whether what the rule is shown of a body depends on what the body says.
+    pub(crate) fn reads_body(&self) -> bool {
+        self.is_abi_1 || self.sections.iter().any(|id| Sections::BODY.contains(id))
+    }
+
     /// Whether the rule is handed JSON.
     pub(crate) fn is_abi_1(&self) -> bool {
         self.is_abi_1

@@ -164,6 +164,7 @@ fn view(scans: u64, rules: BTreeMap<RuleKey, Arc<Version>>) -> View {
         resyncs: scans,
         rules,
         refused: BTreeMap::new(),
+        kept: BTreeSet::new(),
     }
 }
 

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use portcullis_bus::testing::{CLUSTER, NatsServer};
-use portcullis_bus::{Bus, StreamId, Term};
+use portcullis_bus::{Bus, StreamBounds, StreamId, Term};
 use portcullis_crds::bus::{
     Checkpoint, Desired, DesiredLimits, DesiredRule, Envelope, ModuleRef, Report, SCHEMA, SetHash, Tombstone,
 };
@@ -47,7 +47,7 @@ impl Leader {
     /// Takes over the bus of this server.
     pub(crate) async fn start(nats: &NatsServer) -> Self {
         let bus = nats.operator().await;
-        let stream = bus.ensure_streams().await.unwrap();
+        let stream = bus.ensure_streams(StreamBounds::default()).await.unwrap();
         let term = bus.take_term("test").await.unwrap();
         let reports = bus.reports().await.unwrap().map(|report| report.unwrap());
         Self { bus, stream, term, rules: BTreeMap::new(), last: 0, reports: Box::pin(reports) }
@@ -56,13 +56,14 @@ impl Leader {
     /// After the server came back without anything: makes the streams, and publishes all rules that are given.
     pub(crate) async fn start_over(&mut self, names: &[&str]) {
         self.stream = eventually("new streams", || async {
-            self.bus.ensure_streams().await.map_err(|e| e.to_string())
+            self.bus.ensure_streams(StreamBounds::default()).await.map_err(|e| e.to_string())
         })
         .await;
         self.term =
             eventually("a term", || async { self.bus.take_term("test").await.map_err(|e| e.to_string()) })
                 .await;
         self.rules.retain(|key, _| names.contains(&key.name.as_str()));
+        self.last = 0;
         for mut envelope in self.rules.clone().into_values() {
             envelope.epoch = self.term.epoch;
             self.last = self.bus.publish_rule(&self.term, &envelope).await.unwrap();
@@ -72,7 +73,7 @@ impl Leader {
 
     /// Publishes a rule whose answer to a blocked request is `text`, and its module.
     pub(crate) async fn publish(&mut self, name: &str, generation: i64, text: &str, wasm: &Bytes) -> u64 {
-        self.bus.publish_module(&ModuleDigest::of(wasm), wasm).await.unwrap();
+        self.bus.publish_module(&ModuleDigest::of(wasm), wasm, "shop").await.unwrap();
         self.publish_rule(name, generation, text, wasm).await
     }
 
@@ -119,17 +120,29 @@ impl Leader {
     }
 
     pub(crate) async fn checkpoint(&self) {
+        self.checkpoint_with_unknown(&[]).await;
+    }
+
+    /// A checkpoint that says of these rules that nobody knows what should run.
+    pub(crate) async fn checkpoint_with_unknown(&self, names: &[&str]) {
+        let unknown = names.iter().map(|name| format!("uid of {}", key(name))).collect();
         let set = self.set();
         let checkpoint = Checkpoint {
-            schema: SCHEMA,
+            schema: Checkpoint::schema(&unknown),
             cluster: CLUSTER.into(),
             stream: self.stream.to_string(),
             epoch: self.term.epoch,
             sequence: self.last,
             count: self.rules.len() as u64,
             set,
+            unknown,
         };
         self.bus.publish_checkpoint(&self.term, &checkpoint).await.unwrap();
+    }
+
+    /// What is published of a rule.
+    pub(crate) fn revision(&self, name: &str) -> Revision {
+        self.rules[&key(name)].revision.clone()
     }
 
     /// Hash of what is published.

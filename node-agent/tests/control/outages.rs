@@ -1,9 +1,11 @@
 //! Rules that stay, whatever goes down.
 
+use portcullis_bus::RecallError;
 use portcullis_bus::testing::NatsServer;
+use portcullis_crds::revision::Revision;
 
 use crate::agent::Agent;
-use crate::leader::{Leader, blocking, module};
+use crate::leader::{Leader, blocking, key, module};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_killed_and_restarted_without_the_bus_serves_what_it_served() {
@@ -77,6 +79,71 @@ async fn a_wiped_stream_changes_nothing_until_the_leader_has_published_everythin
     assert_ne!(after.stream, before.stream);
     assert_eq!(agent.get().await.unwrap().body, "v1");
     assert!(!agent.log().contains("rules swapped in\",\"sequence\":0"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rule_that_only_the_agent_still_has_is_kept_reported_and_given_back() {
+    let mut nats = NatsServer::start().await;
+    let mut leader = Leader::start(&nats).await;
+    let agent = Agent::start(&nats).await;
+    // More than one chunk.
+    let text = format!(
+        r#"(module (@custom "padding" "{}") (memory (export "memory") 1)
+             (func (export "inspect_request") (param i32 i32) (result i32) i32.const 1))"#,
+        "x".repeat(300_000)
+    );
+    let wasm = wat::parse_str(text).unwrap().into();
+    leader.publish("bad-bot", 1, "v1", &wasm).await;
+    leader.publish("other", 1, "x", &module("x", "i32.const 0")).await;
+    leader.checkpoint().await;
+    leader.is_settled().await;
+    nats.stop();
+    nats.wipe();
+    nats.resume().await;
+    leader.start_over(&["other"]).await;
+    leader.checkpoint_with_unknown(&["bad-bot"]).await;
+    let set = leader.set();
+    let report = leader.reported("the rule that is kept", |r| r.desired == set && !r.kept.is_empty()).await;
+    assert!(report.exceptions.is_empty() && report.active_count == 2, "{report:?}");
+    assert_eq!(agent.get().await.unwrap().body, "v1");
+
+    let bus = leader.bus.clone();
+    let recalled = bus.recall_rule("agent-1", &key("bad-bot")).await.unwrap();
+    assert_eq!((recalled.generation, &Revision::of(&recalled.rule)), (1, &report.kept[0].revision));
+    assert_eq!(bus.recall_module("agent-1", &recalled.rule.module).await.unwrap(), wasm);
+    let nothing = bus.recall_rule("agent-1", &key("never")).await;
+    assert!(matches!(nothing, Err(RecallError::Nothing(_))), "{nothing:?}");
+
+    leader.publish("bad-bot", 1, "v1", &wasm).await;
+    leader.checkpoint().await;
+    let report = leader.is_settled().await;
+    assert!(report.kept.is_empty(), "the stream has it again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kind_of_message_that_the_agent_does_not_know_never_makes_it_read_again() {
+    let nats = NatsServer::start().await;
+    let mut leader = Leader::start(&nats).await;
+    let agent = Agent::start(&nats).await;
+    leader.publish("bad-bot", 1, "v1", &blocking("1")).await;
+    leader.checkpoint().await;
+    leader.is_settled().await;
+    let resyncs = async || {
+        let metrics = agent.side("/metrics").await.unwrap().body;
+        let line = metrics.lines().find(|line| line.starts_with("portcullis_agent_resyncs_total")).unwrap();
+        line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()
+    };
+    let before = resyncs().await;
+    nats.write((0..1000).map(|n| format!("route.shop.r{}", n % 10))).await;
+    leader.publish("bad-bot", 2, "v2", &blocking("2")).await;
+    leader.is_settled().await;
+    assert_eq!(agent.get().await.unwrap().body, "v2");
+    assert_eq!(resyncs().await, before);
+    // Also when it is read rather than heard.
+    let later = Agent::start(&nats).await;
+    leader.checkpoint().await;
+    later.is_ready().await;
+    assert_eq!(later.get().await.unwrap().body, "v2");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use portcullis_bus::testing::NatsServer;
-use portcullis_crds::bus::ExceptionState;
+use portcullis_crds::bus::report::EXCEPTIONS_MAX;
+use portcullis_crds::bus::{ExceptionState, Mark};
 
 use crate::agent::Agent;
 use crate::leader::{Leader, blocking, key, module};
@@ -69,6 +70,35 @@ async fn a_version_that_cannot_run_leaves_the_one_before_and_holds_nobody_back()
     leader.publish("bad-bot", 5, "v5", &blocking("5")).await;
     leader.is_settled().await;
     assert_eq!(agent.get().await.unwrap().body, "v5");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_failing_rules_than_a_report_has_room_for_are_still_told_apart_from_the_others() {
+    let nats = NatsServer::start().await;
+    let mut leader = Leader::start(&nats).await;
+    let agent = Agent::start(&nats).await;
+    leader.publish("bad-bot", 1, "v1", &blocking("1")).await;
+    let broken = Bytes::from_static(b"not wasm");
+    let mut last = 0;
+    for n in 0..EXCEPTIONS_MAX + 3 {
+        last = leader.publish(&format!("broken-{n:03}"), 1, "broken", &broken).await;
+    }
+    let failed = ExceptionState::CompileFailed;
+    let report = leader
+        .reported("all failures", |r| {
+            let all_failed = r.exceptions.iter().all(|e| e.state == failed);
+            r.sequence >= last && all_failed && r.marks.get(&failed).is_some_and(|marks| marks.len() == 3)
+        })
+        .await;
+    assert_eq!((report.exceptions.len(), report.more), (EXCEPTIONS_MAX, 0));
+    let listed = |name: &str| report.exceptions.iter().any(|e| e.key == key(name));
+    let marked = |name: &str| report.marks[&failed].contains(&Mark::of(&key(name), &leader.revision(name)));
+    for n in 0..EXCEPTIONS_MAX + 3 {
+        let name = format!("broken-{n:03}");
+        assert!(listed(&name) != marked(&name), "{name} is said once");
+    }
+    assert!(!listed("bad-bot") && !marked("bad-bot"));
+    assert_eq!(agent.get().await.unwrap().body, "v1");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -159,36 +159,98 @@ fn a_body_is_not_read_for_a_phase_without_a_bound_on_bodies() {
 #[test]
 fn what_cannot_be_decoded_is_decided_before_the_rule_runs() {
     // 2, Log, if the first section is MALFORMED.
-    let flagged = r#"(func (export "pc_request") (param i32 i32) (result i32)
+    let flagged = r#"(func (export "pc_request_body") (param i32 i32) (result i32)
         (i32.shr_u (i32.and (i32.load16_u offset=18 (local.get 0)) (i32.const 4)) (i32.const 1)))"#;
     for (malformed, sections, status, series) in [
         (
             FailureAction::Block,
-            "query",
+            "bodyArguments",
             403,
             r#"portcullis_rule_errors_total{namespace="shop",rule="r",cause="malformed"}"#,
         ),
         (
             FailureAction::Allow,
-            "query",
+            "bodyArguments",
             200,
             r#"portcullis_rule_evaluations_total{namespace="shop",rule="r",verdict="log"}"#,
         ),
         // Of a section that the rule does not read it need not know.
         (
             FailureAction::Block,
-            "headers",
+            "body",
             200,
             r#"portcullis_rule_evaluations_total{namespace="shop",rule="r",verdict="allow"}"#,
         ),
     ] {
         let mut rule = abi2("r", &format!(r#"{{"sections": ["{sections}"]}}"#), flagged);
         rule.on_failure = OnFailure { malformed, ..OnFailure::default() };
+        rule.body_bytes = Some(1_000);
         let (world, _upstream) = world(vec![rule]);
-        assert_eq!(world.client().get("/?q=%zz").status, status, "{malformed:?} {sections}");
+        assert_eq!(post(&world, "application/json", "{\"a\":"), status, "{malformed:?} {sections}");
         world.wait_for_metric(&format!("{series} 1"));
-        assert_eq!(world.client().get("/?q=%41").status, 200);
+        assert_eq!(post(&world, "application/json", "{\"a\":1}"), 200);
     }
+}
+
+#[test]
+fn a_lone_percent_sign_is_kept_and_the_rule_runs() {
+    let mut rule = abi2(
+        "r",
+        r#"{"sections": ["query", "bodyArguments"]}"#,
+        &(phase("pc_request") + &phase("pc_request_body")),
+    );
+    rule.body_bytes = Some(1_000);
+    let (world, _upstream) = world(vec![rule]);
+    let mut client = world.client();
+    for (target, status) in [
+        ("/search?q=100%", 200),
+        ("/search?q=%zz&%=%4", 200),
+        ("/search?q=%u0041", 200),
+        ("/search?q=100%&a=%7E", 403),
+        ("/search?q=%7E%", 403),
+        ("/search?q=%u007E", 403),
+    ] {
+        assert_eq!(client.get(target).status, status, "{target}");
+    }
+    for (form, status) in [("discount=50%&x=1", 200), ("discount=50%&x=%7E", 403), ("discount=%7E%", 403)] {
+        assert_eq!(post(&world, "application/x-www-form-urlencoded", form), status, "{form}");
+    }
+    assert_eq!(
+        world.metric(r#"portcullis_rule_errors_total{namespace="shop",rule="r",cause="malformed"}"#),
+        0
+    );
+}
+
+#[test]
+fn a_body_whose_type_does_not_say_what_it_is_is_read_by_its_look() {
+    let mut rule = abi2("r", r#"{"sections": ["bodyArguments"]}"#, &phase("pc_request_body"));
+    rule.body_bytes = Some(1_000);
+    let (world, _upstream) = world(vec![rule]);
+    let send = |fields: &str, body: &str| {
+        let head = format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}Content-Length: {}\r\n\r\n", body.len());
+        world.client().send(head + body).answer().status
+    };
+    for fields in [
+        "",
+        "Content-Type:\r\n",
+        "Content-Type: text/plain\r\n",
+        "Content-Type: application/octet-stream\r\n",
+        "Content-Type: application/xml\r\n",
+    ] {
+        for (body, status) in [
+            (r#"{"user": ["\u007e"]}"#, 403),
+            ("{\"a\":1}\n{\"a\":\"\\u007e\"}", 403),
+            ("user=%7Eadmin", 403),
+            (r#"{"user": ["a"]}"#, 200),
+            ("user=admin", 200),
+            ("a text", 200),
+            ("{ a text }", 200),
+        ] {
+            assert_eq!(send(fields, body), status, "{fields:?} {body}");
+        }
+    }
+    assert_eq!(post(&world, "application/x-www-form-urlencoded", r#"{"user": "\u007e"}"#), 403);
+    assert_eq!(post(&world, "application/x-www-form-urlencoded", r#"{"user": "a"}"#), 200);
 }
 
 #[test]

@@ -15,6 +15,8 @@ pub(crate) struct Client {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
+    /// What follows the status and one space.
+    pub(crate) reason: String,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: String,
 }
@@ -79,7 +81,7 @@ impl Client {
             );
         };
         let head = String::from_utf8(self.take(end)).unwrap();
-        let mut lines = head.trim_end().split("\r\n");
+        let mut lines = head.strip_suffix("\r\n\r\n").unwrap().split("\r\n");
         let status_line = lines.next().unwrap();
         assert!(
             status_line.starts_with("HTTP/1.1 ") || status_line.starts_with("HTTP/1.0 "),
@@ -87,6 +89,7 @@ impl Client {
         );
         Answer {
             status: status_line[9..12].parse().unwrap(),
+            reason: status_line[12..].strip_prefix(' ').unwrap().to_owned(),
             headers: lines
                 .map(|line| line.split_once(':').unwrap())
                 .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))

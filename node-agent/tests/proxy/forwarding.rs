@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use super::upstream::{self, Echo, answering, read_head};
-use super::world::{World, wait_until};
+use super::world::{World, blocks_tilde, wait_until};
 
 #[test]
 fn a_request_arrives_as_it_was_sent_but_for_what_belongs_to_the_connection() {
@@ -48,6 +48,27 @@ fn an_absolute_target_of_the_same_host_is_forwarded_as_its_path() {
         "{}",
         answer.body
     );
+}
+
+#[test]
+fn authorities_are_compared_by_what_they_name_and_forwarded_as_they_came() {
+    let upstream = Echo::start();
+    let world = World::before(upstream.address);
+    let mut client = world.client();
+    for (target, host) in [
+        ("http://a:80/x", "a"),
+        ("http://a/x", "A:80"),
+        ("http://a:/x", "a"),
+        ("http://A/x", "a:"),
+        ("/x", "a:"),
+        ("/x", "[::1]:"),
+        ("http://[::1]:80/x", "[0::1]"),
+    ] {
+        let answer = client.send(format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n")).answer();
+        assert_eq!(answer.status, 200, "{target} {host}: {}", answer.body);
+        assert!(answer.body.starts_with("GET /x HTTP/1.1\n"), "{}", answer.body);
+        assert!(answer.body.contains(&format!("\nhost: {host}\n")), "{}", answer.body);
+    }
 }
 
 #[test]
@@ -127,6 +148,60 @@ fn an_expectation_is_met_before_the_body_and_not_passed_on() {
     assert_eq!(client.head().status, 100);
     let answer = client.send("abc").answer();
     assert!(answer.body.ends_with("\n\nabc") && !answer.body.contains("expect"), "{}", answer.body);
+}
+
+#[test]
+fn an_empty_list_of_expectations_expects_nothing() {
+    let upstream = Echo::start();
+    let world = World::before(upstream.address);
+    let mut client = world.client();
+    for expect in ["", " ", ",", " , ,"] {
+        let head = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect:{expect}\r\n\r\n");
+        let answer = client.send(head + "abc").answer();
+        assert_eq!(answer.status, 200, "{expect:?}: {}", answer.body);
+        assert!(answer.body.ends_with("\n\nabc") && !answer.body.contains("expect"), "{}", answer.body);
+    }
+}
+
+#[test]
+fn a_request_without_content_says_so_where_content_is_expected() {
+    let upstream = Echo::start();
+    let world = World::before(upstream.address);
+    let mut reader = blocks_tilde("reader");
+    reader.body_bytes = Some(100);
+    world.enforce(vec![reader]);
+    let mut client = world.client();
+    for (method, is_announced) in
+        [("POST", true), ("PUT", true), ("PATCH", true), ("GET", false), ("DELETE", false)]
+    {
+        let chunked = "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+        let answer = client.send(format!("{method} / HTTP/1.1\r\nHost: a\r\n{chunked}")).answer();
+        assert_eq!(answer.body.contains("\ncontent-length: 0\n"), is_announced, "{method}: {}", answer.body);
+        assert!(!answer.body.contains("transfer-encoding"), "{}", answer.body);
+    }
+    for framing in ["", "Content-Length: 0\r\n"] {
+        let answer = client.send(format!("POST / HTTP/1.1\r\nHost: a\r\n{framing}\r\n")).answer();
+        assert_eq!(answer.body.matches("\ncontent-length: 0\n").count(), 1, "{}", answer.body);
+    }
+}
+
+#[test]
+fn a_reason_phrase_is_passed_on_and_none_is_made_up() {
+    for (status_line, status, reason) in [
+        ("419 Page Expired", 419, "Page Expired"),
+        ("520 x", 520, "x"),
+        ("200 Fine", 200, "Fine"),
+        ("200 OK", 200, "OK"),
+        ("404 Nothing  here\t!", 404, "Nothing  here\t!"),
+        ("404 ", 404, ""),
+        ("404", 404, ""),
+        ("599", 599, ""),
+    ] {
+        let answer = format!("HTTP/1.1 {status_line}\r\nContent-Length: 0\r\n\r\n");
+        let world = World::before(answering(answer.leak().as_bytes()));
+        let answer = world.client().get("/");
+        assert_eq!((answer.status, answer.reason.as_str()), (status, reason), "{status_line}");
+    }
 }
 
 #[test]
@@ -254,6 +329,30 @@ fn an_upstream_is_found_by_its_name() {
         config.upstream = format!("http://localhost:{port}").parse().unwrap();
     });
     assert_eq!(world.client().get("/").status, 200);
+}
+
+#[test]
+fn offers_of_another_protocol_that_clients_can_do_without_are_passed_over() {
+    let upstream = Echo::start();
+    let world = World::before(upstream.address);
+    let mut client = world.client();
+    for (version, connection, protocol) in [
+        ("1.1", "Upgrade, HTTP2-Settings", "h2c"),
+        ("1.1", "upgrade", "TLS/1.2"),
+        ("1.1", "Upgrade", "HTTP/2.0, h2c"),
+        ("1.1", "Upgrade", ""),
+        // Not for this connection, or of a version that has none.
+        ("1.1", "keep-alive", "websocket"),
+        ("1.0", "keep-alive, Upgrade", "websocket"),
+    ] {
+        let answer = client
+            .send(format!(
+                "GET / HTTP/{version}\r\nHost: a\r\nConnection: {connection}\r\nUpgrade: {protocol}\r\n\r\n"
+            ))
+            .answer();
+        assert_eq!(answer.status, 200, "{protocol}: {}", answer.body);
+        assert!(!answer.body.contains("upgrade"), "{}", answer.body);
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod abi2;
 mod client;
 mod drain;
+mod encoded_bodies;
 mod forwarding;
 mod isolation;
 mod limits;

@@ -288,6 +288,15 @@ fn the_block_answer_is_what_the_rule_says_in_what_the_client_reads() {
 }
 
 #[test]
+fn a_status_without_a_registered_reason_has_none() {
+    let mut rule = always("r", 1);
+    rule.block.status = 499;
+    let (world, _upstream) = world(vec![rule]);
+    let answer = world.client().get("/");
+    assert_eq!((answer.status, answer.reason.as_str()), (499, ""));
+}
+
+#[test]
 fn a_swap_takes_effect_at_the_next_request_and_drops_the_old_set_on_the_control_side() {
     let (world, _upstream) = world(vec![always("r", 0)]);
     let mut client = world.client();
@@ -337,9 +346,39 @@ fn a_hundred_swaps_under_load_lose_nothing_and_never_go_back() {
 #[test]
 fn series_of_a_rule_that_is_gone_are_gone() {
     let (world, _upstream) = world(vec![always("r", 0)]);
+    assert_eq!(world.client().get("/").status, 200);
     assert!(world.metrics().contains(r#"rule="r""#));
     world.enforce(vec![]);
     assert!(!world.metrics().contains(r#"rule="r""#));
+}
+
+#[test]
+fn ten_thousand_rules_export_no_series_until_one_of_them_acts() {
+    let blocking = always("first", 1);
+    let module = || match &blocking.module {
+        Loaded::Module(module) => Loaded::Module(module.clone()),
+        Loaded::Unavailable => unreachable!("it was compiled"),
+    };
+    let rules = (0..10_000).map(|index| ActiveRule {
+        key: RuleKey::namespaced("shop", format!("r-{index:04}")),
+        uid: index.to_string(),
+        revision: blocking.revision.clone(),
+        on_failure: OnFailure::default(),
+        block: Block::default(),
+        module: module(),
+        ..blocking
+    });
+    let (world, _upstream) = world(rules.collect());
+    let series = || -> Vec<String> {
+        world.metrics().lines().filter(|line| line.contains(r#"rule=""#)).map(str::to_owned).collect()
+    };
+    assert_eq!(series(), [""; 0]);
+    // The first in precedence blocks, so no other is asked.
+    assert_eq!(world.client().get("/").status, 403);
+    assert_eq!(
+        series(),
+        [r#"portcullis_rule_evaluations_total{namespace="shop",rule="r-0000",verdict="block"} 1"#]
+    );
 }
 
 #[test]

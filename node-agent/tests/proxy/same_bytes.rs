@@ -92,6 +92,7 @@ refused! {
     host_with_a_bad_port: b"GET / HTTP/1.1\r\nHost: a:b\r\n\r\n", 400, "Host is no host name";
     absolute_target_of_another_host: target("http://b/"), 400, "not the one of Host";
     absolute_target_of_another_port: target("http://a:81/"), 400, "not the one of Host";
+    absolute_target_of_the_port_of_another_scheme: target("http://a:443/"), 400, "not the one of Host";
     absolute_target_with_a_user: target("http://user@a/"), 400, "not the one of Host";
     absolute_target_of_https: target("https://a/"), 400, "neither a path nor an http URL";
     target_without_a_slash: target("foo"), 400, "neither a path nor an http URL";
@@ -132,6 +133,10 @@ refused! {
     connection_lists_cookie: with("Connection: close, cookie"), 400, "Connection lists";
     connection_lists_x_forwarded_for: with("Connection: X-Forwarded-For"), 400, "Connection lists";
     unknown_expectation: with("Expect: 200-ok"), 417, "100-continue";
+    list_of_expectations: with("Expect: 100-continue, 200-ok"), 417, "100-continue";
+    upgrade_to_websocket: with("Connection: keep-alive, Upgrade\r\nUpgrade: websocket"), 501, "does not support upgrades";
+    upgrade_before_connection: with("Upgrade: WebSocket\r\nConnection: upgrade"), 501, "does not support upgrades";
+    upgrade_to_an_unknown_protocol: with("Connection: Upgrade\r\nUpgrade: h2c, SPDY/3.1"), 501, "does not support upgrades";
     two_empty_lines_before_a_request: b"\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", 400, "empty line";
     oversized_request_line: target(&format!("/{}", "a".repeat(8 * 1024))), 414, "request line is too long";
     oversized_header_line: with(&format!("X: {}", "a".repeat(8 * 1024))), 431, "line is too long";

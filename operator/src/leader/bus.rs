@@ -1,22 +1,27 @@
 //! The leader's duties towards the bus: hold it, hear the agents, tell them what the whole set is.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use jiff::Timestamp;
-use kube::ResourceExt;
-use kube::runtime::reflector::ObjectRef;
 use portcullis_bus::{Bus, ReportError};
-use portcullis_crds::RuleKey;
+use portcullis_crds::WasmRule;
 use portcullis_crds::bus::{HEARTBEAT_SECONDS, Report};
+use portcullis_crds::status::EnforcedRevision;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::{LeadError, Leader, TOGETHER};
 use crate::backoff;
+use crate::publisher::{Object, WriteError};
+use crate::reconcile::identity;
 
 /// Between two looks whether the bus has every rule again.
 const WITHHELD: Duration = Duration::from_secs(1);
+/// How long a checkpoint waits for rules that are on their way to the bus. After that they are named as unknown: one that
+/// takes its time must not keep new agents from getting ready.
+const WITHHELD_MAX: Duration = Duration::from_secs(10);
 
 impl Leader {
     /// Takes the bus over, again after every break, and hears the agents.
@@ -58,25 +63,27 @@ impl Leader {
     /// revision of a rule whose spec leads nowhere now.
     async fn put_back(&self) -> Result<(), LeadError> {
         let mut lost = self.ctx.publisher.take_lost().into_iter();
+        let mut without_room = Vec::new();
         while let Some(entry) = lost.next() {
             let key = &entry.rule.key;
             let namespace = key.namespace.clone().unwrap_or_default();
-            let object = self.rules.get(&ObjectRef::new(&key.name).within(&namespace));
-            let is_wanted = object.is_some_and(|rule| rule.metadata.uid.as_ref() == Some(&entry.uid));
-            let Some(wasm) =
-                self.ctx.modules.get(&namespace, &entry.rule.module.digest).filter(|_| is_wanted)
-            else {
-                continue;
-            };
-            match self.ctx.publisher.put_back(&entry, &wasm).await {
+            let Some(wasm) = self.ctx.modules.get(&namespace, &entry.rule.module.digest) else { continue };
+            let object = Object { uid: &entry.uid, generation: entry.generation };
+            let exists = || self.ctx.exists(key, &entry.uid);
+            match self.ctx.publisher.put_back(object, entry.rule.clone(), &wasm, exists).await {
                 Ok(put) => tracing::debug!(rule = %key, put, "what the replaced stream had"),
+                Err(error @ WriteError::Full(_)) => {
+                    tracing::warn!(rule = %key, %error, "what the replaced stream had");
+                    without_room.push(entry);
+                }
                 Err(error) => {
                     tracing::warn!(%error, "not everything that the replaced stream had is back yet");
-                    self.ctx.publisher.keep_lost(std::iter::once(entry).chain(lost));
+                    self.ctx.publisher.keep_lost(without_room.into_iter().chain([entry]).chain(lost));
                     return LeadError::from_write(&error).map_or(Ok(()), Err);
                 }
             }
         }
+        self.ctx.publisher.keep_lost(without_room);
         Ok(())
     }
 
@@ -84,7 +91,7 @@ impl Leader {
     fn taken_over(&self) {
         self.bus_is(true);
         self.ctx.rules.bus_is_back(Instant::now());
-        for rule in self.rules.state() {
+        for rule in self.ctx.objects.state() {
             self.look_at(&rule);
         }
         self.compare.notify_one();
@@ -125,12 +132,12 @@ impl Leader {
     /// Tells the agents what the whole set is: every 30 seconds, and after each burst of changes.
     pub(super) async fn checkpoints(&self) -> Result<Infallible, LeadError> {
         // Before the first list of the objects is complete, nothing can be said of the whole set.
-        if self.rules.wait_until_ready().await.is_err() {
+        if self.ctx.objects.wait_until_ready().await.is_err() {
             return Err(LeadError::Ended("watch of WasmRules"));
         }
         let mut every = tokio::time::interval(Duration::from_secs(HEARTBEAT_SECONDS));
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut withheld = false;
+        let mut withheld: Option<Instant> = None;
         loop {
             let ready = tokio::select! {
                 _ = every.tick() => self.ctx.publisher.confirm_stream().await,
@@ -138,20 +145,19 @@ impl Leader {
                     tokio::time::sleep(TOGETHER).await;
                     Ok(())
                 }
-                () = tokio::time::sleep(WITHHELD), if withheld => Ok(()),
+                () = tokio::time::sleep(WITHHELD), if withheld.is_some() => Ok(()),
             };
-            let missing = self.published_before_and_missing();
-            let count = i64::try_from(missing.len()).unwrap_or(i64::MAX);
+            let Missing { coming, mut unknown } = self.missing();
+            let count = i64::try_from(coming.len() + unknown.len()).unwrap_or(i64::MAX);
             self.ctx.metrics.checkpoint_missing_rules.set(count);
-            if let Some(rule) = missing.first().filter(|_| !withheld) {
-                tracing::warn!(%rule, missing = missing.len(), "no checkpoint until the bus has every rule again");
-            }
-            withheld = !missing.is_empty();
-            if withheld {
+            let now = Instant::now();
+            withheld = if coming.is_empty() { None } else { withheld.or(Some(now)) };
+            if withheld.is_some_and(|since| now - since < WITHHELD_MAX) {
                 continue;
             }
+            unknown.extend(coming);
             let written = match ready {
-                Ok(()) => self.ctx.publisher.checkpoint().await,
+                Ok(()) => self.ctx.publisher.checkpoint(unknown).await,
                 Err(error) => Err(error),
             };
             match written {
@@ -172,16 +178,37 @@ impl Leader {
     }
 
     /// Rules that nodes may be enforcing, by their status, and that the bus does not have: its stream was wiped and
-    /// they are not written again yet. A checkpoint without them would have every agent drop them.
-    fn published_before_and_missing(&self) -> Vec<RuleKey> {
-        let objects = self.rules.state();
-        let published = objects
-            .iter()
-            .filter(|rule| rule.status.as_ref().is_some_and(|status| status.candidate_revision.is_some()))
-            .map(|rule| RuleKey { namespace: rule.namespace(), name: rule.name_any() });
-        self.ctx
-            .publisher
-            .view(|board| published.filter(|key| board.get(key).is_none()).collect())
-            .unwrap_or_default()
+    /// they are not written again. A checkpoint that is silent about them would have every agent drop them.
+    fn missing(&self) -> Missing {
+        let mut missing = Missing::default();
+        let objects = self.ctx.objects.state();
+        self.ctx.publisher.view(|board| {
+            for rule in objects.iter().filter(|rule| enforced(rule).is_some()) {
+                let (key, uid, generation) = identity(rule);
+                if board.get(&key).is_some_and(|entry| entry.uid == uid) {
+                    continue;
+                }
+                if self.ctx.rules.is_coming(&key, &uid, generation) {
+                    missing.coming.insert(uid);
+                } else {
+                    missing.unknown.insert(uid);
+                }
+            }
+        });
+        missing
     }
+}
+
+/// Uids of rules that were enforced and that the bus does not have.
+#[derive(Debug, Default)]
+struct Missing {
+    /// They are on their way to the bus.
+    coming: BTreeSet<String>,
+    /// Nothing leads there by itself.
+    unknown: BTreeSet<String>,
+}
+
+/// What the status of a rule says that nodes are told to run.
+pub(super) fn enforced(rule: &WasmRule) -> Option<&EnforcedRevision> {
+    rule.status.as_ref()?.enforced.as_ref()
 }

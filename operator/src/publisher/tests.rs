@@ -7,17 +7,23 @@ use std::time::Duration;
 
 use portcullis_bus::testing::NatsServer;
 use portcullis_crds::bus::ModuleRef;
-use portcullis_crds::{ModuleDigest, RuleKey};
+use portcullis_crds::{ByteSize, ModuleDigest, RuleKey};
 use tokio::time::Instant;
 
 use super::*;
 use crate::board::tests::rule;
+use crate::quota::tests::generous;
 use crate::unused_modules::GRACE;
 
 const WASM: &[u8] = b"\0asm stands for any bytes";
+const OBJECT: Object<'_> = Object { uid: "u1", generation: 1 };
 
 fn publisher(server: &NatsServer, holder: &str) -> Publisher {
-    Publisher::new(server.operator_options(), holder, Validity::for_a_test(true))
+    bounded(server, holder, StreamBounds::default())
+}
+
+fn bounded(server: &NatsServer, holder: &str, bounds: StreamBounds) -> Publisher {
+    Publisher::new(server.operator_options(), bounds, holder, Validity::for_a_test(true))
 }
 
 fn wanted(name: &str, wasm: &[u8]) -> DesiredRule {
@@ -30,7 +36,9 @@ async fn put(publisher: &Publisher, name: &str) -> Result<Entry, WriteError> {
 }
 
 async fn put_made_of(publisher: &Publisher, name: &str, wasm: &'static [u8]) -> Result<Entry, WriteError> {
-    publisher.put("u1", 1, wanted(name, wasm), &Bytes::from_static(wasm)).await
+    let put =
+        publisher.put(OBJECT, wanted(name, wasm), &Bytes::from_static(wasm), || true, &generous()).await?;
+    Ok(put.expect("the object exists"))
 }
 
 fn key(name: &str) -> RuleKey {
@@ -68,7 +76,7 @@ async fn a_new_leader_takes_over_what_is_there_and_the_old_one_writes_nothing_mo
 
     let refused = [
         put(&old, "b").await.err(),
-        old.checkpoint().await.err(),
+        old.checkpoint(BTreeSet::new()).await.err(),
         old.bury(&Orphan { key: key("a"), uid: Some("u1".into()) }).await.err(),
     ];
     for error in refused {
@@ -76,7 +84,7 @@ async fn a_new_leader_takes_over_what_is_there_and_the_old_one_writes_nothing_mo
     }
     assert!(has_happened(old.deposed()).await);
     put(&new, "b").await.unwrap();
-    let checkpoint = new.checkpoint().await.unwrap();
+    let checkpoint = new.checkpoint(BTreeSet::new()).await.unwrap();
     assert_eq!((checkpoint.count, checkpoint.epoch), (2, 2));
 }
 
@@ -88,7 +96,7 @@ async fn a_leader_without_a_valid_lease_writes_nothing() {
     put(&leader, "a").await.unwrap();
     let thawed = Publisher { validity: Validity::for_a_test(false), ..leader };
     assert!(matches!(put(&thawed, "b").await, Err(WriteError::LeaseOver)));
-    assert!(matches!(thawed.checkpoint().await, Err(WriteError::LeaseOver)));
+    assert!(matches!(thawed.checkpoint(BTreeSet::new()).await, Err(WriteError::LeaseOver)));
     assert!(matches!(thawed.take_over().await, Err(TakeOverError::LeaseOver)));
 }
 
@@ -112,9 +120,13 @@ async fn a_wiped_stream_is_noticed_taken_anew_and_filled_again() {
     let lost = leader.take_lost();
     assert_eq!(lost.iter().map(|entry| &entry.rule.key).collect::<Vec<_>>(), [&key("a")]);
     let wasm = Bytes::from_static(WASM);
-    assert!(leader.put_back(&lost[0], &wasm).await.unwrap());
-    assert!(!leader.put_back(&lost[0], &wasm).await.unwrap(), "what is there already is not written over");
-    assert_eq!(leader.checkpoint().await.unwrap().count, 1);
+    let object = Object { uid: &lost[0].uid, generation: lost[0].generation };
+    let put_back =
+        async |exists| leader.put_back(object, lost[0].rule.clone(), &wasm, || exists).await.unwrap();
+    assert!(!put_back(false).await, "what is gone is not put back");
+    assert!(put_back(true).await);
+    assert!(!put_back(true).await, "what is there already is not written over");
+    assert_eq!(leader.checkpoint(BTreeSet::new()).await.unwrap().count, 1);
     assert!(leader.take_lost().is_empty());
 }
 
@@ -146,7 +158,7 @@ async fn a_buried_rule_is_gone_for_the_next_leader() {
     assert!(!leader.bury(&orphan).await.unwrap(), "there is nothing left to bury");
     let next = publisher(&server, "b");
     next.take_over().await.unwrap();
-    assert_eq!(next.checkpoint().await.unwrap().count, 0);
+    assert_eq!(next.checkpoint(BTreeSet::new()).await.unwrap().count, 0);
 }
 
 #[tokio::test]
@@ -191,6 +203,93 @@ async fn a_module_is_taken_off_the_bus_once_no_rule_has_named_it_for_a_while() {
     for (name, module) in [("a", WASM), ("b", SHARED), ("c", NEXT)] {
         assert!(bus.fetch_module(&wanted(name, module).module).await.is_ok(), "{name}");
     }
+}
+
+fn of_namespace(namespace: &str, name: &str, wasm: &[u8]) -> DesiredRule {
+    DesiredRule { key: RuleKey::namespaced(namespace, name), ..wanted(name, wasm) }
+}
+
+#[tokio::test]
+async fn a_namespace_with_many_modules_to_write_lets_another_one_go_next() {
+    let server = NatsServer::start().await;
+    let leader = publisher(&server, "a");
+    leader.take_over().await.unwrap();
+    let quota = generous();
+    let put = async |namespace: &str, name: u8| {
+        let wasm = Bytes::from(vec![name; 300_000]);
+        let rule = of_namespace(namespace, &name.to_string(), &wasm);
+        leader.put(OBJECT, rule, &wasm, || true, &quota).await.unwrap().expect("the object exists").sequence
+    };
+    let many = (1..=10).map(|name| put("many", name));
+    let (many, one) = futures::join!(futures::future::join_all(many), put("one", 0));
+    let before = many.iter().filter(|sequence| **sequence < one).count();
+    assert_eq!(before, 1, "only what was under way: {many:?} and {one}");
+}
+
+#[tokio::test]
+async fn a_checkpoint_does_not_wait_for_a_module() {
+    let server = NatsServer::start().await;
+    let leader = publisher(&server, "a");
+    let bus = leader.take_over().await.unwrap();
+    let (wasm, quota) = (Bytes::from(vec![1; 4 << 20]), generous());
+    let mut put = pin!(leader.put(OBJECT, wanted("a", &wasm), &wasm, || true, &quota));
+    // The module begins first, and has 32 chunks.
+    let checkpoint = tokio::select! {
+        biased;
+        _ = &mut put => panic!("the checkpoint waited"),
+        checkpoint = leader.checkpoint(BTreeSet::new()) => checkpoint.unwrap(),
+    };
+    assert_eq!(checkpoint.count, 0);
+    // Nobody polls the write meanwhile.
+    assert!(bus.fetch_module(&wanted("a", &wasm).module).await.is_err(), "the module is still on its way");
+    put.await.unwrap();
+    assert_eq!(leader.checkpoint(BTreeSet::new()).await.unwrap().count, 1);
+}
+
+#[tokio::test]
+async fn a_module_that_found_no_room_does_not_count() {
+    let server = NatsServer::start().await;
+    let leader = bounded(&server, "a", StreamBounds { modules: 1 << 20, ..StreamBounds::default() });
+    leader.take_over().await.unwrap();
+    let large = Bytes::from(vec![1; 2 << 20]);
+    let quota = Quota { module_bytes: ByteSize::mib(2), ..generous() };
+    let refused = leader.put(OBJECT, wanted("a", &large), &large, || true, &quota).await;
+    assert!(matches!(refused, Err(WriteError::Full(_))), "{refused:?}");
+    put(&leader, "b").await.unwrap();
+    let small = Bytes::from(vec![2; 900_000]);
+    leader.put(OBJECT, wanted("c", &small), &small, || true, &quota).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_message_that_cannot_be_read_keeps_only_the_modules_that_it_names() {
+    let server = NatsServer::start().await;
+    let leader = publisher(&server, "a");
+    let bus = leader.take_over().await.unwrap();
+    let (named, unnamed) = (b"\0asm named".as_slice(), b"\0asm unnamed".as_slice());
+    for wasm in [named, unnamed] {
+        bus.publish_module(&ModuleDigest::of(wasm), &Bytes::copy_from_slice(wasm), "shop").await.unwrap();
+    }
+    let term = bus.take_term("a later version").await.unwrap();
+    let rule = wanted("b", named);
+    let later = Envelope {
+        schema: SCHEMA + 1,
+        cluster: bus.cluster().to_owned(),
+        uid: "u2".into(),
+        generation: 1,
+        revision: Revision::of(&rule),
+        epoch: term.epoch,
+        requires: vec![],
+        expires: None,
+        payload: Desired::Rule(rule),
+    };
+    bus.publish_rule(&term, &later).await.unwrap();
+
+    let leader = publisher(&server, "b");
+    leader.take_over().await.unwrap();
+    let now = Instant::now();
+    assert_eq!(leader.remove_unused_modules(now).await.unwrap(), 0);
+    assert_eq!(leader.remove_unused_modules(now + GRACE).await.unwrap(), 1);
+    assert_eq!(bus.modules().await.unwrap(), BTreeSet::from([ModuleDigest::of(named)]));
 }
 
 #[tokio::test]

@@ -1,9 +1,10 @@
 //! From what the agents said to what a rule's status says of its nodes. No I/O.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use portcullis_crds::bus::{Exception, ExceptionState, Report, SetHash};
+use portcullis_crds::bus::{Exception, ExceptionState, Mark, Report, SetHash};
 use portcullis_crds::condition::Reason;
 use portcullis_crds::status::{FAILING_MAX, FailingNode, NodeCounts};
 use portcullis_crds::{Revision, RuleKey};
@@ -14,6 +15,13 @@ use crate::fleet::{Agent, Fleet, SILENCE, is_silent};
 /// How long a node may join, restart or be away before a rule that was Ready is not.
 pub(crate) const GRACE: Duration = Duration::from_secs(60);
 
+/// Stands for the nodes without an agent among those that wait.
+const WITHOUT_AGENT: &str = "";
+
+/// In place of a message that did not fit into a report.
+const NO_ROOM: &str =
+    "the node has more failing rules than its report has room for; its agent's log says why";
+
 /// What agents are asked about.
 #[derive(Clone, Debug)]
 pub(crate) struct Target<'a> {
@@ -21,14 +29,31 @@ pub(crate) struct Target<'a> {
     pub(crate) key: &'a RuleKey,
     /// What should be active.
     pub(crate) revision: &'a Revision,
-    /// Sequence at which it was published.
-    pub(crate) sequence: u64,
-    /// The stream that the sequence belongs to.
+    /// The stream that agents should follow.
     pub(crate) stream: &'a str,
-    /// Sequence of the last rule or tombstone on the stream.
-    pub(crate) head: u64,
-    /// Hash of the set at that sequence.
-    pub(crate) set: &'a SetHash,
+    /// Whether the stream has the rule.
+    pub(crate) place: Place<'a>,
+    /// Stands for rule and revision; made when a report has marks.
+    pub(crate) mark: OnceCell<Mark>,
+}
+
+/// Where agents have a rule from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Place<'a> {
+    /// The stream has it.
+    Published {
+        /// Sequence at which it was published.
+        sequence: u64,
+        /// Sequence of the last rule or tombstone on the stream.
+        head: u64,
+        /// Hash of the set at that sequence.
+        set: &'a SetHash,
+    },
+    /// The stream has lost it. An agent may still keep it, and then says so.
+    Kept {
+        /// Uid of the object.
+        uid: &'a str,
+    },
 }
 
 /// What was found before.
@@ -130,14 +155,15 @@ impl From<Counts> for NodeCounts {
 
 /// Ready only if every desired node itself said that it runs this very revision.
 pub(crate) fn aggregate(target: &Target<'_>, fleet: &Fleet, before: &Before, now: Instant) -> Rollout {
-    let mut counts = Counts { desired: fleet.len(), ..Counts::default() };
+    let desired = fleet.nodes.len() + fleet.without_agent;
+    let mut counts = Counts { desired, ..Counts::default() };
     let mut failing = Vec::new();
     let mut unsound = Vec::new();
     let mut silent = Vec::new();
     let mut waiting = Waiting::new();
     let (mut late, mut stuck, mut settling) = (0, true, false);
     let mut deadlines = Vec::new();
-    for (node, agents) in fleet {
+    for (node, agents) in &fleet.nodes {
         settling |= agents.iter().any(|agent| agent.report.is_none() && !is_silent(agent, now));
         deadlines.extend(agents.iter().filter(|a| !is_silent(a, now)).map(|a| a.heard + SILENCE));
         let state = worst(agents.iter().map(|agent| state_of(target, agent, now)));
@@ -169,6 +195,18 @@ pub(crate) fn aggregate(target: &Target<'_>, fleet: &Fleet, before: &Before, now
             }
         }
     }
+    if fleet.without_agent > 0 {
+        let since = before.waiting.get(WITHOUT_AGENT).copied().unwrap_or(now);
+        waiting.insert(WITHOUT_AGENT.to_owned(), since);
+        stuck = false;
+        let in_grace = before.ready && now.saturating_duration_since(since) < GRACE;
+        if now.saturating_duration_since(since) >= SILENCE {
+            silent.push(format!("{} without an agent", plural(fleet.without_agent)));
+        } else {
+            late += if in_grace { 0 } else { fleet.without_agent };
+            deadlines.push(since + if in_grace { GRACE } else { SILENCE });
+        }
+    }
     let verdict = if counts.desired == 0 {
         Verdict::NoNodes
     } else if counts.failed > 0 {
@@ -184,6 +222,10 @@ pub(crate) fn aggregate(target: &Target<'_>, fleet: &Fleet, before: &Before, now
     settling |= matches!(verdict, Verdict::Active { in_grace: 1.. });
     let look_again = deadlines.into_iter().min();
     Rollout { verdict, counts, failing, unsound, waiting, settling, look_again }
+}
+
+fn plural(nodes: usize) -> String {
+    if nodes == 1 { "1 node".to_owned() } else { format!("{nodes} nodes") }
 }
 
 /// A node is as well as the worst of its agents: during an upgrade both answer requests.
@@ -203,17 +245,19 @@ fn state_of(target: &Target<'_>, agent: &Agent, now: Instant) -> State {
         return State::Silent;
     }
     let Some(report) = &agent.report else { return State::Progressing { updated: false } };
-    let knows_it = report.stream == target.stream && report.sequence >= target.sequence;
-    if !knows_it || read_another_set(target, report) {
+    if !knows(target, report) {
         return State::Progressing { updated: false };
     }
     match report.exceptions.iter().find(|e| e.key == *target.key) {
         // An exception about an older revision: it has not come to this one.
         Some(exception) if exception.wanted != *target.revision => State::Progressing { updated: false },
         Some(exception) => failure(exception),
-        // What did not fit into the report may be this rule.
-        None if report.more > 0 => State::Progressing { updated: true },
-        None => State::Active,
+        None => match marked(target, report) {
+            Some(state) => failed(state, NO_ROOM),
+            // What did not fit into the report may be this rule.
+            None if report.more > 0 => State::Progressing { updated: true },
+            None => State::Active,
+        },
     }
 }
 
@@ -222,13 +266,38 @@ fn is_unsound(target: &Target<'_>, agent: &Agent) -> bool {
     unsound.into_iter().any(|rule| rule.key == *target.key && rule.revision == *target.revision)
 }
 
-/// At the same sequence an agent must have read the same set.
-fn read_another_set(target: &Target<'_>, report: &Report) -> bool {
-    report.sequence >= target.head && report.desired != *target.set
+/// Whether the agent has taken note of the revision.
+fn knows(target: &Target<'_>, report: &Report) -> bool {
+    if report.stream != target.stream {
+        return false;
+    }
+    match target.place {
+        // At the same sequence an agent must have read the same set.
+        Place::Published { sequence, head, set } => {
+            report.sequence >= sequence && (report.sequence < head || report.desired == *set)
+        }
+        Place::Kept { uid } => report
+            .kept
+            .iter()
+            .any(|kept| kept.key == *target.key && kept.uid == uid && kept.revision == *target.revision),
+    }
+}
+
+/// The state of a rule for whose text a report had no room.
+fn marked(target: &Target<'_>, report: &Report) -> Option<ExceptionState> {
+    if report.marks.is_empty() {
+        return None;
+    }
+    let mark = target.mark.get_or_init(|| Mark::of(target.key, target.revision));
+    report.marks.iter().find(|(_, marks)| marks.contains(mark)).map(|(state, _)| *state)
 }
 
 fn failure(exception: &Exception) -> State {
-    let reason = match exception.state {
+    failed(exception.state, &exception.message)
+}
+
+fn failed(state: ExceptionState, message: &str) -> State {
+    let reason = match state {
         ExceptionState::Progressing => return State::Progressing { updated: true },
         ExceptionState::ModuleUnavailable => Reason::ModuleUnavailable,
         ExceptionState::DigestMismatch => Reason::DigestMismatch,
@@ -237,7 +306,7 @@ fn failure(exception: &Exception) -> State {
         ExceptionState::ProbeFailed => Reason::ProbeFailed,
         ExceptionState::Unsupported => Reason::Unsupported,
     };
-    State::Failed { reason, message: exception.message.clone() }
+    State::Failed { reason, message: message.to_owned() }
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! Second step: from the reference to a manifest digest, once for each generation.
 
 use k8s_openapi::api::core::v1::Secret;
+use kube::Client;
 use kube::api::Api;
-use kube::{Client, ResourceExt};
 use portcullis_artifact::{
-    Credentials, DockerConfig, DockerConfigError, ResolveError, Resolved as ResolvedManifest,
+    Credentials, DockerConfig, DockerConfigError, Reference, ResolveError, Resolved as ResolvedManifest,
 };
 use portcullis_crds::WasmRuleStatus;
 use portcullis_crds::condition::{ConditionType, Reason};
@@ -61,13 +61,13 @@ pub(crate) enum SecretError {
         /// What is wrong with it.
         source: DockerConfigError,
     },
-    /// It is for other registries.
-    #[error("Secret {name} has no entry for {registry}, only for {found}")]
-    OtherRegistry {
+    /// It is for other repositories.
+    #[error("Secret {name} has no entry for {repository}, only for {found}")]
+    OtherRepository {
         /// Which.
         name: String,
-        /// What it was needed for.
-        registry: String,
+        /// What it was needed for, with its registry.
+        repository: String,
         /// What it has.
         found: String,
     },
@@ -133,7 +133,7 @@ pub(crate) async fn dereference(
         return Ok(Resolved { accepted, manifest, frozen: Some(known), credentials: None });
     }
     let credentials = credentials(&accepted, ctx).await?;
-    let _permit = ctx.registry_permits.acquire().await.expect("the semaphore is never closed");
+    let _turn = ctx.registry_turn(&accepted.namespace).await;
     let manifest = ctx.registry.resolve(&accepted.reference, &credentials).await?;
     Ok(Resolved { accepted, manifest, frozen: None, credentials: Some(credentials) })
 }
@@ -162,7 +162,7 @@ pub(crate) async fn credentials(accepted: &Accepted, ctx: &Context) -> Result<Cr
         return Err(SecretError::NotPermitted(shown));
     }
     let secret = read(&ctx.client, &accepted.namespace, name, &shown).await?;
-    from_secret(&secret, &shown, accepted.reference.registry())
+    from_secret(&secret, &shown, &accepted.reference)
 }
 
 async fn read(client: &Client, namespace: &str, name: &str, shown: &str) -> Result<Secret, SecretError> {
@@ -177,8 +177,8 @@ async fn read(client: &Client, namespace: &str, name: &str, shown: &str) -> Resu
     }
 }
 
-/// The credentials for exactly this registry.
-fn from_secret(secret: &Secret, name: &str, registry: &str) -> Result<Credentials, SecretError> {
+/// The credentials for the repository of this reference.
+fn from_secret(secret: &Secret, name: &str, reference: &Reference) -> Result<Credentials, SecretError> {
     let name = || name.to_owned();
     let found = secret.type_.clone().unwrap_or_default();
     if found != SECRET_TYPE {
@@ -188,9 +188,9 @@ fn from_secret(secret: &Secret, name: &str, registry: &str) -> Result<Credential
     let json = &data.ok_or_else(|| SecretError::Key(name()))?.0;
     let content = |source| SecretError::Content { name: name(), source };
     let config = DockerConfig::parse(json).map_err(content)?;
-    config.credentials_for(registry).map_err(content)?.ok_or_else(|| SecretError::OtherRegistry {
-        name: secret.name_any(),
-        registry: registry.to_owned(),
+    config.credentials_for(reference).map_err(content)?.ok_or_else(|| SecretError::OtherRepository {
+        name: name(),
+        repository: format!("{}/{}", reference.registry(), reference.repository()),
         found: config.registries().collect::<Vec<_>>().join(", "),
     })
 }
@@ -257,21 +257,33 @@ mod tests {
         assert!(frozen(&accepted, Some(&status("registry.example/rules/bots:0", 3, "True"))).is_none());
     }
 
+    fn secret(type_: &str, data: &serde_json::Value) -> Secret {
+        serde_json::from_value(serde_json::json!({"metadata": {"name": "cred"}, "type": type_, "data": data}))
+            .unwrap()
+    }
+
+    fn for_bots(secret: &Secret) -> Result<Credentials, SecretError> {
+        from_secret(secret, "shop/cred", &REFERENCE.parse().unwrap())
+    }
+
     #[test]
     fn a_secret_that_cannot_be_used_says_what_was_found() {
-        let secret = |type_: &str, data: serde_json::Value| -> Secret {
-            serde_json::from_value(
-                serde_json::json!({"metadata": {"name": "cred"}, "type": type_, "data": data}),
-            )
-            .unwrap()
-        };
-        let message =
-            |secret: &Secret| from_secret(secret, "shop/cred", "r.example").unwrap_err().to_string();
-        assert!(message(&secret("Opaque", serde_json::json!({}))).contains("found Opaque"));
-        assert!(message(&secret(SECRET_TYPE, serde_json::json!({}))).contains(SECRET_KEY));
+        let message = |secret: &Secret| for_bots(secret).unwrap_err().to_string();
+        assert!(message(&secret("Opaque", &serde_json::json!({}))).contains("found Opaque"));
+        assert!(message(&secret(SECRET_TYPE, &serde_json::json!({}))).contains(SECRET_KEY));
         // {"auths":{"other.example":{"auth":"dXNlcjpwYXNz"}}}
         let other = "eyJhdXRocyI6eyJvdGhlci5leGFtcGxlIjp7ImF1dGgiOiJkWE5sY2pwd1lYTnoifX19";
-        let found = message(&secret(SECRET_TYPE, serde_json::json!({SECRET_KEY: other})));
-        assert!(found.contains("other.example") && found.contains("r.example"), "{found}");
+        let found = message(&secret(SECRET_TYPE, &serde_json::json!({SECRET_KEY: other})));
+        for part in ["shop/cred", "other.example", "registry.example/rules/bots"] {
+            assert!(found.contains(part), "{part}: {found}");
+        }
+    }
+
+    #[test]
+    fn an_entry_of_a_secret_may_be_for_one_repository() {
+        // {"auths":{"registry.example/rules":{"auth":"dXNlcjpwYXNz"},"registry.example":{"auth":"eDp5"}}}
+        let json = "eyJhdXRocyI6eyJyZWdpc3RyeS5leGFtcGxlL3J1bGVzIjp7ImF1dGgiOiJkWE5sY2pwd1lYTnoifSwicmVnaXN0cnkuZXhhbXBsZSI6eyJhdXRoIjoiZURwNSJ9fX0=";
+        let found = for_bots(&secret(SECRET_TYPE, &serde_json::json!({SECRET_KEY: json}))).unwrap();
+        assert_eq!(found, Credentials::Basic { username: "user".into(), password: "pass".into() });
     }
 }

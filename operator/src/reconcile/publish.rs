@@ -3,12 +3,14 @@
 use portcullis_crds::bus::DesiredRule;
 use portcullis_crds::condition::{ConditionType, Reason};
 use portcullis_crds::status::ResolvedModule;
+use portcullis_crds::{RuleKey, WasmRule};
 
 use super::dereference::Resolved;
 use super::validate::Validated;
 use super::verify::module_ref;
 use super::{Halt, Retry};
-use crate::publisher::{Publisher, WriteError};
+use crate::publisher::{Object, Publisher, WriteError};
+use crate::quota::Quota;
 
 /// A rule that is on the bus.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +25,8 @@ pub(crate) enum PublishFailure {
     Later(Halt),
     /// This operator must stop, and say nothing more.
     MustStop(WriteError),
+    /// The object was deleted in the meantime.
+    Gone,
 }
 
 impl From<WriteError> for PublishFailure {
@@ -34,6 +38,13 @@ impl From<WriteError> for PublishFailure {
                 error.to_string(),
                 Retry::Soon,
             )),
+            WriteError::Full(_) => Self::Later(Halt::new(
+                ConditionType::Programmed,
+                Reason::BusFull,
+                error.to_string(),
+                Retry::Slowly,
+            )),
+            WriteError::Quota(exceeded) => Self::Later(exceeded.into()),
             WriteError::Deposed(_) | WriteError::LeaseOver => Self::MustStop(error),
         }
     }
@@ -63,16 +74,27 @@ pub(crate) fn is_on_the_bus(
     })
 }
 
-/// Writes what is not there yet: the module's missing chunks, and the rule if it is another than the bus has.
+/// Whether nodes may be enforcing a rule that a wiped stream lost. It is written again whatever the quota says by now:
+/// lowering a quota takes nothing away.
+pub(crate) fn is_lost(rule: &WasmRule, key: &RuleKey, publisher: &Publisher) -> bool {
+    let was_published = rule.status.as_ref().is_some_and(|status| status.enforced.is_some());
+    was_published && publisher.view(|board| board.get(key).is_none()) == Some(true)
+}
+
+/// Writes what is not there yet: the module's missing chunks, and the rule if it is another than the bus has. `exists` says
+/// whether the object is still there.
 pub(crate) async fn publish(
     validated: Validated,
     publisher: &Publisher,
+    exists: impl Fn() -> bool,
+    quota: &Quota,
 ) -> Result<Published, PublishFailure> {
     let Validated { uid, generation, rule, wasm, resolved } = validated;
     if is_on_the_bus(publisher, &uid, generation, &rule) == Some(true) {
         publisher.put_module(&rule, &wasm).await?;
     } else {
-        publisher.put(&uid, generation, rule.clone(), &wasm).await?;
+        let object = Object { uid: &uid, generation };
+        publisher.put(object, rule.clone(), &wasm, exists, quota).await?.ok_or(PublishFailure::Gone)?;
     }
     Ok(Published { rule, resolved })
 }

@@ -1,10 +1,11 @@
 //! What a rule's status says. No I/O.
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use portcullis_crds::WasmRuleStatus;
 use portcullis_crds::condition::{self, ConditionStatus, ConditionType, Finding, Reason};
-use portcullis_crds::status::{NodeCounts, ResolvedModule};
+use portcullis_crds::status::{EnforcedRevision, NodeCounts, ResolvedModule};
 use portcullis_crds::wasm_rule::Mode;
-use portcullis_crds::{Revision, WasmRuleStatus};
 
 use super::aggregate::{Rollout, Verdict};
 use super::{Halt, Retry};
@@ -22,32 +23,71 @@ pub(crate) struct Facts<'a> {
     pub(crate) outcome: &'a Outcome,
     /// Why the last look at a polled tag failed.
     pub(crate) poll_failure: Option<&'a str>,
-    /// What the bus has for this object, whichever generation it is from.
-    pub(crate) enforced: Option<&'a Revision>,
-    /// What the agents say of it; `None` while they cannot be heard.
-    pub(crate) rollout: Option<&'a Rollout>,
+    /// What nodes are told to run of this object, whichever generation it is from.
+    pub(crate) enforced: Option<&'a EnforcedRevision>,
+    /// What the agents say of it.
+    pub(crate) nodes: Nodes<'a>,
+}
+
+/// What is known of the nodes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Nodes<'a> {
+    /// What they say.
+    Heard(&'a Rollout),
+    /// Nobody has listened for long enough to say anything.
+    NotYet,
+    /// The bus has been away for three heartbeats.
+    Unheard,
+}
+
+impl<'a> Nodes<'a> {
+    fn rollout(self) -> Option<&'a Rollout> {
+        match self {
+            Self::Heard(rollout) => Some(rollout),
+            Self::NotYet | Self::Unheard => None,
+        }
+    }
+}
+
+impl Facts<'_> {
+    fn revision(&self) -> &str {
+        self.enforced.map_or("", |enforced| &enforced.revision)
+    }
 }
 
 /// The status after `previous`.
 pub(crate) fn status(facts: &Facts<'_>, previous: &WasmRuleStatus, now: Timestamp) -> WasmRuleStatus {
+    let rollout = facts.nodes.rollout();
     let ready = |rollout: &Rollout| matches!(rollout.verdict, Verdict::Active { .. });
-    let stable_now = facts.enforced.filter(|_| facts.rollout.is_some_and(ready)).map(Revision::to_string);
+    let enforced = facts.enforced.map(|enforced| enforced.revision.clone());
+    let stable_now = enforced.clone().filter(|_| rollout.is_some_and(ready));
+    let stable_revision = stable_now.or_else(|| previous.stable_revision.clone());
+    let is_published = matches!(facts.outcome, Outcome::Published(_));
+    let candidate_revision =
+        enforced.filter(|revision| is_published && stable_revision.as_ref() != Some(revision));
+    let nodes = match facts.nodes {
+        Nodes::Heard(rollout) => Some(NodeCounts::from(rollout.counts)),
+        Nodes::NotYet => previous.nodes.clone(),
+        Nodes::Unheard => previous.nodes.as_ref().map(unheard),
+    };
     WasmRuleStatus {
         observed_generation: facts.generation,
         resolved: facts.outcome.resolved().or(previous.resolved.as_ref()).cloned(),
-        stable_revision: stable_now.or_else(|| previous.stable_revision.clone()),
-        candidate_revision: facts
-            .enforced
-            .map(Revision::to_string)
-            .or_else(|| previous.candidate_revision.clone()),
-        weight: facts.enforced.map(|_| 100).or(previous.weight),
-        nodes: facts
-            .rollout
-            .map(|rollout| NodeCounts::from(rollout.counts))
-            .or_else(|| previous.nodes.clone()),
-        failing: facts.rollout.map_or_else(|| previous.failing.clone(), |rollout| rollout.failing.clone()),
+        enforced: facts.enforced.cloned(),
+        weight: candidate_revision.as_ref().map(|_| 100),
+        stable_revision,
+        candidate_revision,
+        // Nodes are counted by what they run: where there is nothing to run, there is nothing to count.
+        nodes: nodes.filter(|_| facts.enforced.is_some()),
+        last_report_time: rollout.map(|_| Time(now)).or_else(|| previous.last_report_time.clone()),
+        failing: rollout.map_or_else(|| previous.failing.clone(), |rollout| rollout.failing.clone()),
         conditions: condition::apply(&previous.conditions, &findings(facts), facts.generation, now),
     }
+}
+
+/// The counts while no node can be heard: how many there should be is all that is known.
+fn unheard(before: &NodeCounts) -> NodeCounts {
+    NodeCounts { desired: before.desired, summary: format!("?/{}", before.desired), ..NodeCounts::default() }
 }
 
 fn findings(facts: &Facts<'_>) -> Vec<Finding> {
@@ -81,11 +121,9 @@ fn passed(kind: ConditionType, facts: &Facts<'_>, resolved: Option<&ResolvedModu
             "The module has the digest that its manifest names; signatures are not checked in this version"
                 .to_owned(),
         ),
-        ConditionType::Programmed => (
-            ConditionStatus::True,
-            Reason::Published,
-            format!("Revision {} is on the bus", facts.enforced.map_or("", Revision::as_str)),
-        ),
+        ConditionType::Programmed => {
+            (ConditionStatus::True, Reason::Published, format!("Revision {} is on the bus", facts.revision()))
+        }
         // These are never passed on the way to another one.
         ConditionType::Ready | ConditionType::Reconciling | ConditionType::Stalled => {
             (ConditionStatus::Unknown, Reason::Pending, String::new())
@@ -100,7 +138,7 @@ const STEPS: [ConditionType; 4] =
 fn published_findings(facts: &Facts<'_>, resolved: &ResolvedModule) -> Vec<Finding> {
     let mut findings: Vec<_> = STEPS.iter().map(|kind| passed(*kind, facts, Some(resolved))).collect();
     let ready = ready_finding(facts);
-    let kstatus = match facts.rollout.map(|rollout| &rollout.verdict) {
+    let kstatus = match facts.nodes.rollout().map(|rollout| &rollout.verdict) {
         Some(Verdict::Active { .. }) => None,
         Some(Verdict::Failed { stuck: true }) => Some(ConditionType::Stalled),
         _ => Some(ConditionType::Reconciling),
@@ -112,10 +150,20 @@ fn published_findings(facts: &Facts<'_>, resolved: &ResolvedModule) -> Vec<Findi
 }
 
 fn ready_finding(facts: &Facts<'_>) -> Finding {
-    let revision = facts.enforced.map_or("", Revision::as_str);
-    let Some(rollout) = facts.rollout else {
-        let message = format!("Revision {revision} is on the bus; the nodes have not been heard yet");
-        return finding(ConditionType::Ready, ConditionStatus::False, Reason::Progressing, message);
+    let revision = facts.revision();
+    let rollout = match facts.nodes {
+        Nodes::Heard(rollout) => rollout,
+        Nodes::NotYet => {
+            let message = format!("Revision {revision} is on the bus; the nodes have not been heard yet");
+            return finding(ConditionType::Ready, ConditionStatus::False, Reason::Progressing, message);
+        }
+        Nodes::Unheard => {
+            let message = format!(
+                "The bus cannot be reached, and no node was heard for 90 s; they go on with what they have, revision {revision} \
+                 if they took it up before"
+            );
+            return finding(ConditionType::Ready, ConditionStatus::Unknown, Reason::BusUnavailable, message);
+        }
     };
     let on = format!("{}/{} nodes", rollout.counts.ready, rollout.counts.desired);
     let (status, reason, message) = match &rollout.verdict {
@@ -162,7 +210,7 @@ fn ready_finding(facts: &Facts<'_>) -> Finding {
         Verdict::NoNodes => (
             ConditionStatus::False,
             Reason::NoNodes,
-            "No node-agent runs on a Ready node, so nothing enforces the rule".to_owned(),
+            "The node-agents' DaemonSet wants no agent on any node, so nothing enforces the rule".to_owned(),
         ),
     };
     finding(ConditionType::Ready, status, reason, message)
@@ -197,13 +245,20 @@ fn halted_findings(facts: &Facts<'_>, halt: &Halt) -> Vec<Finding> {
 
 /// What nodes enforce while the new generation cannot be.
 fn what_goes_on(facts: &Facts<'_>) -> String {
-    match (facts.enforced, facts.rollout) {
-        (Some(revision), Some(rollout)) => {
-            let counts = rollout.counts;
+    if facts.enforced.is_none() {
+        return "no revision is enforced".to_owned();
+    }
+    let revision = facts.revision();
+    match facts.nodes {
+        Nodes::Heard(Rollout { counts, .. }) => {
             format!("revision {revision} stays enforced on {}/{} nodes", counts.ready, counts.desired)
         }
-        (Some(revision), None) => format!("revision {revision} stays enforced"),
-        (None, _) => "no revision is enforced".to_owned(),
+        Nodes::NotYet => format!("revision {revision} stays enforced where it was"),
+        Nodes::Unheard => {
+            format!(
+                "revision {revision} was enforced before; the bus cannot be reached, and no node was heard for 90 s"
+            )
+        }
     }
 }
 
@@ -237,12 +292,13 @@ pub(crate) mod tests {
 
     pub(crate) fn status_of(
         outcome: &Outcome,
-        enforced: Option<&Revision>,
+        enforced: Option<&EnforcedRevision>,
         rollout: Option<&Rollout>,
         previous: &WasmRuleStatus,
     ) -> WasmRuleStatus {
+        let nodes = rollout.map_or(Nodes::NotYet, Nodes::Heard);
         let facts =
-            Facts { generation: 4, mode: Mode::Enforce, outcome, poll_failure: None, enforced, rollout };
+            Facts { generation: 4, mode: Mode::Enforce, outcome, poll_failure: None, enforced, nodes };
         status(&facts, previous, Timestamp::UNIX_EPOCH)
     }
 
@@ -254,8 +310,8 @@ pub(crate) mod tests {
         status.conditions.iter().map(|c| format!("{}={}/{}", c.type_, c.status, c.reason)).collect()
     }
 
-    fn revision() -> Revision {
-        Revision::from("r1".to_owned())
+    fn revision() -> EnforcedRevision {
+        EnforcedRevision { revision: "r1".into(), module_digest: "sha256:1".into() }
     }
 
     #[test]
@@ -273,8 +329,9 @@ pub(crate) mod tests {
                 "Ready=True/Active",
             ]
         );
-        assert_eq!((status.observed_generation, status.weight), (4, Some(100)));
-        assert_eq!(status.stable_revision.as_deref(), Some("r1"));
+        assert_eq!((status.observed_generation, status.weight), (4, None));
+        assert_eq!(status.enforced, Some(revision()));
+        assert_eq!((status.stable_revision.as_deref(), status.candidate_revision), (Some("r1"), None));
         assert_eq!(status.nodes.unwrap().summary, "2/2");
         assert!(status.conditions.iter().all(|c| c.observed_generation == Some(4)));
     }
@@ -300,7 +357,7 @@ pub(crate) mod tests {
         let status = status_of(&outcome, Some(&revision()), Some(&rollout), &previous);
         assert_eq!(&shown(&status)[4..], ["Ready=False/Progressing", "Reconciling=True/Progressing"]);
         assert_eq!(status.stable_revision.as_deref(), Some("r0"));
-        assert_eq!(status.candidate_revision.as_deref(), Some("r1"));
+        assert_eq!((status.candidate_revision.as_deref(), status.weight), (Some("r1"), Some(100)));
     }
 
     #[test]
@@ -359,6 +416,7 @@ pub(crate) mod tests {
         let ready = status.conditions.iter().find(|c| c.type_ == "Ready").unwrap();
         assert_eq!(ready.message, "the reason; revision r1 stays enforced on 2/2 nodes");
         assert_eq!(status.stable_revision.as_deref(), Some("r1"));
+        assert_eq!((status.enforced, status.candidate_revision), (Some(revision()), None));
         let nothing = status_of(&outcome, None, None, &WasmRuleStatus::default());
         assert!(nothing.conditions[4].message.ends_with("no revision is enforced"));
     }
@@ -414,10 +472,48 @@ pub(crate) mod tests {
             outcome: &outcome,
             poll_failure: Some("registry down"),
             enforced: None,
-            rollout: None,
+            nodes: Nodes::NotYet,
         };
         let status = status(&facts, &WasmRuleStatus::default(), Timestamp::UNIX_EPOCH);
         assert_eq!(shown(&status)[1], "Resolved=True/DigestResolved");
         assert!(status.conditions[1].message.contains("registry down"));
+    }
+
+    fn unheard(outcome: &Outcome, previous: &WasmRuleStatus) -> WasmRuleStatus {
+        let facts = Facts {
+            generation: 4,
+            mode: Mode::Enforce,
+            outcome,
+            poll_failure: None,
+            enforced: Some(&revision()),
+            nodes: Nodes::Unheard,
+        };
+        status(&facts, previous, Timestamp::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn when_no_node_can_be_heard_ready_is_unknown_and_no_number_is_claimed() {
+        let outcome = Outcome::Published(Box::new(published()));
+        let active = rollout(Verdict::Active { in_grace: 0 }, 2, 2);
+        let before = status_of(&outcome, Some(&revision()), Some(&active), &WasmRuleStatus::default());
+        let after = unheard(&outcome, &before);
+        assert_eq!(&shown(&after)[4..], ["Ready=Unknown/BusUnavailable", "Reconciling=True/BusUnavailable"]);
+        let nodes = after.nodes.unwrap();
+        assert_eq!((nodes.summary.as_str(), nodes.ready, nodes.desired), ("?/2", 0, 2));
+        assert_eq!(after.last_report_time, before.last_report_time);
+        let rejected = halted(ConditionType::Programmed, Reason::ProbeFailed, Retry::OnChange);
+        assert!(unheard(&rejected, &before).conditions[4].message.contains("no node was heard"));
+    }
+
+    #[test]
+    fn no_node_is_said_to_run_a_rule_of_which_nothing_is_enforced() {
+        let previous = WasmRuleStatus {
+            nodes: Some(NodeCounts::from(Counts { desired: 2, updated: 2, ready: 2, failed: 0 })),
+            ..WasmRuleStatus::default()
+        };
+        let outcome = halted(ConditionType::Programmed, Reason::ProbeFailed, Retry::OnChange);
+        let status = status_of(&outcome, None, None, &previous);
+        assert!(status.conditions[4].message.ends_with("no revision is enforced"));
+        assert_eq!(status.nodes, None);
     }
 }

@@ -1,22 +1,27 @@
 //! Whole reconciliations: a real registry, a real nats-server, a real sandbox, and an API server of a few lines.
 
+mod quota;
+
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Mutex;
 
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::Pod;
 use kube::client::Body;
-use kube::runtime::reflector::store;
+use kube::runtime::reflector::store::Writer;
+use kube::runtime::reflector::{Store, store};
 use kube::runtime::watcher::Event;
 use portcullis_artifact::testing::TestRegistry;
+use portcullis_bus::StreamBounds;
 use portcullis_bus::testing::NatsServer;
-use portcullis_crds::bus::{Desired, DesiredRule, Envelope};
+use portcullis_crds::bus::{Desired, DesiredRule, Envelope, Kept, Report};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::fleet::tests::report;
+use crate::fleet::tests::{listed, report};
+use crate::quota::tests::generous;
 
 const ALLOWS: &str = r#"(module (memory (export "memory") 1)
     (func (export "inspect_request") (param i32 i32) (result i32) (i32.const 0)))"#;
@@ -78,19 +83,23 @@ struct World {
     nats: NatsServer,
     registry: TestRegistry,
     api: Arc<Api>,
+    /// What the watch has told.
+    watched: Mutex<Writer<WasmRule>>,
+    objects: Store<WasmRule>,
     ctx: Arc<Context>,
 }
 
 impl World {
     async fn new() -> Self {
         let (nats, registry, api) = (NatsServer::start().await, TestRegistry::start(), Arc::<Api>::default());
-        let ctx = context(&nats, &registry, &api, Holds::LeaseAndBus).await;
-        Self { nats, registry, api, ctx }
+        let (objects, watched) = store();
+        let ctx = context(&nats, &registry, &api, &objects, Holds::LeaseAndBus).await;
+        Self { nats, registry, api, watched: Mutex::new(watched), objects, ctx }
     }
 
     /// Another operator leads, and knows nothing but what is on the bus and in the API.
     async fn new_leader(&mut self) {
-        self.ctx = context(&self.nats, &self.registry, &self.api, Holds::LeaseAndBus).await;
+        self.ctx = context(&self.nats, &self.registry, &self.api, &self.objects, Holds::LeaseAndBus).await;
     }
 
     async fn push(&self, tag: &str, module: &str) {
@@ -117,11 +126,17 @@ impl World {
             "spec": {"source": {"oci": oci}}, "status": status});
     }
 
+    /// The watch tells of the rule as it is, or that it is gone.
+    fn watch(&self, event: fn(WasmRule) -> Event<WasmRule>) {
+        self.watched.lock().unwrap().apply_watcher_event(&event(self.rule()));
+    }
+
     fn rule(&self) -> WasmRule {
         serde_json::from_value(self.api.rule.lock().unwrap().clone()).unwrap()
     }
 
     async fn reconcile(&self) -> WasmRule {
+        self.watch(Event::Apply);
         reconcile(Arc::new(self.rule()), self.ctx.clone()).await.unwrap();
         self.rule()
     }
@@ -151,31 +166,33 @@ impl World {
     }
 }
 
-async fn context(nats: &NatsServer, registry: &TestRegistry, api: &Arc<Api>, holds: Holds) -> Arc<Context> {
+async fn context(
+    nats: &NatsServer,
+    registry: &TestRegistry,
+    api: &Arc<Api>,
+    objects: &Store<WasmRule>,
+    holds: Holds,
+) -> Arc<Context> {
     let api = api.clone();
     let client = kube::Client::new(tower::service_fn(move |request| api.clone().answer(request)), "default");
     let validity = Validity::for_a_test(holds != Holds::BusOnly);
-    let (pods, mut pod_writer) = store();
-    let (nodes, mut node_writer) = store();
     let pod: Pod = serde_json::from_value(json!({"metadata": {"name": "agent-1", "namespace": "ns"},
         "spec": {"nodeName": "n1", "containers": []}}))
     .unwrap();
-    let node: Node = serde_json::from_value(json!({"metadata": {"name": "n1"},
-        "status": {"conditions": [{"type": "Ready", "status": "True"}]}}))
-    .unwrap();
-    pod_writer.apply_watcher_event(&Event::Apply(pod));
-    node_writer.apply_watcher_event(&Event::Apply(node));
-    let agents = Agents::new(pods, nodes);
+    let agents = listed(vec![pod], 1, Instant::now());
     agents.listening(true, Instant::now());
-    let publisher = Publisher::new(nats.operator_options(), "test", Validity::for_a_test(true));
+    let publisher =
+        Publisher::new(nats.operator_options(), StreamBounds::default(), "test", Validity::for_a_test(true));
     if holds != Holds::LeaseOnly {
         publisher.take_over().await.unwrap();
     }
+    let quotas = Quotas { default: generous(), namespaces: BTreeMap::new() };
     let engine = portcullis_engine::Engine::new(&portcullis_engine::EngineConfig::default()).unwrap();
     Arc::new(Context {
         client,
+        objects: objects.clone(),
         registry: registry.client(),
-        registry_permits: Semaphore::new(1),
+        registry_turns: FairTurns::new(1),
         validator: Validator::new(engine, portcullis_engine::Compiler::in_process()),
         modules: ModuleCache::default(),
         publisher,
@@ -185,7 +202,7 @@ async fn context(nats: &NatsServer, registry: &TestRegistry, api: &Arc<Api>, hol
         validity,
         reporter: Reporter { controller: "test".into(), instance: None },
         metrics: Metrics::default(),
-        settings: Settings { pull_secret_namespaces: "".parse().unwrap(), max_module_bytes: 1 << 20 },
+        settings: Settings { pull_secret_namespaces: "".parse().unwrap(), max_module_bytes: 1 << 20, quotas },
     })
 }
 
@@ -217,7 +234,9 @@ async fn a_rule_is_ready_when_the_agents_say_that_they_run_it() {
     assert_eq!(conditions(&ready).last().unwrap(), "Ready=True/Active");
     let status = ready.status.unwrap();
     assert_eq!(status.stable_revision, Some(Revision::of(&rule).to_string()));
+    assert_eq!(status.enforced, Some(enforced(&rule)));
     assert_eq!(status.nodes.unwrap().summary, "1/1");
+    assert!(status.last_report_time.is_some());
     assert_eq!(*world.api.events.lock().unwrap(), ["Resolved", "Published", "Ready"]);
 }
 
@@ -257,7 +276,53 @@ async fn a_generation_that_cannot_be_carried_out_leaves_the_last_good_one_enforc
     assert_eq!(world.on_the_bus().await, good);
     let status = missing.status.unwrap();
     assert_eq!(status.stable_revision, Some(Revision::of(&good.0).to_string()));
+    assert_eq!((status.enforced, status.candidate_revision), (Some(enforced(&good.0)), None));
     assert_eq!(status.observed_generation, 3);
+}
+
+#[tokio::test]
+async fn an_object_that_is_gone_by_the_time_its_module_is_here_is_not_published() {
+    let world = World::new().await;
+    world.push("1", ALLOWS).await;
+    world.apply(1, "1", None);
+    let object = Arc::new(world.rule());
+    world.watch(Event::Delete);
+    reconcile(object, world.ctx.clone()).await.unwrap();
+    let key = RuleKey::namespaced("shop", "bots");
+    assert_eq!(world.ctx.publisher.view(|board| board.get(&key).is_none()), Some(true));
+    assert!(world.ctx.rules.get(&key, "u1", 1).is_none(), "nothing is remembered of it");
+}
+
+#[tokio::test]
+async fn after_a_wipe_a_broken_generation_says_who_still_keeps_the_last_good_one() {
+    let mut world = World::new().await;
+    world.push("1", BLOCKS).await;
+    world.push("2", LOOPS).await;
+    world.apply(1, "1", None);
+    world.reconcile().await;
+    world.agent_reports();
+    world.reconcile().await;
+    let (good, _) = world.on_the_bus().await;
+    world.apply(2, "2", None);
+    world.reconcile().await;
+
+    // NATS and the leader are gone together: nothing on the bus, nothing remembered.
+    world.nats = NatsServer::start().await;
+    world.new_leader().await;
+    world.agent_reports();
+    let alone = world.reconcile().await;
+    let stays = |n| format!("revision {} stays enforced on {n}/1 nodes", Revision::of(&good));
+    assert!(message(&alone, "Ready").ends_with(&stays(0)), "{}", message(&alone, "Ready"));
+    assert_eq!(alone.status.unwrap().nodes.unwrap().summary, "0/1");
+
+    let (stream, set) =
+        world.ctx.publisher.view(|board| (board.stream().to_string(), board.set_hash())).unwrap();
+    let kept = vec![Kept { key: good.key.clone(), uid: "u1".into(), revision: Revision::of(&good) }];
+    let report = Report { kept, ..report("agent-1", &stream, 1, &set) };
+    world.ctx.agents.hear(report, Instant::now());
+    let kept = world.reconcile().await;
+    assert!(message(&kept, "Ready").ends_with(&stays(1)), "{}", message(&kept, "Ready"));
+    assert_eq!(kept.status.unwrap().nodes.unwrap().summary, "1/1");
 }
 
 #[tokio::test]
@@ -328,7 +393,7 @@ async fn a_new_leader_pulls_nothing_before_it_has_read_the_bus() {
     let ready = world.reconcile().await;
     // Nothing of it is in this registry: a pull would say so.
     world.registry = TestRegistry::start();
-    world.ctx = context(&world.nats, &world.registry, &world.api, Holds::LeaseOnly).await;
+    world.ctx = context(&world.nats, &world.registry, &world.api, &world.objects, Holds::LeaseOnly).await;
     assert_eq!(world.reconcile().await, ready);
     world.ctx.publisher.take_over().await.unwrap();
     assert_eq!(world.reconcile().await, ready);
@@ -378,7 +443,7 @@ async fn a_status_is_not_written_over_a_newer_one_nor_without_a_lease() {
     let refused = reconcile(stale.clone(), world.ctx.clone()).await;
     assert!(matches!(refused, Err(ReconcileError::Update(UpdateError::Conflict))), "{refused:?}");
 
-    world.ctx = context(&world.nats, &world.registry, &world.api, Holds::BusOnly).await;
+    world.ctx = context(&world.nats, &world.registry, &world.api, &world.objects, Holds::BusOnly).await;
     world.agent_reports();
     let frozen = reconcile(Arc::new(newer.clone()), world.ctx.clone()).await;
     assert!(matches!(frozen, Err(ReconcileError::Update(UpdateError::LeaseOver))), "{frozen:?}");

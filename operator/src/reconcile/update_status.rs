@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::api::{Api, Patch, PatchParams};
-use kube::runtime::events::{Event, EventType, Recorder};
+use k8s_openapi::api::events::v1::Event;
+use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::{Resource, ResourceExt};
 use portcullis_crds::condition::ConditionType;
 use portcullis_crds::{WasmRule, WasmRuleStatus};
@@ -12,7 +13,7 @@ use thiserror::Error;
 
 use super::Context;
 use crate::api_error::said;
-use crate::events::{Note, transitions};
+use crate::events::{Note, event, transitions};
 
 /// Why a status was not written.
 #[derive(Debug, Error)]
@@ -36,9 +37,29 @@ pub(crate) fn is_news(before: Option<&WasmRuleStatus>, after: &WasmRuleStatus) -
     let told = |status: &WasmRuleStatus| {
         let ready = status.conditions.iter().find(|c| c.type_ == ConditionType::Ready.as_str());
         let ready = ready.map(|c| (c.status.clone(), c.reason.clone()));
-        (status.observed_generation, status.candidate_revision.clone(), ready)
+        (status.observed_generation, status.enforced.clone(), ready)
     };
     before.map(told) != Some(told(after))
+}
+
+/// After this long a status is written again although it says nothing new, so that its `lastReportTime` tells a status that
+/// somebody keeps from one that nobody does.
+const RENEW: SignedDuration = SignedDuration::from_secs(300);
+
+/// Whether a status says something else, or has not been confirmed for a while.
+pub(crate) fn is_due(before: Option<&WasmRuleStatus>, after: &WasmRuleStatus) -> bool {
+    let Some(before) = before else { return true };
+    match (&before.last_report_time, &after.last_report_time) {
+        (Some(said), Some(now)) if is_renewal(Some(before), after) => now.0.duration_since(said.0) >= RENEW,
+        _ => before != after,
+    }
+}
+
+/// Whether a status differs from the one before in its time alone.
+pub(crate) fn is_renewal(before: Option<&WasmRuleStatus>, after: &WasmRuleStatus) -> bool {
+    before.is_some_and(|before| {
+        WasmRuleStatus { last_report_time: before.last_report_time.clone(), ..after.clone() } == *before
+    })
 }
 
 /// Patches the status, for which there was room in the budget, and tells about what has changed.
@@ -61,7 +82,7 @@ pub(crate) async fn update_status(
         Err(error) => return Err(UpdateError::Api(error)),
     }
     for note in transitions(rule.status.as_ref(), status) {
-        tell(ctx, &rule.object_ref(&()), note).await;
+        tell(ctx, rule.object_ref(&()), note).await;
     }
     Ok(())
 }
@@ -71,7 +92,16 @@ pub(crate) async fn update_status(
 fn patch(resource_version: Option<&str>, status: &WasmRuleStatus) -> serde_json::Value {
     let mut written = serde_json::to_value(status).expect("a status is plain data with string keys");
     if let Some(fields) = written.as_object_mut() {
-        for field in ["resolved", "stableRevision", "candidateRevision", "weight", "nodes", "failing"] {
+        for field in [
+            "resolved",
+            "enforced",
+            "stableRevision",
+            "candidateRevision",
+            "weight",
+            "nodes",
+            "lastReportTime",
+            "failing",
+        ] {
             fields.entry(field).or_insert(serde_json::Value::Null);
         }
         if let Some(resolved) = fields.get_mut("resolved").and_then(|r| r.as_object_mut()) {
@@ -81,26 +111,35 @@ fn patch(resource_version: Option<&str>, status: &WasmRuleStatus) -> serde_json:
     serde_json::json!({"metadata": {"resourceVersion": resource_version}, "status": written})
 }
 
-/// An Event is for people: that it could not be written is no reason to do anything again.
-async fn tell(ctx: &Context, about: &ObjectReference, note: Note) {
-    let event = Event {
-        type_: if note.warning { EventType::Warning } else { EventType::Normal },
-        reason: note.reason,
-        note: Some(note.message),
-        action: note.action.to_owned(),
-        secondary: None,
-    };
-    // A recorder of its own each time: a shared one counts a second event of the same reason up and keeps the
-    // first one's text. There is one event a transition, so there is nothing to count.
-    let recorder = Recorder::new(ctx.client.clone(), ctx.reporter.clone());
-    if let Err(error) = recorder.publish(&event, about).await {
+/// An Event is for people: that it could not be written is no reason to do anything again. There is one a
+/// transition, so none is counted up.
+async fn tell(ctx: &Context, about: ObjectReference, note: Note) {
+    let api: Api<Event> = Api::namespaced(ctx.client.clone(), about.namespace.as_deref().unwrap_or_default());
+    let event = event(note, about, &ctx.reporter, Timestamp::now());
+    if let Err(error) = api.create(&PostParams::default(), &event).await {
         tracing::warn!(error = said(&error), reason = event.reason, "an Event could not be written");
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
     use super::*;
+
+    #[test]
+    fn a_status_that_says_nothing_new_is_confirmed_every_five_minutes() {
+        let at = |second: i64| WasmRuleStatus {
+            last_report_time: Some(Time(Timestamp::from_second(second).unwrap())),
+            ..WasmRuleStatus::default()
+        };
+        assert!(is_due(None, &at(0)));
+        assert!(!is_due(Some(&at(0)), &at(299)) && is_due(Some(&at(0)), &at(300)));
+        assert!(!is_due(Some(&at(0)), &at(0)), "nobody was heard since");
+        let other = WasmRuleStatus { weight: Some(100), ..at(1) };
+        assert!(is_due(Some(&at(0)), &other) && !is_renewal(Some(&at(0)), &other));
+    }
 
     #[test]
     fn a_patch_removes_what_is_no_longer_so_and_is_bound_to_what_was_read() {

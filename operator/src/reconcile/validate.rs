@@ -2,7 +2,7 @@
 //! within the rule's limits. What fails here would fail on every node.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,10 +13,13 @@ use portcullis_crds::status::ResolvedModule;
 use portcullis_crds::{CanonicalConfig, ModuleDigest};
 use portcullis_engine::{CompileError, Compiler, Engine, InspectError, Limits, LimitsError};
 use thiserror::Error;
-use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use super::verify::Verified;
 use super::{Halt, Retry};
+use crate::fair_turns::FairTurns;
+use crate::quota::{Quota, QuotaExceeded};
+use crate::validation_time::ValidationTime;
 
 /// Before the module is looked at.
 const ABI_UNKNOWN: u32 = 0;
@@ -39,6 +42,9 @@ pub(crate) enum ValidateError {
     /// It cannot judge a harmless request within its limits.
     #[error("the module cannot judge a harmless request within its limits: {0}")]
     Probe(#[from] InspectError),
+    /// Its namespace has had its share of the validator.
+    #[error(transparent)]
+    Quota(#[from] QuotaExceeded),
     /// The validation itself broke.
     #[error("the validation ended without a result: {0}")]
     Broken(#[from] tokio::task::JoinError),
@@ -66,11 +72,12 @@ struct Trial {
     limits: DesiredLimits,
 }
 
-/// The sandbox, for one module at a time: compiling takes a core.
+/// The sandbox, for one module at a time, because compiling takes a core. Namespaces take turns.
 pub(crate) struct Validator {
     engine: Arc<Engine>,
     compiler: Arc<Compiler>,
-    turn: Semaphore,
+    turns: FairTurns,
+    time: Mutex<ValidationTime>,
     /// Many rules are made of one module, which is compiled once for all of them. Oldest first.
     passed: Mutex<VecDeque<(Trial, u32)>>,
 }
@@ -81,32 +88,53 @@ impl Validator {
     /// A validator with the nodes' own engine.
     pub(crate) fn new(engine: Engine, compiler: Compiler) -> Self {
         let (engine, compiler) = (Arc::new(engine), Arc::new(compiler));
-        Self { engine, compiler, turn: Semaphore::new(1), passed: Mutex::default() }
+        Self { engine, compiler, turns: FairTurns::new(1), time: Mutex::default(), passed: Mutex::default() }
     }
 
     /// Tries the module of a rule. Returns its ABI version.
-    async fn check(&self, rule: &DesiredRule, wasm: Bytes) -> Result<u32, ValidateError> {
-        let _turn = self.turn.acquire().await.expect("the semaphore is never closed");
+    async fn check(&self, rule: &DesiredRule, wasm: Bytes, quota: &Quota) -> Result<u32, ValidateError> {
         let trial = Trial::of(rule);
         if let Some(abi) = self.passed(&trial) {
             return Ok(abi);
         }
-        let (engine, compiler, rule) = (self.engine.clone(), self.compiler.clone(), rule.clone());
-        let abi = tokio::task::spawn_blocking(move || {
-            let config = rule.config.as_ref().map(CanonicalConfig::as_bytes);
-            let module = compiler.compile(&engine, &wasm, config)?;
-            let limits = engine_limits(&rule.limits);
-            module.check_limits(&limits, rule.limits.body_bytes)?;
-            module.probe(&limits)?;
-            Ok::<_, ValidateError>(u32::from(module.info().abi))
-        })
-        .await??;
+        let namespace = rule.key.namespace.as_deref().unwrap_or_default();
+        let _turn = self.turns.turn(namespace, 1).await;
+        // Whoever had the turn before may have tried the same.
+        if let Some(abi) = self.passed(&trial) {
+            return Ok(abi);
+        }
+        let begun = Instant::now();
+        if let Some(used) = self.time().over(namespace, quota.validation, begun) {
+            let (namespace, limit) = (namespace.to_owned(), quota.validation);
+            return Err(QuotaExceeded::Validation { namespace, limit, used }.into());
+        }
+        let tried = self.run(rule, wasm).await;
+        let ended = Instant::now();
+        self.time().spend(namespace, ended.saturating_duration_since(begun), quota.validation, ended);
+        let abi = tried?;
         let mut passed = self.passed.lock().unwrap_or_else(PoisonError::into_inner);
         passed.push_back((trial, abi));
         if passed.len() > PASSED_MAX {
             passed.pop_front();
         }
         Ok(abi)
+    }
+
+    async fn run(&self, rule: &DesiredRule, wasm: Bytes) -> Result<u32, ValidateError> {
+        let (engine, compiler, rule) = (self.engine.clone(), self.compiler.clone(), rule.clone());
+        let running = tokio::task::spawn_blocking(move || {
+            let config = rule.config.as_ref().map(CanonicalConfig::as_bytes);
+            let module = compiler.compile(&engine, &wasm, config)?;
+            let limits = engine_limits(&rule.limits);
+            module.check_limits(&limits, rule.limits.body_bytes)?;
+            module.probe(&limits)?;
+            Ok(u32::from(module.info().abi))
+        });
+        running.await?
+    }
+
+    fn time(&self) -> MutexGuard<'_, ValidationTime> {
+        self.time.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn passed(&self, trial: &Trial) -> Option<u32> {
@@ -128,6 +156,7 @@ impl Trial {
 impl From<ValidateError> for Halt {
     fn from(error: ValidateError) -> Self {
         let (reason, retry) = match &error {
+            ValidateError::Quota(exceeded) => return exceeded.clone().into(),
             ValidateError::ConfigTooLarge(_) => (Reason::ConfigInvalid, Retry::OnChange),
             ValidateError::Unsupported(_) => (Reason::Unsupported, Retry::OnChange),
             ValidateError::Compile(error) if error.is_host_fault() => (Reason::Pending, Retry::Soon),
@@ -142,14 +171,18 @@ impl From<ValidateError> for Halt {
 
 /// Compiles and probes a module with the rule's own limits. A disabled rule is checked too: it may be
 /// enabled when the registry is gone.
-pub(crate) async fn validate(verified: Verified, validator: &Validator) -> Result<Validated, ValidateError> {
+pub(crate) async fn validate(
+    verified: Verified,
+    validator: &Validator,
+    quota: &Quota,
+) -> Result<Validated, ValidateError> {
     let Verified { accepted, module, wasm, mut resolved } = verified;
     let rule = accepted.desired(module, ABI_UNKNOWN);
     if let Some(config) = &rule.config {
         config.check_size()?;
     }
     check_features(&rule)?;
-    let abi = validator.check(&rule, wasm.clone()).await?;
+    let abi = validator.check(&rule, wasm.clone(), quota).await?;
     resolved.abi = abi;
     let rule = DesiredRule { abi, ..rule };
     // Of the ABI too, now that it is known.

@@ -116,7 +116,7 @@ async fn pull(resolved: &Resolved, ctx: &Context) -> Result<PulledModule, Verify
         Some(credentials) => credentials.clone(),
         None => credentials(&resolved.accepted, ctx).await?,
     };
-    let _permit = ctx.registry_permits.acquire().await.expect("the semaphore is never closed");
+    let _turn = ctx.registry_turn(&resolved.accepted.namespace).await;
     Ok(ctx.registry.pull(&resolved.manifest, &credentials, ctx.settings.max_module_bytes).await?)
 }
 

@@ -65,9 +65,20 @@ impl From<Stop> for Flags {
     }
 }
 
+/// How much of a text is JSON.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// All of it is one JSON text in UTF-8.
+    One,
+    /// It begins with one. Others may follow, as in newline-delimited JSON, and strings may hold any bytes: who reads JSON
+    /// whatever its type is called mostly reads one text after the other, and U+FFFD for what is no UTF-8.
+    Sequence,
+}
+
 /// Hands every leaf of `text` to `sink`, and the keys of what is empty. What stands before an error is handed out.
 pub(super) fn parse(
     text: &[u8],
+    extent: Extent,
     scratch: &mut Scratch,
     sink: &mut impl FnMut(Found<'_>) -> ControlFlow<()>,
 ) -> Flags {
@@ -77,14 +88,16 @@ pub(super) fn parse(
         flags |= Flags::AMBIGUOUS;
         text = rest;
     }
-    if let Err(error) = std::str::from_utf8(text) {
+    if let Extent::One = extent
+        && let Err(error) = std::str::from_utf8(text)
+    {
         flags |= Flags::MALFORMED;
         text = &text[..error.valid_up_to()];
     }
     scratch.pointer.cut(Mark::default());
     scratch.levels.clear();
     scratch.keys.clear();
-    let mut parser = Parser { text, at: 0, scratch, flags, sink };
+    let mut parser = Parser { text, extent, at: 0, scratch, flags, sink };
     match parser.document() {
         Ok(()) => parser.flags,
         Err(stop) => parser.flags | stop.into(),
@@ -93,6 +106,7 @@ pub(super) fn parse(
 
 struct Parser<'t, 's, S> {
     text: &'t [u8],
+    extent: Extent,
     at: usize,
     scratch: &'s mut Scratch,
     flags: Flags,
@@ -188,7 +202,14 @@ impl<'t, S: FnMut(Found<'_>) -> ControlFlow<()>> Parser<'t, '_, S> {
         loop {
             let Some(level) = self.scratch.levels.last() else {
                 self.skip_space();
-                return if self.at == self.text.len() { Ok(Next::End) } else { Err(Stop::Malformed) };
+                return match self.extent {
+                    _ if self.at == self.text.len() => Ok(Next::End),
+                    Extent::One => Err(Stop::Malformed),
+                    Extent::Sequence => {
+                        self.scratch.pointer.cut(Mark::default());
+                        Ok(Next::Value)
+                    }
+                };
             };
             let close = if level.is_object { b'}' } else { b']' };
             let token = self.token()?;

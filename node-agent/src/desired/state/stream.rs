@@ -104,22 +104,27 @@ impl Stream {
         self.messages.remove(&format!("{:?}", DesiredSubject::Rule(key(name))));
     }
 
+    /// Of the rules that the stream does not have, nobody knows what should run.
     pub(super) fn checkpoint(&mut self) -> Message {
-        let revisions: Vec<(RuleKey, String, Revision)> = self
-            .rules
-            .iter()
+        let (published, lost): (Vec<_>, Vec<_>) = self.rules.iter().partition(|(key, _)| {
+            self.messages.contains_key(&format!("{:?}", DesiredSubject::Rule((*key).clone())))
+        });
+        let unknown = lost.into_iter().map(|(_, (uid, _))| uid.clone()).collect();
+        let revisions: Vec<(RuleKey, String, Revision)> = published
+            .into_iter()
             .map(|(key, (uid, generation))| {
                 (key.clone(), uid.clone(), a_version("shop", &key.name, *generation).revision)
             })
             .collect();
         let checkpoint = Checkpoint {
-            schema: SCHEMA,
+            schema: Checkpoint::schema(&unknown),
             cluster: CLUSTER.into(),
             stream: self.id.clone(),
             epoch: self.epoch,
             sequence: self.last,
             count: revisions.len() as u64,
             set: SetHash::of(revisions.iter().map(|(key, uid, revision)| (key, uid.as_str(), revision))),
+            unknown,
         };
         self.accept(DesiredSubject::Checkpoint, checkpoint)
     }

@@ -80,6 +80,75 @@ fn a_rule_missing_from_a_read_stays_until_a_checkpoint_says_that_the_read_is_com
 }
 
 #[test]
+fn of_a_rule_that_the_leader_does_not_know_the_held_version_stays_until_it_is_known_again() {
+    let mut stream = Stream::new("s");
+    stream.publish("known", "k", 1);
+    stream.publish("lost", "l", 2);
+    stream.publish("gone", "g", 1);
+    stream.checkpoint();
+    let mut state = following(&stream);
+    let mut stream = stream.wiped("s2");
+    stream.rules.remove(&key("gone"));
+    stream.publish("known", "k", 1);
+    let checkpoint = stream.checkpoint();
+    assert_eq!(state.apply_snapshot(&stream.read(), now()), [Decision::Drop(key("gone"))]);
+    assert_eq!(held(&state), [("known", 1), ("lost", 2)]);
+    let view = state.view();
+    assert_eq!(view.kept, [key("lost")].into());
+    let Ok(checkpoint) = serde_json::from_slice::<Checkpoint>(&checkpoint.payload) else {
+        panic!("a checkpoint")
+    };
+    assert_eq!(view.hash(), checkpoint.set, "what was read is what the checkpoint counts");
+
+    // Put back at a lower sequence than it had on the stream before.
+    state.apply(&stream.publish("lost", "l", 2), now());
+    assert!(state.view().kept.is_empty());
+    assert_eq!(state.held().rules[&key("lost")].sequence, stream.last);
+}
+
+#[test]
+fn a_rule_that_is_kept_and_then_deleted_goes() {
+    let mut stream = Stream::new("s");
+    stream.publish("lost", "l", 1);
+    stream.checkpoint();
+    let mut state = following(&stream);
+    let mut stream = stream.wiped("s2");
+    stream.checkpoint();
+    state.apply_snapshot(&stream.read(), now());
+    assert_eq!(held(&state), [("lost", 1)]);
+    stream.rules.clear();
+    assert_eq!(state.apply(&stream.checkpoint(), now()), [Decision::Drop(key("lost"))]);
+    assert!(held(&state).is_empty() && state.view().kept.is_empty());
+}
+
+#[test]
+fn a_message_of_an_unknown_kind_counts_in_the_sequence_and_is_said_once() {
+    let mut stream = Stream::new("s");
+    let mut state = following(&stream);
+    let unknown = DesiredSubject::Unsupported("route.shop.a".into());
+    let first = stream.accept(unknown.clone(), "{}");
+    assert_eq!(state.apply(&first, now()), [Decision::Unsupported("route.shop.a".into())]);
+    let second = stream.accept(unknown, "{}");
+    assert_eq!(state.apply(&second, now()), []);
+    assert_eq!(state.apply(&stream.publish("a", "u", 1), now()), [Decision::TakeUp(key("a"))]);
+    assert_eq!(state.apply(&stream.checkpoint(), now()), [Decision::Complete], "it is no rule");
+}
+
+#[test]
+fn a_checkpoint_in_a_schema_of_later_is_passed_over() {
+    let mut stream = Stream::new("s");
+    stream.publish("a", "u", 1);
+    let mut state = following(&stream);
+    stream.rules.clear();
+    let checkpoint = stream.checkpoint();
+    let mut later: serde_json::Value = serde_json::from_slice(&checkpoint.payload).unwrap();
+    later["schema"] = 3.into();
+    let later = Message { payload: serde_json::to_vec(&later).unwrap().into(), ..checkpoint };
+    assert!(matches!(&state.apply(&later, now())[..], [Decision::Ignore(..)]));
+    assert_eq!(held(&state), [("a", 1)]);
+}
+
+#[test]
 fn a_checkpoint_that_does_not_match_drops_nothing_and_calls_for_a_read() {
     let mut stream = Stream::new("s");
     stream.publish("a", "u", 1);

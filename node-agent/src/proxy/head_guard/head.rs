@@ -1,8 +1,9 @@
 //! What a request head has to be, line by line.
 
 use super::Refusal;
-use super::authority::is_authority;
+use super::authority::Authority;
 use super::target::{Target, parse_target};
+use super::upgrade;
 use crate::proxy::wire::{
     Field, Framing, Lengths, Violation, is_token, is_twin_of_known_name, may_not_be_hop_by_hop, parse_field,
 };
@@ -16,6 +17,10 @@ pub(super) struct Head {
     target_authority: Option<Box<[u8]>>,
     /// Whether Host was given, and agrees with the target.
     host: bool,
+    /// Whether Connection names `upgrade`.
+    names_upgrade: bool,
+    /// Whether Upgrade asks for a protocol that the request cannot do without.
+    needs_upgrade: bool,
     lengths: Lengths,
     fields: usize,
 }
@@ -74,13 +79,17 @@ impl Head {
             return self.host(field.value);
         }
         if field.is("connection") {
-            let mut options = field.value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
-            if options.any(|option| may_not_be_hop_by_hop(option) || !(option.is_empty() || is_token(option)))
-            {
-                return Err(Refusal::Connection);
+            for option in field.value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
+                if may_not_be_hop_by_hop(option) || !(option.is_empty() || is_token(option)) {
+                    return Err(Refusal::Connection);
+                }
+                self.names_upgrade |= option.eq_ignore_ascii_case(b"upgrade");
             }
         }
-        if field.is("expect") && !field.value.eq_ignore_ascii_case(b"100-continue") {
+        if field.is("upgrade") {
+            self.needs_upgrade |= upgrade::is_needed(field.value);
+        }
+        if field.is("expect") && !can_be_met(field.value) {
             return Err(Refusal::Expectation);
         }
         Ok(())
@@ -91,11 +100,9 @@ impl Head {
             return Err(Refusal::RepeatedHost);
         }
         self.host = true;
-        if !is_authority(value) {
-            return Err(Refusal::Host);
-        }
+        let host = Authority::parse(value).ok_or(Refusal::Host)?;
         match &self.target_authority {
-            Some(authority) if !authority.eq_ignore_ascii_case(value) => Err(Refusal::OtherAuthority),
+            Some(authority) if Authority::parse(authority) != Some(host) => Err(Refusal::OtherAuthority),
             _ => Ok(()),
         }
     }
@@ -104,8 +111,18 @@ impl Head {
         if !self.host {
             return Err(Refusal::NoHost);
         }
+        // In HTTP/1.0 there is no Upgrade (RFC 9110 section 7.8).
+        if self.names_upgrade && self.needs_upgrade && !self.http_10 {
+            return Err(Refusal::Upgrade);
+        }
         Ok(self.lengths.framing(self.http_10)?)
     }
+}
+
+/// Whether an Expect is the one expectation that there is, or an empty list (RFC 9110 sections 5.6.1 and 10.1.1).
+fn can_be_met(value: &[u8]) -> bool {
+    value.eq_ignore_ascii_case(b"100-continue")
+        || value.iter().all(|byte| matches!(byte, b',' | b' ' | b'\t'))
 }
 
 /// Any method of upper-case letters, also with `-` and `_`: upstreams and rules know best which

@@ -59,6 +59,8 @@ pub(crate) enum Refusal {
     Connection,
     #[error("only `Expect: 100-continue` can be met")]
     Expectation,
+    #[error("this version does not support upgrades of a connection to another protocol, such as WebSocket")]
+    Upgrade,
     #[error("the request head did not come in time")]
     HeadTimeout,
     #[error("the request body did not come in time")]
@@ -74,7 +76,7 @@ impl Refusal {
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
             }
             Self::Version | Self::Http2Preface => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
-            Self::Method => StatusCode::NOT_IMPLEMENTED,
+            Self::Method | Self::Upgrade => StatusCode::NOT_IMPLEMENTED,
             Self::Connect | Self::Trace => StatusCode::METHOD_NOT_ALLOWED,
             Self::Expectation => StatusCode::EXPECTATION_FAILED,
             Self::HeadTimeout | Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -110,6 +112,7 @@ impl Refusal {
             Self::Twin => "twin",
             Self::Connection => "connection",
             Self::Expectation => "expectation",
+            Self::Upgrade => "upgrade",
             Self::HeadTimeout => "head_timeout",
             Self::BodyTimeout => "body_timeout",
         }

@@ -1,14 +1,14 @@
 //! The target of a request line: which forms and paths are served.
 
 use super::Refusal;
-use super::authority::is_authority;
+use super::authority::Authority;
 
 /// A target that is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Target<'a> {
     /// `/path?query`.
     Origin,
-    /// `http://authority/path?query`. It has to be the authority of Host; only path and query go on.
+    /// `http://authority/path?query`. It has to name what Host names; only path and query go on.
     Absolute { authority: &'a [u8] },
 }
 
@@ -27,7 +27,7 @@ pub(super) fn parse_target(target: &[u8]) -> Result<Target<'_>, Refusal> {
     };
     let end = rest.iter().position(|b| matches!(b, b'/' | b'?' | b'#')).unwrap_or(rest.len());
     let (authority, rest) = rest.split_at(end);
-    if !is_authority(authority) {
+    if Authority::parse(authority).is_none() {
         return Err(Refusal::OtherAuthority);
     }
     if !rest.is_empty() {

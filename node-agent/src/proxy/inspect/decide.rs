@@ -3,7 +3,7 @@
 use portcullis_crds::wasm_rule::{FailureAction, Mode, OnFailure};
 use portcullis_engine::Verdict;
 
-use crate::metrics::FailureCause;
+use crate::metrics::{FailureCause, RuleOutcome, RuleVerdict};
 use crate::proxy::event::Action;
 
 /// What came of running a rule.
@@ -13,14 +13,30 @@ pub(super) enum Outcome {
     Verdict(Verdict),
     /// None, and why.
     Failed(FailureCause, Option<String>),
+    /// None, since the body has content codings that are not decoded here: which.
+    Encoded(String),
 }
 
 impl Outcome {
+    /// For metrics.
+    pub(super) fn counted(&self) -> RuleOutcome {
+        match self {
+            Self::Verdict(Verdict::Allow) => RuleOutcome::Verdict(RuleVerdict::Allow),
+            Self::Verdict(Verdict::Block) => RuleOutcome::Verdict(RuleVerdict::Block),
+            // Sanitise is for hooks; of no request does the engine return it.
+            Self::Verdict(Verdict::Log | Verdict::Sanitise) => RuleOutcome::Verdict(RuleVerdict::Log),
+            Self::Verdict(Verdict::RateLimit) => RuleOutcome::Verdict(RuleVerdict::RateLimit),
+            Self::Failed(cause, _) => RuleOutcome::Failed(*cause),
+            Self::Encoded(_) => RuleOutcome::Failed(FailureCause::Malformed),
+        }
+    }
+
     /// For the event.
     pub(super) fn cause(&self) -> &'static str {
         match self {
             Self::Verdict(_) => "verdict",
             Self::Failed(cause, _) => cause.as_str(),
+            Self::Encoded(_) => FailureCause::Malformed.as_str(),
         }
     }
 
@@ -29,6 +45,7 @@ impl Outcome {
         match self {
             Self::Verdict(_) => None,
             Self::Failed(_, details) => details.as_deref(),
+            Self::Encoded(details) => Some(details),
         }
     }
 }
@@ -62,7 +79,9 @@ pub(super) fn decide(mode: Mode, outcome: &Outcome, on_failure: &OnFailure) -> D
         }
         Outcome::Failed(FailureCause::Error, _) => on_failure.error == FailureAction::Block,
         Outcome::Failed(FailureCause::Budget, _) => on_failure.budget == FailureAction::Block,
-        Outcome::Failed(FailureCause::Malformed, _) => on_failure.malformed == FailureAction::Block,
+        Outcome::Failed(FailureCause::Malformed, _) | Outcome::Encoded(_) => {
+            on_failure.malformed == FailureAction::Block
+        }
         Outcome::Failed(FailureCause::BodyTooLarge, _) => on_failure.body_too_large == FailureAction::Block,
         Outcome::Failed(FailureCause::Unavailable, _) => on_failure.unavailable == FailureAction::Block,
     };
@@ -125,6 +144,21 @@ mod tests {
             assert_eq!(decide(Mode::Enforce, &failed(cause), &blocking), Decision::Block);
             assert_eq!(decide(Mode::Monitor, &failed(cause), &blocking), Decision::Note(Action::WouldBlock));
             assert_eq!(decide(Mode::Enforce, &failed(cause), &allow_all), Decision::GoOn);
+        }
+    }
+
+    #[test]
+    fn a_body_that_is_encoded_is_malformed() {
+        let encoded = Outcome::Encoded("Content-Encoding: gzip".into());
+        assert_eq!(encoded.cause(), "malformed");
+        for malformed in [FailureAction::Block, FailureAction::Allow] {
+            let on_failure = OnFailure { malformed, ..OnFailure::default() };
+            for mode in [Mode::Enforce, Mode::Monitor, Mode::Disabled] {
+                assert_eq!(
+                    decide(mode, &encoded, &on_failure),
+                    decide(mode, &failed(FailureCause::Malformed), &on_failure)
+                );
+            }
         }
     }
 

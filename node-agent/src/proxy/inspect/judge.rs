@@ -2,20 +2,53 @@
 
 use portcullis_crds::wasm_rule::FailureAction;
 use portcullis_engine::detail::{Detail, DetailError};
-use portcullis_engine::{Cause, Phase, Verdict};
+use portcullis_engine::{Cause, Phase};
 use portcullis_view::Flags;
 
 use super::decide::Outcome;
 use super::evaluation::{Evaluated, Evaluation};
 use super::input::Input;
 use super::{InspectedBody, Inspection, whole};
-use crate::metrics::{FailureCause, RuleVerdict, Shed};
+use crate::metrics::{FailureCause, RuleOutcome, Shed};
 use crate::ruleset::{ActiveRule, Loaded, PhasePlan, Place, PreparedRule};
 
 /// What a rule came to, and what it says beside that.
 pub(super) struct Judgement {
     pub(super) outcome: Outcome,
     pub(super) detail: Option<Result<Box<Detail>, DetailError>>,
+}
+
+/// Why a rule is not run.
+enum Hindrance {
+    Unavailable,
+    BodyTooLarge,
+    /// The body's content codings are not decoded here.
+    Encoded(String),
+    Malformed(String),
+    /// The request's budget.
+    Spent(String),
+}
+
+impl Hindrance {
+    fn cause(&self) -> FailureCause {
+        match self {
+            Self::Unavailable => FailureCause::Unavailable,
+            Self::BodyTooLarge => FailureCause::BodyTooLarge,
+            Self::Encoded(_) | Self::Malformed(_) => FailureCause::Malformed,
+            Self::Spent(_) => FailureCause::Budget,
+        }
+    }
+}
+
+impl From<Hindrance> for Outcome {
+    fn from(hindrance: Hindrance) -> Self {
+        let cause = hindrance.cause();
+        match hindrance {
+            Hindrance::Encoded(codings) => Self::Encoded(codings),
+            Hindrance::Unavailable | Hindrance::BodyTooLarge => Self::Failed(cause, None),
+            Hindrance::Malformed(details) | Hindrance::Spent(details) => Self::Failed(cause, Some(details)),
+        }
+    }
 }
 
 /// Why an evaluation was not done by another thread.
@@ -39,9 +72,9 @@ impl Inspection<'_> {
         input: &mut Box<Input>,
     ) -> Judgement {
         let (rule, prepared) = self.set.rule(index);
-        if let Some((cause, details)) = self.hindrance(rule, prepared, body, input) {
-            prepared.tally.failed(cause);
-            return Judgement::failed(cause, details);
+        if let Some(hindrance) = self.hindrance(rule, prepared, body, input) {
+            prepared.tally.count(RuleOutcome::Failed(hindrance.cause()));
+            return Judgement { outcome: hindrance.into(), detail: None };
         }
         if prepared.is_abi_1() {
             input.encode(&self.subject, whole(body));
@@ -63,7 +96,7 @@ impl Inspection<'_> {
                 }
                 Err(NotDone::CutShort) => {
                     input.lay_out(&self.subject, whole(body), plan.sections());
-                    prepared.tally.failed(FailureCause::Host);
+                    prepared.tally.count(RuleOutcome::Failed(FailureCause::Host));
                     return Judgement::failed(FailureCause::Host, Some(CUT_SHORT.to_owned()));
                 }
             },
@@ -93,9 +126,9 @@ impl Inspection<'_> {
         prepared: &PreparedRule,
         body: Option<InspectedBody<'_>>,
         input: &Input,
-    ) -> Option<(FailureCause, Option<String>)> {
+    ) -> Option<Hindrance> {
         if matches!(rule.module, Loaded::Unavailable) {
-            return Some((FailureCause::Unavailable, None));
+            return Some(Hindrance::Unavailable);
         }
         let fits = match body {
             None => true,
@@ -105,14 +138,17 @@ impl Inspection<'_> {
             Some(InspectedBody::TooLarge) => false,
         };
         if !fits {
-            return Some((FailureCause::BodyTooLarge, None));
+            return Some(Hindrance::BodyTooLarge);
         }
-        if rule.on_failure.malformed == FailureAction::Block
-            && let Some(details) = undecodable(prepared, input)
-        {
-            return Some((FailureCause::Malformed, Some(details)));
+        if rule.on_failure.malformed == FailureAction::Block {
+            let hindrance = encoded(prepared, body, input)
+                .map(Hindrance::Encoded)
+                .or_else(|| undecodable(prepared, input).map(Hindrance::Malformed));
+            if hindrance.is_some() {
+                return hindrance;
+            }
         }
-        self.budget.spent().map(|spent| (FailureCause::Budget, Some(spent.to_string())))
+        self.budget.spent().map(|spent| Hindrance::Spent(spent.to_string()))
     }
 
     fn take_note(&mut self, index: usize, phase: Phase, evaluated: Evaluated) -> Judgement {
@@ -123,13 +159,14 @@ impl Inspection<'_> {
         self.worker.shared.metrics.evaluation(nanos, result.is_ok().then_some(cost.fuel));
         match result {
             Ok(inspection) => {
-                prepared.tally.evaluated(counted(inspection.verdict));
+                let outcome = Outcome::Verdict(inspection.verdict);
+                prepared.tally.count(outcome.counted());
                 self.worker.log_allowance.write(&rule.key, &inspection.log);
                 // The last phase that this proxy runs has nobody to carry to.
                 if !inspection.carry.is_empty() && phase == Phase::Request && rule.body_bytes.is_some() {
                     self.carries.push((index, inspection.carry));
                 }
-                Judgement { outcome: Outcome::Verdict(inspection.verdict), detail: inspection.detail }
+                Judgement { outcome, detail: inspection.detail }
             }
             Err(error) => {
                 let cause = match error.cause() {
@@ -138,7 +175,7 @@ impl Inspection<'_> {
                     Cause::Overload => FailureCause::Overload,
                     Cause::Host => FailureCause::Host,
                 };
-                prepared.tally.failed(cause);
+                prepared.tally.count(RuleOutcome::Failed(cause));
                 Judgement::failed(cause, Some(error.to_string()))
             }
         }
@@ -156,6 +193,15 @@ impl Judgement {
     }
 }
 
+/// The codings that hide a body from a rule that reads it.
+fn encoded(prepared: &PreparedRule, body: Option<InspectedBody<'_>>, input: &Input) -> Option<String> {
+    /// Bytes of a field that are told.
+    const TOLD: usize = 64;
+    let has_body = whole(body).is_some_and(|body| !body.is_empty());
+    let codings = input.view().content_codings().filter(|_| has_body && prepared.reads_body())?;
+    Some(format!("Content-Encoding: {}", codings[..codings.len().min(TOLD)].escape_ascii()))
+}
+
 /// What of the sections that a rule is shown could not be decoded, or not as a whole.
 pub(super) fn undecodable(prepared: &PreparedRule, input: &Input) -> Option<String> {
     const UNDECODABLE: Flags = Flags::from_bits(Flags::MALFORMED.bits() | Flags::TRUNCATED.bits());
@@ -169,14 +215,4 @@ pub(super) fn undecodable(prepared: &PreparedRule, input: &Input) -> Option<Stri
         flags.intersects(UNDECODABLE).then(|| format!("{} is {flag}", id.name()))
     });
     Some(parts.collect::<Vec<_>>().join(", "))
-}
-
-fn counted(verdict: Verdict) -> RuleVerdict {
-    match verdict {
-        Verdict::Allow => RuleVerdict::Allow,
-        Verdict::Block => RuleVerdict::Block,
-        // Sanitise is for hooks; of no request does the engine return it.
-        Verdict::Log | Verdict::Sanitise => RuleVerdict::Log,
-        Verdict::RateLimit => RuleVerdict::RateLimit,
-    }
 }

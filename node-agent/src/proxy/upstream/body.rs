@@ -110,6 +110,9 @@ impl ResponseBody {
 
     fn release(&mut self) {
         let Some((mut connection, pool)) = self.connection.take() else { return };
+        if connection.is_closed() {
+            return;
+        }
         if connection.is_ready() {
             pool.keep(connection, Instant::now());
             return;

@@ -11,6 +11,7 @@ use tokio::task::AbortHandle;
 
 use super::body::OutboundBody;
 use super::response_guard::{GuardedUpstream, Wire};
+use crate::metrics::RequestMetrics;
 
 /// A connection, and what its guard has seen. Dropping it closes it, whatever is under way on it.
 #[derive(Debug)]
@@ -23,10 +24,10 @@ pub(super) struct UpstreamConnection {
 
 impl UpstreamConnection {
     /// Starts HTTP/1.1 on a fresh connection. A task of its own drives it, and ends with it.
-    pub(super) async fn open(stream: TcpStream) -> hyper::Result<Self> {
+    pub(super) async fn open(stream: TcpStream, metrics: RequestMetrics) -> hyper::Result<Self> {
         let wire = Rc::new(Wire::new());
-        let (sender, connection) =
-            http1::Builder::new().handshake(GuardedUpstream::new(stream, Rc::clone(&wire))).await?;
+        let guarded = GuardedUpstream::new(stream, Rc::clone(&wire), metrics);
+        let (sender, connection) = http1::Builder::new().handshake(guarded).await?;
         let task = tokio::task::spawn_local(async move {
             // Whoever has a request on it learns of the error there.
             if let Err(error) = connection.await {
@@ -62,12 +63,12 @@ impl UpstreamConnection {
 
     /// Whether it waits for a request.
     pub(super) fn is_ready(&self) -> bool {
-        self.sender.is_ready() && self.wire.bad().is_none()
+        self.sender.is_ready() && !self.wire.is_spent()
     }
 
     /// Whether it is over.
     pub(super) fn is_closed(&self) -> bool {
-        self.sender.is_closed() || self.wire.bad().is_some()
+        self.sender.is_closed() || self.wire.is_spent()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use portcullis_crds::bus::{SetHash, Unsound};
+use portcullis_crds::bus::{Kept, SetHash, Unsound};
 
 use super::*;
 use crate::fleet::tests::report;
@@ -44,16 +44,20 @@ impl World {
     }
 
     fn judge(&self, nodes: Vec<Vec<Agent>>, before: &Before) -> Rollout {
-        let target = Target {
-            key: &self.key,
-            revision: &self.revision,
-            sequence: 10,
-            stream: "s1",
-            head: 12,
-            set: &self.set,
-        };
-        let fleet = nodes.into_iter().enumerate().map(|(i, agents)| (format!("n{i}"), agents)).collect();
-        aggregate(&target, &fleet, before, self.now)
+        self.judge_at(Place::Published { sequence: 10, head: 12, set: &self.set }, nodes, 0, before)
+    }
+
+    fn judge_at(
+        &self,
+        place: Place<'_>,
+        nodes: Vec<Vec<Agent>>,
+        without_agent: usize,
+        before: &Before,
+    ) -> Rollout {
+        let (key, revision) = (&self.key, &self.revision);
+        let target = Target { key, revision, stream: "s1", place, mark: OnceCell::new() };
+        let nodes = nodes.into_iter().enumerate().map(|(i, agents)| (format!("n{i}"), agents)).collect();
+        aggregate(&target, &Fleet { nodes, without_agent }, before, self.now)
     }
 
     /// One healthy node beside one whose only agent said this.
@@ -126,6 +130,66 @@ fn a_truncated_report_says_nothing_of_rules_that_it_does_not_list() {
     let world = World::new();
     let rollout = world.beside(Some(Report { more: 1, ..world.report() }));
     assert_eq!((rollout.verdict, rollout.counts.ready), (Verdict::Progressing, 1));
+}
+
+#[test]
+fn a_report_without_room_for_every_text_still_tells_which_rules_run() {
+    let world = World::new();
+    let marks =
+        |mark| Report { marks: [(ExceptionState::CompileFailed, [mark].into())].into(), ..world.report() };
+    let other = Mark::of(&RuleKey::namespaced("shop", "other"), &world.revision);
+    let rollout = world.beside(Some(marks(other)));
+    assert_eq!(rollout.verdict, Verdict::Active { in_grace: 0 }, "another rule has no room");
+    let rollout = world.beside(Some(marks(Mark::of(&world.key, &world.revision))));
+    assert_eq!(rollout.verdict, Verdict::Failed { stuck: true });
+    assert_eq!(
+        (rollout.failing[0].node.as_str(), rollout.failing[0].reason.as_str()),
+        ("n1", "CompileFailed")
+    );
+}
+
+#[test]
+fn a_node_without_an_agent_is_never_counted_out() {
+    let world = World::new();
+    let published = Place::Published { sequence: 10, head: 12, set: &world.set };
+    let healthy = || vec![vec![world.agent(Some(world.report()))]];
+    let fresh = world.judge_at(published, healthy(), 1, &Before::default());
+    assert_eq!((fresh.verdict, fresh.counts.ready, fresh.counts.desired), (Verdict::Progressing, 1, 2));
+    let waiting = |before: Before, since: Duration| Before {
+        waiting: [(WITHOUT_AGENT.to_owned(), world.now.checked_sub(since).unwrap())].into(),
+        ..before
+    };
+    let ready = Before { ready: true, ..Before::default() };
+    let in_grace = world.judge_at(published, healthy(), 1, &waiting(ready.clone(), Duration::from_secs(1)));
+    assert_eq!(in_grace.verdict, Verdict::Active { in_grace: 1 });
+    let silent = world.judge_at(published, healthy(), 1, &waiting(ready, SILENCE));
+    assert_eq!(silent.verdict, Verdict::Silent { nodes: vec!["1 node without an agent".into()] });
+}
+
+#[test]
+fn of_a_rule_that_the_stream_has_lost_only_nodes_that_say_so_run_it() {
+    let world = World::new();
+    let kept = |uid: &str, revision: &str| Report {
+        kept: vec![Kept {
+            key: world.key.clone(),
+            uid: uid.into(),
+            revision: Revision::from(revision.to_owned()),
+        }],
+        ..world.report()
+    };
+    let judge = |report: Report| {
+        let nodes = vec![vec![world.agent(Some(kept("u1", "r2")))], vec![world.agent(Some(report))]];
+        world.judge_at(Place::Kept { uid: "u1" }, nodes, 0, &Before::default()).counts.ready
+    };
+    assert_eq!(judge(kept("u1", "r2")), 2);
+    for other in [
+        world.report(),
+        kept("u2", "r2"),
+        kept("u1", "r1"),
+        Report { stream: "s0".into(), ..kept("u1", "r2") },
+    ] {
+        assert_eq!(judge(other), 1);
+    }
 }
 
 #[test]

@@ -56,11 +56,12 @@ impl Scanner {
         self.interim = 0;
     }
 
-    /// Appends to `out` what is in order of `input`. After an error nothing of the connection is used any more.
-    pub(super) fn feed(&mut self, mut input: &[u8], out: &mut Vec<u8>) -> Result<(), BadResponse> {
+    /// Appends to `out` what is in order of `input`, and returns how many bytes of it come after the end of the answer.
+    /// After those, or an error, nothing of the connection is used any more.
+    pub(super) fn feed(&mut self, mut input: &[u8], out: &mut Vec<u8>) -> Result<usize, BadResponse> {
         while !input.is_empty() {
             match &mut self.state {
-                State::Idle => return Err(BadResponse::Surplus),
+                State::Idle => break,
                 State::Head => self.feed_head(&mut input, out)?,
                 State::Length(left) => {
                     let taken = input.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
@@ -78,11 +79,11 @@ impl Scanner {
                 }
                 State::UntilClose => {
                     out.extend_from_slice(input);
-                    return Ok(());
+                    input = &[];
                 }
             }
         }
-        Ok(())
+        Ok(input.len())
     }
 
     fn feed_head(&mut self, input: &mut &[u8], out: &mut Vec<u8>) -> Result<(), BadResponse> {
@@ -155,14 +156,18 @@ fn status_line(line: &[u8]) -> Option<(u16, bool)> {
 mod tests {
     use super::*;
 
-    fn read(answer: &[u8], to_head: bool, piece: usize) -> Result<Vec<u8>, BadResponse> {
+    /// What passed of an answer in these pieces, and how many bytes were too many.
+    fn read<'a>(
+        pieces: impl IntoIterator<Item = &'a [u8]>,
+        to_head: bool,
+    ) -> Result<(Vec<u8>, usize), BadResponse> {
         let mut scanner = Scanner::new();
         scanner.expect_answer(to_head);
-        let mut out = Vec::new();
-        for piece in answer.chunks(piece) {
-            scanner.feed(piece, &mut out)?;
+        let (mut out, mut surplus) = (Vec::new(), 0);
+        for piece in pieces {
+            surplus += scanner.feed(piece, &mut out)?;
         }
-        Ok(out)
+        Ok((out, surplus))
     }
 
     #[test]
@@ -180,14 +185,44 @@ mod tests {
             ),
         ] {
             for piece in 1..=answer.len() {
-                assert_eq!(read(answer, to_head, piece).as_deref(), Ok(answer));
+                assert_eq!(read(answer.chunks(piece), to_head), Ok((answer.to_vec(), 0)));
+            }
+        }
+    }
+
+    #[test]
+    fn what_comes_after_an_answer_is_cut_off_wherever_the_bytes_are_split() {
+        for (answer, to_head, surplus) in [
+            (&b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"[..], false, &b"\r\n"[..]),
+            (
+                b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+                false,
+                b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+            ),
+            (
+                b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
+                false,
+                b"0\r\n\r\n",
+            ),
+            (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n", true, b"hi"),
+            (b"HTTP/1.1 204 No Content\r\n\r\n", false, b"0\r\n\r\n"),
+            (b"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n", false, b"0\r\n\r\n"),
+            (b"HTTP/1.1 304 Not Modified\r\nContent-Length: 2\r\n\r\n", false, b"hi"),
+        ] {
+            let bytes = [answer, surplus].concat();
+            let expected = Ok((answer.to_vec(), surplus.len()));
+            for piece in 1..=bytes.len() {
+                assert_eq!(read(bytes.chunks(piece), to_head), expected, "in pieces of {piece}");
+            }
+            for at in 0..=bytes.len() {
+                assert_eq!(read(<[_; 2]>::from(bytes.split_at(at)), to_head), expected, "split at {at}");
             }
         }
     }
 
     #[test]
     fn bad_answers_are_told_apart() {
-        use BadResponse::{Interim, StatusLine, Surplus, SwitchingProtocols, Syntax};
+        use BadResponse::{Interim, StatusLine, SwitchingProtocols, Syntax};
         let interim = b"HTTP/1.1 100 Continue\r\n\r\n".repeat(17);
         for (answer, to_head, bad) in [
             (
@@ -211,10 +246,6 @@ mod tests {
                 Syntax(Violation::CodingInHttp10),
             ),
             (b"HTTP/1.1 200 OK\nContent-Length: 0\r\n\r\n", false, Syntax(Violation::BareLf)),
-            (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi!", false, Surplus),
-            (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", true, Surplus),
-            (b"HTTP/1.1 204 No Content\r\n\r\nhi", false, Surplus),
-            (b"HTTP/1.1 304 Not Modified\r\n\r\nhi", false, Surplus),
             (b"HTTP/1.1 101 Switching Protocols\r\n\r\n", false, SwitchingProtocols),
             (b"HTTP/2 200\r\n\r\n", false, StatusLine),
             (b"HTTP/1.1 2000 OK\r\n\r\n", false, StatusLine),
@@ -223,13 +254,18 @@ mod tests {
             (&interim, false, Interim),
         ] {
             for piece in 1..=answer.len() {
-                assert_eq!(read(answer, to_head, piece), Err(bad), "{:?}", String::from_utf8_lossy(answer));
+                assert_eq!(
+                    read(answer.chunks(piece), to_head),
+                    Err(bad),
+                    "{:?}",
+                    String::from_utf8_lossy(answer)
+                );
             }
         }
     }
 
     #[test]
     fn bytes_before_any_request_are_surplus() {
-        assert_eq!(Scanner::new().feed(b"H", &mut Vec::new()), Err(BadResponse::Surplus));
+        assert_eq!(Scanner::new().feed(b"H", &mut Vec::new()), Ok(1));
     }
 }
