@@ -27,3 +27,7 @@ $(FUZZ_TARGETS): fuzz-%:
 	cargo +nightly build --release --manifest-path $$crate/fuzz/Cargo.toml --target $(FUZZ_HOST) --target-dir target/fuzz --bin $$target && \
 	target/fuzz/$(FUZZ_HOST)/release/$$target -max_total_time=$(FUZZ_TIME) -max_len=70000 -timeout=30 -rss_limit_mb=4096 \
 	  -artifact_prefix=target/fuzz/artifacts/$$crate-$$target- target/fuzz/corpus/$$crate-$$target $$(ls -d $$seeds 2> /dev/null)
+
+.PHONY: soak
+soak: cluster-up image-load ## The long modes on a cluster: drains in every order, ten minutes of a tenant at its quota (about an hour, needs root)
+	PORTCULLIS_SOAK=1 PORTCULLIS_SOAK_SECONDS=600 e2e/run --test truth --test tenants
