@@ -36,7 +36,7 @@ async fn a_bad_bot_gets_403_on_every_node_and_a_browser_passes() -> Result<()> {
     let table = cluster.kubectl(["get", "wasmrule", "-A"])?;
     println!("{table}");
     let header: Vec<&str> = table.lines().next().unwrap_or_default().split_whitespace().collect();
-    assert_eq!(header, ["NAMESPACE", "NAME", "MODE", "READY", "REASON", "REVISION", "AGE"]);
+    assert_eq!(header, ["NAMESPACE", "NAME", "MODE", "READY", "REASON", "REVISION", "REPORTED", "AGE"]);
     let row: Vec<&str> =
         table.lines().find(|l| l.starts_with(&namespace)).unwrap_or_default().split_whitespace().collect();
     assert_eq!(row[1..5], ["bad-bot-blocker", "Enforce", "2/2", "Active"], "{table}");
