@@ -51,9 +51,13 @@ async fn get(address: SocketAddr, path: &str) -> Answer {
 }
 
 async fn eventually(address: SocketAddr, expected: u16) {
+    eventually_at(address, "/", expected).await;
+}
+
+async fn eventually_at(address: SocketAddr, path: &str, expected: u16) {
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
-        let answer = get(address, "/").await;
+        let answer = get(address, path).await;
         if answer.status == expected {
             return;
         }
@@ -86,7 +90,8 @@ async fn rules_are_taken_up_as_the_folder_changes_and_a_broken_file_changes_noth
     let serving = start(dir.path()).await;
     let proxy = serving.started.proxy;
     assert!(get(proxy, "/").await.body.contains("Blocked by WASM rule: bad-bot"));
-    assert_eq!(get(serving.started.health.unwrap(), "/readyz").await.status, 200);
+    // It is said a moment after the rules run.
+    eventually_at(serving.started.health.unwrap(), "/readyz", 200).await;
 
     write("rule.wasm", &module(0));
     eventually(proxy, 200).await;
