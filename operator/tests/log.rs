@@ -16,6 +16,7 @@ fn a_line_has_the_shape_that_all_programs_share() {
         .unwrap();
     let log = String::from_utf8(ended.stderr).unwrap();
     assert_eq!(ended.status.code(), Some(1), "{log}");
-    let last = log.lines().map(record).next_back().unwrap();
+    let records: Vec<_> = log.lines().map(record).collect();
+    let last = records.last().unwrap();
     assert_eq!((&last["level"], &last["target"]), (&"ERROR".into(), &"operator".into()));
 }
