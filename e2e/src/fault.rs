@@ -23,6 +23,11 @@ pub fn pods(cluster: &Cluster, component: &str) -> Result<Vec<String>> {
     Ok(names.lines().map(|n| n.trim_start_matches("pod/").to_owned()).collect())
 }
 
+/// The node that a pod runs on.
+pub fn node_of(cluster: &Cluster, pod: &str) -> Result<String> {
+    cluster.kubectl(["-n", SYSTEM, "get", "pod", pod, "-o", "jsonpath={.spec.nodeName}"])
+}
+
 /// The pod that holds the operator's lease.
 pub fn leader(cluster: &Cluster) -> Result<String> {
     let leases = cluster.kubectl([

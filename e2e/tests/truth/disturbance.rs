@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use portcullis_e2e::Cluster;
 use portcullis_e2e::cluster::{Look, SYSTEM, until};
-use portcullis_e2e::fault::{Scaled, leader, pods};
+use portcullis_e2e::fault::{Scaled, leader, node_of, pods};
 
 /// One of them.
 #[derive(Clone, Copy, Debug)]
@@ -68,10 +68,6 @@ impl Disturbance {
         }
         available(cluster)
     }
-}
-
-fn node_of(cluster: &Cluster, pod: &str) -> Result<String> {
-    cluster.kubectl(["-n", SYSTEM, "get", "pod", pod, "-o", "jsonpath={.spec.nodeName}"])
 }
 
 fn delete(cluster: &Cluster, pod: &str) -> Result<()> {
