@@ -20,10 +20,10 @@ use crate::data_path::{self, DataPathError};
 use crate::desired::last_known_good::LastKnownGood;
 use crate::desired::sync::Sync;
 use crate::desired::{Desired, State};
-use crate::proxy::ProxyError;
 use crate::recall::RecallResponder;
 use crate::report::{Identity, Reporter};
 use crate::side_port::SidePort;
+use portcullis_proxy::ProxyError;
 
 /// Bytes of compiled modules on disk: half of the volume that the chart gives the state.
 const ARTEFACT_BYTES: u64 = 512 << 20;

@@ -11,7 +11,7 @@ use portcullis_bus::permissions::AGENT_INBOX;
 use portcullis_crds::Span;
 use thiserror::Error;
 
-use crate::proxy::{DrainPlan, ProxyConfig, Upstream};
+use portcullis_proxy::{DrainPlan, ProxyConfig, Upstream};
 
 /// A reverse proxy that runs WasmRules on every request. Every flag may be given as an environment variable:
 /// --nats-url is PORTCULLIS_NATS_URL.

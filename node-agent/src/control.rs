@@ -19,12 +19,12 @@ use crate::enforce::enforcer::{Keep, Wiring};
 use crate::enforce::{Command, Enforcer, Standing};
 use crate::health::Health;
 use crate::mappings;
-use crate::metrics::{Instances, RequestMetrics};
 use crate::modules::Modules;
-use crate::proxy::{DrainSignal, Proxy, ProxyConfig, ProxyError};
 use crate::report::Submission;
-use crate::ruleset::{KEPT_INSTANCES, RuleSetHandle};
 use crate::side_port::SidePort;
+use portcullis_proxy::metrics::{Instances, RequestMetrics};
+use portcullis_proxy::rules::{KEPT_INSTANCES, RuleSetHandle};
+use portcullis_proxy::{DrainSignal, Proxy, ProxyConfig, ProxyError};
 
 /// Why the control side could not be put together.
 #[derive(Debug, Error)]

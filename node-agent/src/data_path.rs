@@ -6,7 +6,7 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::task::JoinSet;
 
-use crate::proxy::{DrainSignal, Proxy, ProxyError};
+use portcullis_proxy::{DrainSignal, Proxy, ProxyError};
 
 /// How often it is checked that every worker of the proxy lives.
 const CHECK: Duration = Duration::from_secs(1);

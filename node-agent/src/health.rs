@@ -12,8 +12,8 @@ use tokio::sync::watch;
 
 use crate::enforce::Standing;
 use crate::enforce::standing::NotReady;
-use crate::proxy::DrainSignal;
 use crate::side_port::{SidePort, answer, text};
+use portcullis_proxy::DrainSignal;
 
 /// The content type of the OpenMetrics text format.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

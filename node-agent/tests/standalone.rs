@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use portcullis_engine::Compiler;
-use portcullis_node_agent::proxy::ProxyConfig;
 use portcullis_node_agent::standalone::{ServeConfig, ServeError, Started, serve};
+use portcullis_proxy::ProxyConfig;
 use portcullis_test_tools::http::{Answer, ask, request};
 use portcullis_test_tools::upstream::upstream;
 use tokio::net::TcpStream;

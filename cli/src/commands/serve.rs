@@ -9,8 +9,8 @@ use clap::Args;
 use portcullis_daemon::logging::{self, Format};
 use portcullis_engine::{Compiler, CompilerConfig};
 use portcullis_node_agent::config::AdminListen;
-use portcullis_node_agent::proxy::{ProxyConfig, Upstream};
 use portcullis_node_agent::standalone::{ServeConfig, Started, serve};
+use portcullis_proxy::{ProxyConfig, Upstream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::failure::Failure;

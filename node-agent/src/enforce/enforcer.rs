@@ -21,7 +21,7 @@ use crate::desired::last_known_good::LastKnownGood;
 use crate::desired::{Version, View};
 use crate::modules::{Configured, Modules, WayIn, prepare};
 use crate::report::{ReportState, Submission};
-use crate::ruleset::{ActiveRule, ActiveSet, Loaded, RuleSet, RuleSetHandle};
+use portcullis_proxy::rules::{ActiveRule, ActiveSet, Loaded, RuleSet, RuleSetHandle};
 
 /// Where the desired set is kept on disk.
 #[derive(Clone, Debug)]

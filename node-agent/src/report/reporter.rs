@@ -13,7 +13,7 @@ use super::settling::Settling;
 use super::state::ReportState;
 use crate::backoff::jitter;
 use crate::control_metrics::ControlMetrics;
-use crate::ruleset::{ActiveSet, Loaded, RuleSetHandle};
+use portcullis_proxy::rules::{ActiveSet, Loaded, RuleSetHandle};
 
 /// How often requests that hold an old set are looked for.
 const LOOK: Duration = Duration::from_millis(5);

@@ -20,9 +20,9 @@ use crate::control_metrics::ControlMetrics;
 use crate::data_path::{self, DataPathError};
 use crate::desired::View;
 use crate::modules::Modules;
-use crate::proxy::{ProxyConfig, ProxyError};
 use crate::report::{Identity, Reporter};
 use crate::side_port::SidePort;
+use portcullis_proxy::{ProxyConfig, ProxyError};
 
 /// How often the folder is looked at.
 const LOOK: Duration = Duration::from_millis(250);

@@ -1,0 +1,239 @@
+//! What the proxy is told: where it listens, where it forwards to, and every bound it keeps.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::str::FromStr;
+use std::time::Duration;
+
+use thiserror::Error;
+
+/// Settings of a [`Proxy`](crate::Proxy). Nothing in it changes while the proxy runs.
+#[derive(Clone, Debug)]
+pub struct ProxyConfig {
+    /// Address to listen on. Port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Where requests go.
+    pub upstream: Upstream,
+    /// Threads that serve requests; at least 1.
+    pub workers: usize,
+    /// How much is accepted at a time.
+    pub limits: ProxyLimits,
+    /// How long is waited for what.
+    pub timeouts: Timeouts,
+    /// How the proxy ends.
+    pub drain: DrainPlan,
+}
+
+impl ProxyConfig {
+    /// Threads that run rules at the same time: what the engine has to have room for.
+    pub fn inspecting_threads(&self) -> usize {
+        self.workers.max(1) + self.offload_threads()
+    }
+
+    /// Threads for rules that take too long for a worker: one for each worker, so that either kind can
+    /// have all cores.
+    pub(super) fn offload_threads(&self) -> usize {
+        self.workers.max(1)
+    }
+
+    /// The defaults for an address and an upstream: one worker a core.
+    pub fn new(listen: SocketAddr, upstream: Upstream) -> Self {
+        Self {
+            listen,
+            upstream,
+            workers: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            limits: ProxyLimits::default(),
+            timeouts: Timeouts::default(),
+            drain: DrainPlan::default(),
+        }
+    }
+}
+
+/// The service behind the proxy: `http://host:port`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    host: String,
+    port: u16,
+}
+
+/// A text that names no upstream.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("expected an upstream such as http://shop.example:8080, found {found:?}: {reason}")]
+pub struct UpstreamParseError {
+    found: String,
+    reason: &'static str,
+}
+
+impl Upstream {
+    /// Name or IP address, without brackets.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// TCP port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+}
+
+impl FromStr for Upstream {
+    type Err = UpstreamParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let error = |reason| UpstreamParseError { found: text.to_owned(), reason };
+        let uri: http::Uri = text.parse().map_err(|_| error("it is no URL"))?;
+        match uri.scheme_str() {
+            Some("http") => (),
+            Some("https") => return Err(error("TLS to the upstream is not there yet, use http")),
+            _ => return Err(error("start it with http://")),
+        }
+        if uri.path() != "/" || uri.query().is_some() || text.contains('#') {
+            return Err(error("drop the path; requests keep their own"));
+        }
+        let authority = uri.authority().ok_or_else(|| error("the host is missing"))?;
+        if authority.as_str().contains('@') {
+            return Err(error("drop the user name"));
+        }
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        if host.is_empty() {
+            return Err(error("the host is missing"));
+        }
+        Ok(Self { host, port: authority.port_u16().unwrap_or(80) })
+    }
+}
+
+impl fmt::Display for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "http://[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "http://{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// Bounds on what clients may send, and on how much work is taken on at once.
+#[derive(Clone, Copy, Debug)]
+pub struct ProxyLimits {
+    /// Bytes of one request line or header line, without CR LF.
+    pub line_bytes: usize,
+    /// Bytes of a whole request head.
+    pub head_bytes: usize,
+    /// Header lines in one head; at most 100, which is also hyper's limit.
+    pub headers: usize,
+    /// Open client connections of one worker; more are answered with 503.
+    pub connections: usize,
+    /// Requests of one worker under way at once; more are answered with 503.
+    pub requests: usize,
+    /// Bytes of request bodies that one worker buffers for rules at once; a request that needs more is
+    /// answered with 503.
+    pub buffered_bytes: usize,
+    /// Connections to the upstream that one worker keeps open unused.
+    pub idle_upstream: usize,
+}
+
+impl Default for ProxyLimits {
+    fn default() -> Self {
+        Self {
+            line_bytes: 8 * 1024,
+            head_bytes: 32 * 1024,
+            headers: 100,
+            connections: 10_000,
+            requests: 2_000,
+            buffered_bytes: 64 * 1024 * 1024,
+            idle_upstream: 256,
+        }
+    }
+}
+
+/// How long the proxy waits for what.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// From the first byte of a request head to its last.
+    pub head: Duration,
+    /// Between two reads of a request body.
+    pub body: Duration,
+    /// Between two requests on one connection.
+    pub idle: Duration,
+    /// Until a client takes some bytes of an answer.
+    pub write: Duration,
+    /// A whole exchange, from the end of the request head to the end of the answer.
+    pub total: Duration,
+    /// Bytes a second that a request body has to bring, counted over the time spent waiting for
+    /// the client once that exceeds [`Timeouts::body`]'s half; 0 asks for nothing.
+    pub minimum_rate: u64,
+    /// Until the upstream accepts a connection.
+    pub connect: Duration,
+    /// From the end of the request to the head of the upstream's answer.
+    pub upstream: Duration,
+    /// An unused connection to the upstream is closed after this time: shorter than the 5 s that
+    /// common servers keep theirs, so that we are the one who closes.
+    pub upstream_idle: Duration,
+    /// A connection to the upstream is not used again after this time, so that load follows DNS.
+    pub upstream_age: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            head: Duration::from_secs(10),
+            body: Duration::from_secs(30),
+            idle: Duration::from_secs(75),
+            write: Duration::from_secs(60),
+            total: Duration::from_secs(3600),
+            minimum_rate: 240,
+            connect: Duration::from_secs(5),
+            upstream: Duration::from_secs(60),
+            upstream_idle: Duration::from_secs(4),
+            upstream_age: Duration::from_secs(300),
+        }
+    }
+}
+
+/// How the proxy ends once its [`DrainSignal`](crate::DrainSignal) is given.
+#[derive(Clone, Copy, Debug)]
+pub struct DrainPlan {
+    /// For how long connections are still accepted as before, each answer with `Connection: close`:
+    /// the time that load balancers need to stop sending.
+    pub delay: Duration,
+    /// How long requests under way may take after that.
+    pub timeout: Duration,
+}
+
+impl Default for DrainPlan {
+    fn default() -> Self {
+        Self { delay: Duration::from_secs(5), timeout: Duration::from_secs(30) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_upstream_is_a_plain_http_origin() {
+        for (text, host, port) in [
+            ("http://shop.example:8080", "shop.example", 8080),
+            ("http://shop.example", "shop.example", 80),
+            ("http://10.0.0.1:81/", "10.0.0.1", 81),
+            ("http://[::1]:8080", "::1", 8080),
+        ] {
+            let upstream: Upstream = text.parse().unwrap();
+            assert_eq!((upstream.host(), upstream.port()), (host, port));
+            assert_eq!(upstream.to_string().parse(), Ok(upstream));
+        }
+    }
+
+    #[test]
+    fn an_upstream_with_more_than_an_origin_is_refused_with_the_reason() {
+        for (text, reason) in [
+            ("https://shop.example", "use http"),
+            ("shop.example:80", "start it with http://"),
+            ("http://shop.example/api", "drop the path"),
+            ("http://user@shop.example", "drop the user name"),
+        ] {
+            let error = text.parse::<Upstream>().unwrap_err().to_string();
+            assert!(error.contains(reason) && error.contains(text), "{error}");
+        }
+    }
+}

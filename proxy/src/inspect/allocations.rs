@@ -1,0 +1,146 @@
+//! In steady state, a request that concerns no rule is inspected without allocating anything.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use http::{Request, request};
+use portcullis_crds::wasm_rule::{Block, Mode, OnFailure};
+use portcullis_crds::{Revision, RuleKey};
+use portcullis_engine::{Engine, EngineConfig, Limits};
+use prometheus_client::registry::Registry;
+
+use super::{InspectedBody, Inspection, Sampler, Subject};
+use crate::event::EventLog;
+use crate::metrics::RequestMetrics;
+use crate::offload::Offload;
+use crate::rules::{ActiveRule, Loaded, RuleSet, RuleSetHandle};
+use crate::worker::{Shared, Worker};
+use crate::{DrainSignal, ProxyConfig};
+use portcullis_crds::wasm_rule::Isolation;
+
+thread_local! {
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+}
+
+/// The system's allocator, which counts how often a thread asks it for memory.
+struct Counting;
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+fn count() {
+    // A thread that ends may still allocate.
+    let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
+}
+
+// SAFETY: all is left to the system's allocator; counting touches a thread local that needs no memory of its own.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: as the caller promises.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as the caller promises; `pointer` came from the system's allocator.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: as the caller promises; `pointer` came from the system's allocator.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+/// Half of the rules run in one phase, half in the other. In a phase that does not have a section that a prefilter
+/// names, its rule would stand.
+fn rules(engine: &Engine, number: usize) -> Vec<ActiveRule> {
+    let modules =
+        [("pc_request", "headers"), ("pc_request_body", "bodyArguments")].map(|(export, section)| {
+            let module = format!(
+                r#"(module
+                (@custom "portcullis.describe" "{{\"sections\":"
+                    "[\"path\", \"query\", \"cookies\", \"headers\", \"connection\", \"bodyArguments\"],"
+                    "\"prefilter\": [{{\"section\": \"query\", \"literals\": [\"union select\"]}},"
+                    "{{\"section\": \"{section}\", \"literals\": [\"sqlmap\"]}}]}}")
+                (memory (export "memory") 1)
+                (func (export "pc_buffer") (param i32) (result i32) (i32.const 1024))
+                (func (export "{export}") (param i32 i32) (result i32) (i32.const 0)))"#
+            );
+            engine.compile(&wat::parse_str(module).unwrap()).unwrap()
+        });
+    (0..number)
+        .map(|index| ActiveRule {
+            key: RuleKey::namespaced("shop", format!("rule-{index}")),
+            uid: index.to_string(),
+            revision: Revision::from("0123456789abcdef".to_owned()),
+            mode: Mode::Enforce,
+            priority: 100,
+            limits: Limits::default(),
+            isolation: Isolation::PerRequest,
+            body_bytes: Some(1 << 20),
+            on_failure: OnFailure::default(),
+            block: Block::default(),
+            module: Loaded::Module(modules[index % 2].clone()),
+        })
+        .collect()
+}
+
+fn worker() -> Worker {
+    let metrics = RequestMetrics::register(&mut Registry::default());
+    let config = ProxyConfig::new("127.0.0.1:0".parse().unwrap(), "http://127.0.0.1:1".parse().unwrap());
+    let worker = Worker::new(Shared {
+        config,
+        rules: RuleSetHandle::new(metrics.clone()),
+        drain: DrainSignal::new(),
+        events: EventLog::start(metrics.clone()).unwrap().0,
+        offload: Offload::start(1, &metrics).unwrap().0,
+        metrics,
+    });
+    // A sample takes the buffers with it.
+    worker.sampler.replace(Sampler::never());
+    worker
+}
+
+fn browser() -> request::Parts {
+    Request::builder()
+        .method("POST")
+        .uri("/search%20me?q=caf%C3%A9&page=2")
+        .header("host", "Shop.example:8080")
+        .header("user-agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0")
+        .header("accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8")
+        .header("accept-language", "en-US,en;q=0.5")
+        .header("content-type", "application/x-www-form-urlencoded")
+        .header("cookie", "session=0123456789abcdef; theme=dark")
+        .body(())
+        .unwrap()
+        .into_parts()
+        .0
+}
+
+#[test]
+fn a_request_that_concerns_no_rule_allocates_nothing() {
+    let engine = Engine::new(&EngineConfig { workers: 1, ..EngineConfig::default() }).unwrap();
+    let worker = worker();
+    worker.shared.rules.store(RuleSet { rules: rules(&engine, 200), ..RuleSet::default() });
+    let set = worker.shared.rules.load();
+    let head = browser();
+    let subject = Subject { head: &head, client: "203.0.113.7:50000".parse().unwrap() };
+    let body = Bytes::from_static(b"user=admin&comment=caf%C3%A9+%2B+more");
+    let inspect = || {
+        let mut inspection = Inspection::new(&worker, &set, subject);
+        let head = inspection.head_phase().now_or_never().unwrap();
+        let body = inspection.body_phase(InspectedBody::Whole(&body)).now_or_never().unwrap();
+        assert!(head.is_continue() && body.is_continue());
+    };
+    // The buffers find their size.
+    inspect();
+    let before = ALLOCATIONS.get();
+    for _ in 0..100 {
+        inspect();
+    }
+    assert_eq!(ALLOCATIONS.get() - before, 0);
+}

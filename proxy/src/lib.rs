@@ -1,0 +1,147 @@
+//! The data plane: listen, inspect, forward.
+//!
+//! Each worker is a thread with a runtime, a listener and connections to the upstream of its own;
+//! nothing on the way of a request takes a lock or waits for another thread, but for rules whose
+//! limits are so high that other requests would wait for them: `offload` runs those. The way, by file:
+//! `worker` accepts, `connection` serves a client, `head_guard` lets no byte through that two
+//! servers could read differently, `exchange` names the phases of one request, `outbound` makes
+//! the head that is forwarded, `inspect` runs the rules on exactly that, `upstream` sends it, and
+//! `answer` says why when the proxy answers itself.
+
+mod answer;
+mod config;
+mod connection;
+mod drain;
+mod event;
+mod exchange;
+mod head_guard;
+mod inspect;
+mod listener;
+pub mod metrics;
+mod offload;
+mod outbound;
+pub mod rules;
+mod upstream;
+mod wire;
+mod worker;
+
+use std::net::SocketAddr;
+use std::thread::JoinHandle;
+
+use thiserror::Error;
+
+use crate::metrics::RequestMetrics;
+use crate::rules::RuleSetHandle;
+
+pub use config::{DrainPlan, ProxyConfig, ProxyLimits, Timeouts, Upstream, UpstreamParseError};
+pub use drain::DrainSignal;
+
+use event::EventLog;
+use offload::Offload;
+use worker::Shared;
+
+/// Why the proxy could not start.
+#[derive(Debug, Error)]
+pub enum ProxyError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}; is another program listening there?")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the kernel said.
+        source: std::io::Error,
+    },
+    /// A thread or its runtime could not be made.
+    #[error("cannot start a worker thread: {0}; the process may be at its limit of threads or open files")]
+    Thread(#[source] std::io::Error),
+}
+
+/// A proxy whose listeners are bound: the kernel already queues its connections.
+#[derive(Debug)]
+pub struct Proxy {
+    local_addr: SocketAddr,
+    workers: Vec<std::net::TcpListener>,
+    shared: Shared,
+    /// Threads that end after all workers: they write the events that are left, and run rules.
+    others: Vec<JoinHandle<()>>,
+}
+
+impl Proxy {
+    /// Binds the listeners of all workers. Nothing is served before [`Proxy::run`].
+    ///
+    /// # Errors
+    /// When the address cannot be listened on.
+    pub fn bind(
+        config: ProxyConfig,
+        rules: RuleSetHandle,
+        metrics: RequestMetrics,
+        drain: DrainSignal,
+    ) -> Result<Self, ProxyError> {
+        let listen =
+            |address| listener::bind(address).map_err(|source| ProxyError::Listen { address, source });
+        listener::check_free(config.listen)
+            .map_err(|source| ProxyError::Listen { address: config.listen, source })?;
+        let first = listen(config.listen)?;
+        let local_addr =
+            first.local_addr().map_err(|source| ProxyError::Listen { address: config.listen, source })?;
+        let mut workers = vec![first];
+        for _ in 1..config.workers.max(1) {
+            workers.push(listen(local_addr)?);
+        }
+        let (log, events) = EventLog::start(metrics.clone()).map_err(ProxyError::Thread)?;
+        let threads = config.offload_threads();
+        let (offload, mut others) = Offload::start(threads, &metrics).map_err(ProxyError::Thread)?;
+        others.push(events);
+        let shared = Shared { config, rules, metrics, drain, events: log, offload };
+        Ok(Self { local_addr, workers, shared, others })
+    }
+
+    /// Where the proxy listens, with the port that was free if none was asked for.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Starts to serve, on threads of its own, until it is drained.
+    ///
+    /// # Errors
+    /// When a thread or its runtime cannot be made; workers that were already started are drained.
+    pub fn run(self) -> Result<Running, ProxyError> {
+        let drain = self.shared.drain.clone();
+        let mut threads = Vec::with_capacity(self.workers.len());
+        for (i, listener) in self.workers.into_iter().enumerate() {
+            let shared = self.shared.clone();
+            let thread = worker::start(i, listener, shared).map_err(|error| {
+                drain.start();
+                ProxyError::Thread(error)
+            })?;
+            threads.push(thread);
+        }
+        Ok(Running { local_addr: self.local_addr, threads, others: self.others })
+    }
+}
+
+/// A proxy that serves.
+#[derive(Debug)]
+pub struct Running {
+    local_addr: SocketAddr,
+    threads: Vec<JoinHandle<()>>,
+    others: Vec<JoinHandle<()>>,
+}
+
+impl Running {
+    /// Where the proxy listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Whether every worker serves: for readiness. False once the proxy is drained, or when a worker died.
+    pub fn is_serving(&self) -> bool {
+        self.threads.iter().all(|thread| !thread.is_finished())
+    }
+
+    /// Waits, blocking, until every worker has drained and every event is logged. Returns how many
+    /// of the threads died instead.
+    pub fn join(self) -> usize {
+        self.threads.into_iter().chain(self.others).map(JoinHandle::join).filter(Result::is_err).count()
+    }
+}

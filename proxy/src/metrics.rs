@@ -1,0 +1,391 @@
+//! What the request side counts. Every label is bounded: by an enum, or by the rules that exist.
+//!
+//! Counters are looked up when a rule set becomes active, never on a request, since a family is
+//! behind a lock.
+
+mod histogram;
+mod instances;
+mod rules;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use portcullis_crds::RuleKey;
+
+pub(crate) use histogram::Histogram;
+pub use instances::Instances;
+use rules::RuleTallies;
+pub(crate) use rules::{OutcomeTally, RuleOutcome, RuleTally};
+
+type Labels<const N: usize> = [(&'static str, String); N];
+type Labelled<const N: usize> = Family<Labels<N>, Counter>;
+
+/// Declares an enum whose variants are the values of one label.
+macro_rules! label {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub(crate) enum $name { $($(#[$variant_doc])* $variant,)+ }
+
+        impl $name {
+            const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// The text of the label.
+            pub(crate) fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)+ }
+            }
+        }
+    };
+}
+
+label! {
+    /// What the rules made of a request, from mild to strong: a request counts once, by the strongest.
+    RequestVerdict {
+        /// No rule had anything to say.
+        Allow = "allow",
+        /// A rule asked for a record.
+        Log = "log",
+        /// A rule asked for rate limiting.
+        RateLimit = "rate_limit",
+        /// A rule in mode Monitor would have blocked it.
+        WouldBlock = "would_block",
+        /// A rule in mode Enforce blocked it.
+        Block = "block",
+        /// The node could not run a rule; nothing is said about the request.
+        Overload = "overload",
+    }
+}
+
+label! {
+    /// The verdicts of a rule.
+    RuleVerdict {
+        /// 0.
+        Allow = "allow",
+        /// 1.
+        Block = "block",
+        /// 2.
+        Log = "log",
+        /// 3.
+        RateLimit = "rate_limit",
+    }
+}
+
+label! {
+    /// Why a rule had no verdict.
+    FailureCause {
+        /// The module trapped or returned no verdict.
+        Error = "error",
+        /// Fuel, memory or deadline ran out.
+        Budget = "budget",
+        /// The body is larger than the rule inspects.
+        BodyTooLarge = "body_too_large",
+        /// A part of the request that the rule reads could not be decoded, or not as a whole.
+        Malformed = "malformed",
+        /// There is no version to run.
+        Unavailable = "unavailable",
+        /// The node had no time for it.
+        Overload = "overload",
+        /// The node itself failed.
+        Host = "host",
+    }
+}
+
+impl FailureCause {
+    /// As `onFailure` of a WasmRule names it: for answers and events, which people read beside the rule.
+    pub(crate) fn setting(self) -> &'static str {
+        match self {
+            Self::BodyTooLarge => "bodyTooLarge",
+            other => other.as_str(),
+        }
+    }
+}
+
+label! {
+    /// What went wrong with the upstream.
+    UpstreamFailure {
+        /// Its name could not be resolved.
+        Resolve = "resolve",
+        /// No connection.
+        Connect = "connect",
+        /// No connection, or no answer, in time.
+        Timeout = "timeout",
+        /// The connection broke before the head of the answer.
+        Broken = "broken",
+        /// It sent what no HTTP server may send.
+        BadResponse = "bad_response",
+        /// The connection broke within the body of the answer.
+        BodyBroken = "body_broken",
+        /// It sent more than its answer announced. What was announced was delivered.
+        Surplus = "surplus",
+    }
+}
+
+label! {
+    /// Why a request or connection was not taken on.
+    Shed {
+        /// Too many connections.
+        Connections = "connections",
+        /// Too many requests.
+        Requests = "requests",
+        /// Too many bytes of bodies that rules read.
+        Buffers = "body_buffers",
+        /// Too many evaluations that wait for a thread.
+        Evaluations = "evaluations",
+    }
+}
+
+/// One counter for each value of a label, found by index.
+#[derive(Debug)]
+pub(crate) struct Tally(Box<[Counter]>);
+
+impl Tally {
+    fn new(values: usize, counter: impl Fn(usize) -> Counter) -> Self {
+        Self((0..values).map(counter).collect())
+    }
+
+    fn inc(&self, value: usize) {
+        self.0[value].inc();
+    }
+}
+
+/// The request side's metrics. Clones share the counts.
+#[derive(Clone, Debug)]
+pub struct RequestMetrics(Arc<Families>);
+
+#[derive(Debug)]
+struct Families {
+    requests: Tally,
+    skipped: Counter,
+    standing: Counter,
+    sampled: Counter,
+    rules: RuleTallies,
+    evaluation_time: Histogram,
+    fuel: Histogram,
+    unfiltered: Gauge,
+    connections: Gauge,
+    in_flight: Gauge,
+    upstream: Tally,
+    shed: Tally,
+    refused: Labelled<1>,
+    events_suppressed: Counter,
+    events_dropped: Counter,
+    panics: Counter,
+}
+
+/// 1 us to 10 ms, in nanoseconds: around the measured 3 us of a small rule and up to the longest deadline.
+const EVALUATION_NANOS: &[u64] = &[
+    1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000, 500_000, 1_000_000, 2_000_000, 10_000_000,
+];
+/// Up to the largest budget that a rule may have.
+const FUEL: &[u64] = &[1_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000, 500_000, 1_000_000];
+
+impl RequestMetrics {
+    /// Adds the request side's families to a registry. Their names begin with `portcullis_`.
+    pub fn register(registry: &mut Registry) -> Self {
+        let requests = Labelled::<2>::default();
+        registry.register(
+            "portcullis_requests",
+            "Requests by the strongest thing that a rule said about them",
+            requests.clone(),
+        );
+        let rules = RuleTallies::default();
+        registry.register_collector(Box::new(rules.clone()));
+        let skipped = Counter::default();
+        registry.register(
+            "portcullis_prefilter_skipped",
+            "Evaluations that were not done because the request had none of the rule's literals",
+            skipped.clone(),
+        );
+        let standing = Counter::default();
+        registry.register(
+            "portcullis_prefilter_evaluated",
+            "Evaluations that were left over by the prefilter, or have none",
+            standing.clone(),
+        );
+        let sampled = Counter::default();
+        registry.register(
+            "portcullis_prefilter_sampled",
+            "Skipped evaluations that were done all the same, to see whether the prefilter is sound",
+            sampled.clone(),
+        );
+        let evaluation_time = Histogram::new(EVALUATION_NANOS, 1e-9);
+        registry.register(
+            "portcullis_rule_evaluation_seconds",
+            "Wall time of one evaluation",
+            evaluation_time.clone(),
+        );
+        let fuel = Histogram::new(FUEL, 1.0);
+        registry.register(
+            "portcullis_rule_fuel",
+            "Fuel of one evaluation that came to a verdict",
+            fuel.clone(),
+        );
+        let unfiltered = Gauge::default();
+        registry.register(
+            "portcullis_rules_unfiltered",
+            "Rules that run on every request, for want of a prefilter; more than 64 cost more than the proxy itself",
+            unfiltered.clone(),
+        );
+        let connections = Gauge::default();
+        registry.register("portcullis_connections", "Open client connections", connections.clone());
+        let in_flight = Gauge::default();
+        registry.register("portcullis_requests_in_flight", "Requests under way", in_flight.clone());
+        let upstream = Labelled::<1>::default();
+        registry.register(
+            "portcullis_upstream_errors",
+            "Failures of the upstream, by reason",
+            upstream.clone(),
+        );
+        let shed = Labelled::<1>::default();
+        registry.register(
+            "portcullis_shed",
+            "Connections, requests and evaluations that were not taken on because there were too many",
+            shed.clone(),
+        );
+        let refused = Labelled::default();
+        registry.register(
+            "portcullis_requests_refused",
+            "Requests that no strict parser accepts, by reason",
+            refused.clone(),
+        );
+        let events_suppressed = Counter::default();
+        registry.register(
+            "portcullis_events_suppressed",
+            "Security events that were not logged because there were too many of their rule and outcome, or of all",
+            events_suppressed.clone(),
+        );
+        let events_dropped = Counter::default();
+        registry.register(
+            "portcullis_events_dropped",
+            "Security events that were not logged because the log was too slow",
+            events_dropped.clone(),
+        );
+        let panics = Counter::default();
+        registry.register(
+            "portcullis_panics",
+            "Connections that ended in a panic of the proxy",
+            panics.clone(),
+        );
+        Self(Arc::new(Families {
+            requests: Tally::new(RequestVerdict::ALL.len(), |i| {
+                let verdict = RequestVerdict::ALL[i];
+                requests.get_or_create_owned(&[
+                    ("verdict", verdict.as_str().to_owned()),
+                    ("mode", mode_of(verdict).to_owned()),
+                ])
+            }),
+            skipped,
+            standing,
+            sampled,
+            rules,
+            evaluation_time,
+            fuel,
+            unfiltered,
+            connections,
+            in_flight,
+            upstream: by_reason(&upstream, UpstreamFailure::ALL.iter().map(|f| f.as_str())),
+            shed: by_reason(&shed, Shed::ALL.iter().map(|s| s.as_str())),
+            refused,
+            events_suppressed,
+            events_dropped,
+            panics,
+        }))
+    }
+
+    /// The counts of a rule. Takes a lock: for the control thread.
+    pub(crate) fn rule(&self, key: &RuleKey) -> Arc<RuleTally> {
+        self.0.rules.of(key)
+    }
+
+    /// Removes the series of rules that are gone. Takes a lock: for the control thread.
+    pub(crate) fn forget_rules_except(&self, kept: &HashSet<&RuleKey>) {
+        self.0.rules.retain(kept);
+    }
+
+    /// Counts one request.
+    pub(crate) fn request(&self, verdict: RequestVerdict) {
+        self.0.requests.inc(verdict as usize);
+    }
+
+    /// Tells how many rules of the active set run on every request.
+    pub(crate) fn unfiltered(&self, rules: usize) {
+        self.0.unfiltered.set(i64::try_from(rules).unwrap_or(i64::MAX));
+    }
+
+    /// Counts what a prefilter left of the rules of a phase.
+    pub(crate) fn prefiltered(&self, standing: usize, skipped: usize) {
+        self.0.standing.inc_by(standing as u64);
+        self.0.skipped.inc_by(skipped as u64);
+    }
+
+    /// Counts a skipped evaluation that is done all the same.
+    pub(crate) fn prefilter_sampled(&self) {
+        self.0.sampled.inc();
+    }
+
+    /// Counts what an evaluation took: nanoseconds, and fuel if it came to a verdict.
+    pub(crate) fn evaluation(&self, nanos: u64, fuel: Option<u64>) {
+        self.0.evaluation_time.observe(nanos);
+        if let Some(fuel) = fuel {
+            self.0.fuel.observe(fuel);
+        }
+    }
+
+    /// Counts a failure of the upstream.
+    pub(crate) fn upstream_failed(&self, failure: UpstreamFailure) {
+        self.0.upstream.inc(failure as usize);
+    }
+
+    /// Counts something that was not taken on.
+    pub(crate) fn shed(&self, what: Shed) {
+        self.0.shed.inc(what as usize);
+    }
+
+    /// Counts a request that the head guard refused. It takes a lock, and ends the connection.
+    pub(crate) fn refused(&self, reason: &'static str) {
+        self.0.refused.get_or_create(&[("reason", reason.to_owned())]).inc();
+    }
+
+    /// Counts an event that the log is spared.
+    pub(crate) fn event_suppressed(&self) {
+        self.0.events_suppressed.inc();
+    }
+
+    /// Counts an event that the log had no room for.
+    pub(crate) fn event_dropped(&self) {
+        self.0.events_dropped.inc();
+    }
+
+    /// Counts a connection that ended in a panic.
+    pub(crate) fn panicked(&self) {
+        self.0.panics.inc();
+    }
+
+    /// Open client connections.
+    pub(crate) fn connections(&self) -> &Gauge {
+        &self.0.connections
+    }
+
+    /// Requests under way.
+    pub(crate) fn in_flight(&self) -> &Gauge {
+        &self.0.in_flight
+    }
+}
+
+/// The mode in which a request gets this verdict.
+fn mode_of(verdict: RequestVerdict) -> &'static str {
+    match verdict {
+        RequestVerdict::Block | RequestVerdict::Overload => "enforce",
+        RequestVerdict::WouldBlock => "monitor",
+        RequestVerdict::Allow | RequestVerdict::Log | RequestVerdict::RateLimit => "any",
+    }
+}
+
+fn by_reason(family: &Labelled<1>, reasons: impl Iterator<Item = &'static str>) -> Tally {
+    Tally(reasons.map(|reason| family.get_or_create_owned(&[("reason", reason.to_owned())])).collect())
+}

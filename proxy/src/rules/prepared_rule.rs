@@ -1,0 +1,101 @@
+//! What is worked out about a rule before it sees a request.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use portcullis_engine::{Limits, Phase};
+use portcullis_view::Sections;
+
+use super::{ActiveRule, Loaded};
+use crate::metrics::RuleTally;
+use portcullis_crds::wasm_rule::Isolation;
+
+/// Instances that a thread keeps at most, for rules with `isolation: PerWorker`.
+pub const KEPT_INSTANCES: usize = 16;
+
+/// A rule that costs no more than this is run by the worker that serves the request.
+const INLINE_DEADLINE: Duration = Duration::from_millis(1);
+const INLINE_FUEL: u64 = 1_000_000;
+
+/// Where a rule is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// On the thread that serves the request.
+    Inline,
+    /// On a thread that serves nobody: other requests would wait too long.
+    Offloaded,
+}
+
+/// What is worked out about a rule before it sees a request.
+#[derive(Debug)]
+pub(crate) struct PreparedRule {
+    pub(crate) tally: Arc<RuleTally>,
+    /// What the rule is shown; none of ABI 1.
+    pub(crate) sections: Sections,
+    pub(crate) place: Place,
+    is_abi_1: bool,
+    keeps_instance: bool,
+}
+
+impl PreparedRule {
+    pub(super) fn new(rule: &ActiveRule, tally: Arc<RuleTally>) -> Self {
+        let abi2 = match &rule.module {
+            Loaded::Module(module) if module.info().abi > 1 => Some(module.info()),
+            Loaded::Module(_) | Loaded::Unavailable => None,
+        };
+        Self {
+            tally,
+            sections: abi2.map_or(Sections::NONE, |info| info.describe.sections()),
+            place: place(&rule.limits),
+            is_abi_1: matches!(&rule.module, Loaded::Module(module) if module.info().abi == 1),
+            keeps_instance: abi2.is_some() && rule.isolation == Isolation::PerWorker,
+        }
+    }
+
+    /// The first in order of precedence keep theirs.
+    pub(super) fn limit_kept(rules: &mut [Self]) {
+        for rule in rules.iter_mut().filter(|rule| rule.keeps_instance).skip(KEPT_INSTANCES) {
+            rule.keeps_instance = false;
+        }
+    }
+
+    /// Whether what the rule is shown of a body depends on what the body says.
+    pub(crate) fn reads_body(&self) -> bool {
+        self.is_abi_1 || self.sections.iter().any(|id| Sections::BODY.contains(id))
+    }
+
+    /// Whether the rule is handed JSON.
+    pub(crate) fn is_abi_1(&self) -> bool {
+        self.is_abi_1
+    }
+
+    /// Whether a thread keeps an instance of the rule.
+    pub(crate) fn keeps_instance(&self) -> bool {
+        self.keeps_instance
+    }
+
+    /// What does not happen although the rule's author or user may think so.
+    pub(super) fn surprises(&self, rule: &ActiveRule) -> Vec<String> {
+        let Loaded::Module(module) = &rule.module else { return Vec::new() };
+        let info = module.info();
+        let mut surprises = Vec::new();
+        for phase in info.phases.iter().filter(|phase| !matches!(phase, Phase::Request | Phase::RequestBody))
+        {
+            surprises.push(format!("the rule has the phase {phase}, which this proxy does not run"));
+        }
+        if rule.isolation == Isolation::PerWorker && !self.keeps_instance {
+            surprises.push(format!(
+                "isolation: PerWorker is not kept, every evaluation has a fresh instance; it is for rules of ABI 2, {KEPT_INSTANCES} of them on a node"
+            ));
+        }
+        surprises
+    }
+}
+
+fn place(limits: &Limits) -> Place {
+    if limits.deadline <= INLINE_DEADLINE && limits.fuel <= INLINE_FUEL {
+        Place::Inline
+    } else {
+        Place::Offloaded
+    }
+}

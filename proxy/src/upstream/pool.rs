@@ -1,0 +1,65 @@
+//! Connections to the upstream that wait for their next request. One pool a worker: no locks.
+
+use std::cell::RefCell;
+use std::time::{Duration, Instant};
+
+use super::connection::UpstreamConnection;
+use crate::config::{ProxyLimits, Timeouts};
+
+/// The unused connections of one worker, the most recently used last.
+#[derive(Debug)]
+pub(super) struct Pool {
+    idle: RefCell<Vec<Idle>>,
+    most: usize,
+    idle_for: Duration,
+    age: Duration,
+}
+
+#[derive(Debug)]
+struct Idle {
+    connection: UpstreamConnection,
+    since: Instant,
+}
+
+impl Pool {
+    pub(super) fn new(limits: &ProxyLimits, timeouts: &Timeouts) -> Self {
+        Self {
+            idle: RefCell::default(),
+            most: limits.idle_upstream,
+            idle_for: timeouts.upstream_idle,
+            age: timeouts.upstream_age,
+        }
+    }
+
+    /// The connection that was used last, if it can be used again. The last one, so that the
+    /// others grow old and a burst's connections are closed after it.
+    pub(super) fn take(&self, now: Instant) -> Option<UpstreamConnection> {
+        let mut idle = self.idle.borrow_mut();
+        while let Some(Idle { connection, since }) = idle.pop() {
+            let fresh = now.saturating_duration_since(since) < self.idle_for
+                && now.saturating_duration_since(connection.opened()) < self.age;
+            if fresh && connection.is_ready() {
+                return Some(connection);
+            }
+        }
+        None
+    }
+
+    /// Keeps a connection whose answer was read to its end, and drops those that nobody used for too long.
+    pub(super) fn keep(&self, connection: UpstreamConnection, now: Instant) {
+        let mut idle = self.idle.borrow_mut();
+        // The oldest are first.
+        let expired = idle.partition_point(|i| now.saturating_duration_since(i.since) >= self.idle_for);
+        idle.drain(..expired);
+        if idle.len() < self.most && !connection.is_closed() {
+            idle.push(Idle { connection, since: now });
+        }
+    }
+
+    /// Drops what nobody used for too long; whoever holds a worker calls it now and then.
+    pub(super) fn expire(&self, now: Instant) {
+        self.idle
+            .borrow_mut()
+            .retain(|i| now.saturating_duration_since(i.since) < self.idle_for && !i.connection.is_closed());
+    }
+}
