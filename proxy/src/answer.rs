@@ -2,15 +2,14 @@
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT, ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION,
-    RETRY_AFTER,
+    ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
 };
-use http::{HeaderMap, Response, StatusCode};
+use http::{Response, StatusCode};
 use portcullis_engine::detail::Answer;
 
 use super::event::EventId;
-use super::head_guard::Refusal;
 use super::inspect::Grounds;
+use super::refusal::Refusal;
 use super::upstream::UpstreamError;
 use crate::rules::ActiveRule;
 
@@ -24,11 +23,11 @@ const JSON: &str = "application/json";
 const OVERLOADED: &str = "Overloaded: this node has too many requests under way. Try again in a moment.\n";
 
 /// The answer to a request that a rule blocks: as its `block` says, and on top of that as its module wants it.
-pub(super) fn blocked(
+pub(super) fn blocked<'a>(
     rule: &ActiveRule,
     id: EventId,
     grounds: Grounds,
-    request: &HeaderMap,
+    accept: impl Iterator<Item = &'a [u8]>,
 ) -> Response<Bytes> {
     let responses = rule.block.responses.as_ref();
     let default = || {
@@ -47,7 +46,7 @@ pub(super) fn blocked(
     offers.extend(responses.and_then(|r| r.html.clone()).map(|body| (HTML, body)));
     offers.extend(responses.and_then(|r| r.json.clone()).map(|body| (JSON, body)));
     let kinds: Vec<&str> = offers.iter().map(|(kind, _)| *kind).collect();
-    let (kind, body) = offers.swap_remove(accepted(request, &kinds));
+    let (kind, body) = offers.swap_remove(accepted(accept, &kinds));
     let body = body.replace("{eventId}", id.as_str());
     // The API admits 400 to 599 only.
     let status = StatusCode::from_u16(rule.block.status).unwrap_or(StatusCode::FORBIDDEN);
@@ -180,11 +179,9 @@ fn to_bytes(response: &Response<Bytes>) -> Vec<u8> {
 
 /// Which of `offers` the client wants most (RFC 9110 section 12.5.1): by weight, then by how exactly
 /// it is named, then by the client's order, then by ours. The first offer if it wants none of them.
-fn accepted(request: &HeaderMap, offers: &[&str]) -> usize {
-    let wanted: Vec<(&str, f32)> = request
-        .get_all(ACCEPT)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
+fn accepted<'a>(accept: impl Iterator<Item = &'a [u8]>, offers: &[&str]) -> usize {
+    let wanted: Vec<(&str, f32)> = accept
+        .filter_map(|value| std::str::from_utf8(value).ok())
         .flat_map(|value| value.split(','))
         .map(media_range)
         .collect();
@@ -251,11 +248,9 @@ mod tests {
             ("APPLICATION/JSON", OFFERS[2]),
             ("application/*;q=0.5, text/html;q=0.4", OFFERS[2]),
         ] {
-            let mut headers = HeaderMap::new();
-            headers.insert(ACCEPT, HeaderValue::from_str(accept).unwrap());
-            assert_eq!(OFFERS[accepted(&headers, OFFERS)], expected, "{accept}");
+            assert_eq!(OFFERS[accepted([accept.as_bytes()].into_iter(), OFFERS)], expected, "{accept}");
         }
-        assert_eq!(accepted(&HeaderMap::new(), OFFERS), 0);
+        assert_eq!(accepted(std::iter::empty(), OFFERS), 0);
     }
 
     #[test]

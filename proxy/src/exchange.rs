@@ -1,239 +1,216 @@
-//! One request and its answer, phase by phase: admit, prepare, inspect the head, read the body if a
-//! rule wants it, inspect the body, forward, answer.
+//! One request and its answer, phase by phase, whatever protocol they come in: admit, request headers, request body,
+//! connect, response headers. The answer's body streams behind it, read by whoever writes it to the client.
 
 use std::cell::Cell;
-use std::net::SocketAddr;
+use std::future::poll_fn;
 use std::ops::ControlFlow;
-use std::pin::Pin;
-use std::rc::Rc;
-use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONNECTION, HeaderValue};
-use http::{Request, Response, Version, request};
-use http_body_util::{BodyExt, Either, Full};
-use hyper::body::{Body, Frame, Incoming, SizeHint};
-use hyper::ext::ReasonPhrase;
-use tokio::time::Sleep;
+use http::Response as OwnResponse;
 
-use super::answer;
-use super::head_guard::ConnectionState;
-use super::inspect::{InspectedBody, Inspection, Stop, Subject};
-use super::outbound::{announce_no_content, prepare_request, prepare_response};
-use super::upstream::{OutboundBody, ResponseBody};
-use super::worker::{Stage, Worker};
+use crate::answer;
+use crate::body::{Body, BodyError};
+use crate::downstream::Downstream;
+use crate::head::{RequestHead, ResponseHead};
+use crate::inspect::{InspectedBody, Inspection, Stop, Subject};
 use crate::metrics::Shed;
 use crate::rules::ActiveSet;
+use crate::upstream::UpstreamError;
+use crate::worker::Worker;
 
-/// What a client gets: the upstream's body, or one of our own.
-type AnswerBody = Either<ResponseBody, Full<Bytes>>;
+/// An answer, the upstream's or our own.
+#[derive(Debug)]
+pub(crate) struct Response {
+    pub(crate) head: ResponseHead,
+    pub(crate) body: Body,
+}
 
 /// Serves one request. Whatever happens, there is an answer.
-pub(super) fn serve(
-    worker: Rc<Worker>,
-    connection: Rc<ConnectionState>,
-    peer: SocketAddr,
-    request: Request<Incoming>,
-) -> impl Future<Output = Response<Timed>> {
-    // Made before the first poll: hyper may drop a future that it never polled.
-    let under_way = UnderWay::new(&worker, &connection);
-    async move {
-        let deadline = Instant::now() + worker.shared.config.timeouts.total;
-        let exchange = Exchange {
-            worker: &worker,
-            connection: &connection,
-            client: SocketAddr::new(peer.ip().to_canonical(), peer.port()),
-            reserved: Cell::new(0),
-        };
-        let mut response = match tokio::time::timeout_at(deadline.into(), exchange.run(request)).await {
-            Ok(response) => response,
-            Err(_) => own(answer::took_too_long()),
-        };
-        if worker.stage() != Stage::Serving {
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        }
-        response.map(|body| Timed { body, deadline, timer: None, _under_way: under_way })
+pub(crate) async fn serve(
+    worker: &Worker,
+    downstream: &Downstream,
+    head: RequestHead,
+    body: Body,
+    deadline: Instant,
+) -> Response {
+    let exchange = Exchange { worker, downstream, reserved: Cell::new(0) };
+    match tokio::time::timeout_at(deadline.into(), exchange.run(head, body)).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(answer)) => own(*answer),
+        Err(_) => own(answer::took_too_long()),
     }
 }
 
+/// What the phases of one request share.
 struct Exchange<'a> {
     worker: &'a Worker,
-    connection: &'a ConnectionState,
-    client: SocketAddr,
+    downstream: &'a Downstream,
     /// Bytes that this exchange holds of what the worker may buffer.
     reserved: Cell<usize>,
 }
 
-impl Drop for Exchange<'_> {
-    fn drop(&mut self) {
-        self.worker.buffered.set(self.worker.buffered.get() - self.reserved.get());
-    }
-}
+/// The answer to give instead of going on.
+type Instead = Box<OwnResponse<Bytes>>;
 
 impl Exchange<'_> {
-    async fn run(&self, request: Request<Incoming>) -> Response<AnswerBody> {
-        if self.worker.requests.get() > self.worker.shared.config.limits.requests {
-            self.worker.shared.metrics.shed(Shed::Requests);
-            return own(answer::overloaded());
-        }
-        let (mut head, body) = request.into_parts();
-        prepare_request(&mut head, self.client.ip());
-        match self.inspect(&head, body).await {
-            Ok(body) => self.forward(head, body).await,
-            Err(answer) => own(*answer),
-        }
-    }
-
-    /// Returns the body to forward, or the answer to give instead. The rules are those of one
-    /// moment, held until this request is through with them.
-    async fn inspect(
-        &self,
-        head: &request::Parts,
-        body: Incoming,
-    ) -> Result<OutboundBody, Box<Response<Bytes>>> {
+    async fn run(&self, mut head: RequestHead, body: Body) -> Result<Response, Instead> {
+        self.admit(&mut head)?;
+        // The rules are those of one moment, held until this request is through with them.
         let rules = self.worker.shared.rules.load();
-        let subject = Subject { head, client: self.client };
+        let subject = Subject { head: &head, downstream: self.downstream };
         let mut inspection = Inspection::new(self.worker, &rules, subject);
-        let result = self.run_rules(&rules, &mut inspection, head, body).await;
+        let inspected = self.inspect(&rules, &mut inspection, &head, body).await;
         self.worker.shared.metrics.request(inspection.strongest());
-        result.map_err(Box::new)
+        let body = inspected?;
+        let (head, body) = self.connect(&mut head, body).await?;
+        Ok(self.response_headers(head, body))
     }
 
-    async fn run_rules<'r>(
+    /// Refuses what is too much, and makes of the head what rules see and the upstream gets.
+    fn admit(&self, head: &mut RequestHead) -> Result<(), Instead> {
+        if self.worker.has_too_many_requests() {
+            self.worker.shared.metrics.shed(Shed::Requests);
+            return Err(answer::overloaded().into());
+        }
+        head.make_forwarded(self.downstream.ip(), self.downstream.scheme);
+        Ok(())
+    }
+
+    async fn inspect<'r>(
         &self,
         rules: &'r ActiveSet,
         inspection: &mut Inspection<'r>,
-        head: &request::Parts,
-        body: Incoming,
-    ) -> Result<OutboundBody, Response<Bytes>> {
-        if let ControlFlow::Break(stop) = inspection.head_phase().await {
-            return Err(stopped(stop, head));
+        head: &RequestHead,
+        body: Body,
+    ) -> Result<Body, Instead> {
+        self.request_headers(inspection, head).await?;
+        match rules.largest_body() {
+            Some(most) => self.request_body(inspection, head, body, most).await,
+            None => Ok(body),
         }
-        let Some(most) = rules.largest_body() else { return Ok(OutboundBody::streaming(body)) };
-        if !self.reserve(inspection.carried()) {
-            self.worker.shared.metrics.shed(Shed::Buffers);
-            return Err(answer::overloaded());
-        }
-        let read = self.read(body, most).await?;
-        if let ControlFlow::Break(stop) = inspection.body_phase(read.inspected()).await {
-            return Err(stopped(stop, head));
-        }
-        Ok(read.outbound())
     }
 
-    /// Reads a body of up to `most` bytes. Of a larger one as little as it takes to know that.
-    async fn read(&self, mut body: Incoming, most: u64) -> Result<ReadBody, Response<Bytes>> {
-        if body.size_hint().lower() > most {
-            return Ok(ReadBody::Larger { start: None, rest: body });
+    /// Runs the rules that read no body.
+    async fn request_headers(
+        &self,
+        inspection: &mut Inspection<'_>,
+        head: &RequestHead,
+    ) -> Result<(), Instead> {
+        match inspection.head_phase().await {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(stop) => Err(stopped(stop, head)),
+        }
+    }
+
+    /// Reads the body and runs the rules that read it. Returns it as it is forwarded.
+    async fn request_body(
+        &self,
+        inspection: &mut Inspection<'_>,
+        head: &RequestHead,
+        mut body: Body,
+        most: u64,
+    ) -> Result<Body, Instead> {
+        self.reserve(inspection.carried())?;
+        let whole = self.read(&mut body, most).await?;
+        let inspected = whole.as_ref().map_or(InspectedBody::TooLarge, InspectedBody::Whole);
+        match inspection.body_phase(inspected).await {
+            ControlFlow::Continue(()) => Ok(whole.map_or(body, Body::full)),
+            ControlFlow::Break(stop) => Err(stopped(stop, head)),
+        }
+    }
+
+    /// Reads a body of up to `most` bytes. Of a larger one as little as it takes to know that; it is whole again then.
+    async fn read(&self, body: &mut Body, most: u64) -> Result<Option<Bytes>, Instead> {
+        if body.length().is_some_and(|length| length > most) {
+            return Ok(None);
         }
         let mut read = Joined::default();
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| self.body_failed(&error))?;
-            let Ok(data) = frame.into_data() else { continue };
-            if !self.reserve(data.len()) {
-                self.worker.shared.metrics.shed(Shed::Buffers);
-                return Err(answer::overloaded());
-            }
+        while let Some(data) = poll_fn(|cx| body.poll_data(cx)).await {
+            let data = data.map_err(|error| self.body_failed(&error))?;
+            self.reserve(data.len())?;
             read.push(data);
             if read.len() as u64 > most {
-                return Ok(ReadBody::Larger { start: Some(read.into_bytes()), rest: body });
+                body.unread(read.into_bytes());
+                return Ok(None);
             }
         }
-        Ok(ReadBody::Whole(read.into_bytes()))
+        Ok(Some(read.into_bytes()))
     }
 
-    /// Takes `bytes` of what the worker may buffer, until this exchange is over. False if it has no more.
-    fn reserve(&self, bytes: usize) -> bool {
-        let buffered = self.worker.buffered.get() + bytes;
-        let fits = buffered <= self.worker.shared.config.limits.buffered_bytes;
-        if fits {
-            self.worker.buffered.set(buffered);
-            self.reserved.set(self.reserved.get() + bytes);
+    /// Takes `bytes` of what the worker may buffer, until this exchange is over.
+    fn reserve(&self, bytes: usize) -> Result<(), Instead> {
+        if !self.worker.reserve(bytes) {
+            self.worker.shared.metrics.shed(Shed::Buffers);
+            return Err(answer::overloaded().into());
         }
-        fits
+        self.reserved.set(self.reserved.get() + bytes);
+        Ok(())
     }
 
-    async fn forward(&self, mut head: request::Parts, body: OutboundBody) -> Response<AnswerBody> {
-        let upstream = &self.worker.upstream;
+    /// Sends the request to the upstream and waits for the head of its answer.
+    async fn connect(&self, head: &mut RequestHead, body: Body) -> Result<(ResponseHead, Body), Instead> {
         if body.is_empty() {
-            announce_no_content(&mut head);
+            head.announce_no_content();
         }
-        // Ours, whatever the client's is (RFC 9110 section 6.2).
-        head.version = Version::HTTP_11;
-        match upstream.send(head, body).await {
-            Ok(response) => {
-                let (mut head, body) = response.into_parts();
-                prepare_response(&mut head);
-                Response::from_parts(head, Either::Left(body))
-            }
-            Err(error) if error.is_request_body() => own(self.body_failed(&error)),
+        match self.worker.upstream.send(head, body).await {
+            Ok(answer) => Ok(answer),
+            Err(UpstreamError::RequestBody(error)) => Err(self.body_failed(&error)),
             Err(error) => {
                 self.worker.shared.metrics.upstream_failed(error.failure());
                 if self.worker.may_warn() {
                     tracing::warn!(error = &error as &dyn std::error::Error, "the upstream gave no answer");
                 }
-                own(answer::upstream_failed(&error))
+                Err(answer::upstream_failed(&error).into())
             }
         }
+    }
+
+    /// Makes of the upstream's head what the client gets.
+    fn response_headers(&self, mut head: ResponseHead, body: Body) -> Response {
+        head.make_forwarded();
+        Response { head, body }
     }
 
     /// The answer when the request's body did not come to its end.
-    fn body_failed(&self, error: &(dyn std::error::Error + 'static)) -> Response<Bytes> {
-        match self.connection.refusal() {
-            Some(refusal) => {
+    fn body_failed(&self, error: &BodyError) -> Instead {
+        match error {
+            BodyError::Refused(refusal) => {
                 self.worker.shared.metrics.refused(refusal.reason());
-                answer::refused(refusal)
+                answer::refused(*refusal).into()
             }
-            None => {
-                tracing::debug!(client = %self.client.ip(), error, "a request body broke off");
-                answer::body_broke_off()
+            BodyError::Broken(_) | BodyError::BadResponse(_) => {
+                tracing::debug!(client = %self.downstream.ip(), %error, "a request body broke off");
+                answer::body_broke_off().into()
             }
         }
     }
 }
 
-fn stopped(stop: Stop<'_>, head: &request::Parts) -> Response<Bytes> {
+impl Drop for Exchange<'_> {
+    fn drop(&mut self) {
+        self.worker.give_back_reserved(self.reserved.get());
+    }
+}
+
+fn stopped(stop: Stop<'_>, head: &RequestHead) -> Instead {
     match stop {
-        Stop::Blocked(rule, id, grounds) => answer::blocked(rule, id, grounds, &head.headers),
+        Stop::Blocked(rule, id, grounds) => {
+            answer::blocked(rule, id, grounds, head.fields().get_all("accept"))
+        }
         Stop::Encoded(rule, id, codings) => answer::encoded(rule, id, &codings),
         Stop::Overloaded => answer::overloaded(),
     }
+    .into()
 }
 
-fn own(mut response: Response<Bytes>) -> Response<AnswerBody> {
-    if response.status().canonical_reason().is_none() {
-        // Else hyper makes one up. A rule may answer with any status from 400 to 599.
-        response.extensions_mut().insert(ReasonPhrase::from_static(b""));
-    }
-    response.map(|body| Either::Right(Full::new(body)))
+fn own(response: OwnResponse<Bytes>) -> Response {
+    let (head, body) = ResponseHead::own(response);
+    Response { head, body: Body::full(body) }
 }
 
-/// What was read of a body.
-enum ReadBody {
-    Whole(Bytes),
-    Larger { start: Option<Bytes>, rest: Incoming },
-}
-
-impl ReadBody {
-    fn inspected(&self) -> InspectedBody<'_> {
-        match self {
-            Self::Whole(bytes) => InspectedBody::Whole(bytes),
-            Self::Larger { .. } => InspectedBody::TooLarge,
-        }
-    }
-
-    fn outbound(self) -> OutboundBody {
-        match self {
-            Self::Whole(bytes) if bytes.is_empty() => OutboundBody::Empty,
-            Self::Whole(bytes) => OutboundBody::Read { buffered: Some(bytes), rest: None },
-            Self::Larger { start, rest } => OutboundBody::Read { buffered: start, rest: Some(rest) },
-        }
-    }
-}
-
-/// A body from its frames, copied only if there are several: a body of one-byte chunks must not
-/// cost a multiple of its size.
+/// A body from its pieces, copied only if there are several: a body of one-byte chunks must not cost a multiple of its
+/// size.
 #[derive(Default)]
 struct Joined {
     first: Bytes,
@@ -241,15 +218,15 @@ struct Joined {
 }
 
 impl Joined {
-    fn push(&mut self, frame: Bytes) {
+    fn push(&mut self, piece: Bytes) {
         if self.len() == 0 {
-            self.first = frame;
+            self.first = piece;
             return;
         }
         if self.all.is_empty() {
             self.all.extend_from_slice(&self.first);
         }
-        self.all.extend_from_slice(&frame);
+        self.all.extend_from_slice(&piece);
     }
 
     fn len(&self) -> usize {
@@ -258,65 +235,5 @@ impl Joined {
 
     fn into_bytes(self) -> Bytes {
         if self.all.is_empty() { self.first } else { self.all.freeze() }
-    }
-}
-
-/// A request under way, from its head to the last byte of its answer, or to whoever gave up first.
-struct UnderWay {
-    worker: Rc<Worker>,
-    connection: Rc<ConnectionState>,
-}
-
-impl UnderWay {
-    fn new(worker: &Rc<Worker>, connection: &Rc<ConnectionState>) -> Self {
-        worker.requests.set(worker.requests.get() + 1);
-        worker.shared.metrics.in_flight().inc();
-        Self { worker: Rc::clone(worker), connection: Rc::clone(connection) }
-    }
-}
-
-impl Drop for UnderWay {
-    fn drop(&mut self) {
-        self.worker.requests.set(self.worker.requests.get() - 1);
-        self.worker.shared.metrics.in_flight().dec();
-        self.connection.answered();
-    }
-}
-
-/// An answer's body, which has to be through by the deadline of the exchange.
-pub(super) struct Timed {
-    body: AnswerBody,
-    deadline: Instant,
-    timer: Option<Pin<Box<Sleep>>>,
-    _under_way: UnderWay,
-}
-
-impl Body for Timed {
-    type Data = Bytes;
-    type Error = Box<dyn std::error::Error + Send + Sync>;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let this = self.get_mut();
-        let frame = Pin::new(&mut this.body).poll_frame(cx);
-        if frame.is_pending() {
-            // Most answers are there at once and need no timer.
-            let deadline = this.deadline;
-            let timer = this.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline.into())));
-            if timer.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(Some(Err("the exchange as a whole took too long".into())));
-            }
-        }
-        frame
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }

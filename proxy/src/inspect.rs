@@ -208,9 +208,9 @@ impl<'a> Inspection<'a> {
             details: outcome.details().map(str::to_owned),
             finding: detail,
             void,
-            method: self.subject.head.method.clone(),
-            path: path_for_log(self.subject.head.uri.path()),
-            client: self.subject.client.ip(),
+            method: self.subject.head.method().clone(),
+            path: path_for_log(self.subject.head.path()),
+            client: self.subject.downstream.ip(),
         };
         self.worker.shared.events.record(prepared.tally.of(outcome.counted()), event);
         let blocked = |grounds| ControlFlow::Break(Stop::Blocked(rule, id, grounds));

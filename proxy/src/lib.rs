@@ -1,25 +1,27 @@
-//! The data plane: listen, inspect, forward.
+//! The data plane: listen, route, inspect, forward. No Kubernetes, no NATS.
 //!
 //! Each worker is a thread with a runtime, a listener and connections to the upstream of its own;
 //! nothing on the way of a request takes a lock or waits for another thread, but for rules whose
 //! limits are so high that other requests would wait for them: `offload` runs those. The way, by file:
-//! `worker` accepts, `connection` serves a client, `head_guard` lets no byte through that two
-//! servers could read differently, `exchange` names the phases of one request, `outbound` makes
-//! the head that is forwarded, `inspect` runs the rules on exactly that, `upstream` sends it, and
-//! `answer` says why when the proxy answers itself.
+//! `worker` accepts, `h1` decodes what a client says and lets nothing through that two servers could
+//! read differently, `exchange` names the phases of one request, `head` makes what is forwarded of
+//! what arrived, `inspect` runs the rules on exactly that, `upstream` sends it, and `answer` says why
+//! when the proxy answers itself.
 
 mod answer;
+mod body;
 mod config;
-mod connection;
+mod downstream;
 mod drain;
 mod event;
 mod exchange;
-mod head_guard;
+mod h1;
+mod head;
 mod inspect;
 mod listener;
 pub mod metrics;
 mod offload;
-mod outbound;
+mod refusal;
 pub mod rules;
 mod upstream;
 mod wire;

@@ -1,26 +1,33 @@
 //! The way to the upstream: resolve, connect, send once, or once more where that is harmless.
 
 mod address;
-mod body;
 mod connection;
 mod pool;
-mod response_guard;
+mod response_body;
+mod response_decoder;
+mod upload;
 
+use std::future::poll_fn;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Instant;
 
-use http::{Method, Request, Response, request};
+use bytes::Bytes;
+use http::Method;
 use thiserror::Error;
 
+use crate::body::{Body, BodyError};
 use crate::config::{ProxyConfig, Timeouts};
+use crate::head::{RequestHead, ResponseHead};
 use crate::metrics::{RequestMetrics, UpstreamFailure};
-
-pub(crate) use body::{OutboundBody, ResponseBody};
+use crate::wire::BadResponse;
 
 use address::Addresses;
-use connection::UpstreamConnection;
+use connection::{NoAnswer, UpstreamConnection};
 use pool::Pool;
-use response_guard::BadResponse;
+use response_body::ResponseBody;
+use response_decoder::{Decoded, ResponseDecoder};
+use upload::Upload;
 
 /// Why there is no answer from the upstream.
 #[derive(Debug, Error)]
@@ -39,26 +46,35 @@ pub(crate) enum UpstreamError {
     AnswerTimeout,
     /// The connection ended before the answer's head did.
     #[error("the upstream closed the connection without an answer")]
-    Broken(#[source] hyper::Error),
+    Broken(#[source] Option<std::io::Error>),
     /// It answered what no HTTP server may answer.
     #[error("the upstream's answer is no valid HTTP: {0}")]
     BadResponse(BadResponse),
+    /// The request's own body broke off: nothing is wrong with the upstream.
+    #[error("the request's body broke off: {0}")]
+    RequestBody(BodyError),
 }
 
 impl UpstreamError {
-    /// Whether it was the request's own body that broke off: nothing is wrong with the upstream.
-    pub(crate) fn is_request_body(&self) -> bool {
-        matches!(self, Self::Broken(error) if error.is_user())
-    }
-
     /// How it is counted.
     pub(crate) fn failure(&self) -> UpstreamFailure {
         match self {
             Self::Resolve(_) => UpstreamFailure::Resolve,
             Self::Connect(_) => UpstreamFailure::Connect,
             Self::ConnectTimeout | Self::AnswerTimeout => UpstreamFailure::Timeout,
-            Self::Broken(_) => UpstreamFailure::Broken,
+            Self::Broken(_) | Self::RequestBody(_) => UpstreamFailure::Broken,
             Self::BadResponse(_) => UpstreamFailure::BadResponse,
+        }
+    }
+}
+
+impl From<BodyError> for UpstreamError {
+    /// Of an answer's body.
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::BadResponse(bad) => Self::BadResponse(bad),
+            BodyError::Broken(error) => Self::Broken(Some(error)),
+            BodyError::Refused(_) => Self::RequestBody(error),
         }
     }
 }
@@ -76,7 +92,7 @@ impl UpstreamClient {
     pub(crate) fn new(config: &ProxyConfig, metrics: RequestMetrics) -> Self {
         Self {
             addresses: Addresses::new(&config.upstream),
-            pool: Rc::new(Pool::new(&config.limits, &config.timeouts)),
+            pool: Rc::new(Pool::new(&config.limits, &config.timeouts, metrics.clone())),
             timeouts: config.timeouts,
             metrics,
         }
@@ -95,86 +111,78 @@ impl UpstreamClient {
     /// belated rest of the answer before.
     pub(crate) async fn send(
         &self,
-        head: request::Parts,
-        body: OutboundBody,
-    ) -> Result<Response<ResponseBody>, UpstreamError> {
+        head: &RequestHead,
+        body: Body,
+    ) -> Result<(ResponseHead, Body), UpstreamError> {
+        let is_repeatable = is_idempotent(head.method()) && body.is_empty();
+        let to_head = *head.method() == Method::HEAD;
+        let upload = Upload::new(head, body);
         let Some(pooled) = self.pool.take(Instant::now()) else {
-            return self.send_fresh(Request::from_parts(head, body)).await;
+            return self.send_fresh(upload, to_head).await;
         };
-        let again = (is_idempotent(&head.method) && body.is_empty()).then(|| head.clone());
-        match self.exchange(pooled, Request::from_parts(head, body)).await {
-            Ok(response) => Ok(response),
-            Err(Failed { unsent: Some(request), .. }) => self.send_fresh(*request).await,
-            Err(failed) => match again.filter(|_| failed.may_be_of_the_request_before()) {
-                Some(head) => {
-                    if failed.answered {
-                        self.metrics.upstream_failed(UpstreamFailure::Surplus);
-                    }
-                    self.send_fresh(Request::from_parts(head, OutboundBody::Empty)).await
+        match self.exchange(pooled, upload, to_head).await {
+            Ok(answer) => Ok(answer),
+            Err(Failed { mut upload, answered: false, error: UpstreamError::Broken(_) })
+                if !upload.is_begun() =>
+            {
+                upload.restart();
+                self.send_fresh(*upload, to_head).await
+            }
+            Err(failed) if is_repeatable && failed.may_be_of_the_request_before() => {
+                if failed.answered {
+                    self.metrics.upstream_failed(UpstreamFailure::Surplus);
                 }
-                None => Err(failed.error),
-            },
+                self.send_fresh(Upload::new(head, Body::default()), to_head).await
+            }
+            Err(failed) => Err(failed.error),
         }
     }
 
-    async fn send_fresh(
-        &self,
-        request: Request<OutboundBody>,
-    ) -> Result<Response<ResponseBody>, UpstreamError> {
+    async fn send_fresh(&self, upload: Upload, to_head: bool) -> Result<(ResponseHead, Body), UpstreamError> {
         let addresses = self.addresses.current().await.map_err(UpstreamError::Resolve)?;
         let stream = match tokio::time::timeout(self.timeouts.connect, address::connect(&addresses)).await {
             Ok(stream) => stream.map_err(UpstreamError::Connect)?,
             Err(_) => return Err(UpstreamError::ConnectTimeout),
         };
-        let connection =
-            UpstreamConnection::open(stream, self.metrics.clone()).await.map_err(UpstreamError::Broken)?;
-        self.exchange(connection, request).await.map_err(|failed| failed.error)
+        let connection = UpstreamConnection::new(stream);
+        self.exchange(connection, upload, to_head).await.map_err(|failed| failed.error)
     }
 
     async fn exchange(
         &self,
         mut connection: UpstreamConnection,
-        request: Request<OutboundBody>,
-    ) -> Result<Response<ResponseBody>, Failed> {
-        let sending = connection.send(request);
-        let response = match self.answer_in_time(&connection, sending).await {
-            None => return Err(Failed::of(UpstreamError::AnswerTimeout)),
-            Some(Ok(response)) => response,
-            Some(Err(mut failed)) => {
-                let message = failed.take_message();
-                let error = failed.into_error();
-                let answered = connection.wire().answered();
-                let error = match connection.wire().bad() {
-                    Some(bad) => UpstreamError::BadResponse(bad),
-                    // hyper parses the head again and is the stricter one in places.
-                    None if error.is_parse() => UpstreamError::BadResponse(BadResponse::Unparsable),
-                    None => UpstreamError::Broken(error),
-                };
-                return Err(Failed { error, answered, unsent: message.map(Box::new) });
+        mut upload: Upload,
+        to_head: bool,
+    ) -> Result<(ResponseHead, Body), Failed> {
+        let mut decoder = ResponseDecoder::new(to_head);
+        let mut answered = false;
+        let error = loop {
+            let deadline = upload.moved() + self.timeouts.upstream;
+            let answer = connection.answer(&mut upload, &mut decoder, &mut answered);
+            match tokio::time::timeout_at(deadline.into(), answer).await {
+                Ok(Ok(Decoded { head, mut content, keep_alive })) => {
+                    // An answer that is seen to be bad before any of it was passed on is none.
+                    let first = poll_fn(|cx| Poll::Ready(connection.poll_content(&mut content, cx))).await;
+                    let (data, is_whole) = match first {
+                        Poll::Ready(Some(Ok(data))) => (data, content.is_at_end()),
+                        Poll::Ready(Some(Err(error))) => break error.into(),
+                        Poll::Ready(None) => (Bytes::new(), true),
+                        Poll::Pending => (Bytes::new(), false),
+                    };
+                    let (pool, metrics) = (&self.pool, &self.metrics);
+                    let length = if is_whole { Some(0) } else { content.length() };
+                    let body = ResponseBody::new(content, connection, upload, keep_alive, pool, metrics);
+                    return Ok((head, body.into_body(data, length)));
+                }
+                Ok(Err(NoAnswer::Ended(error))) => break UpstreamError::Broken(error),
+                Ok(Err(NoAnswer::Bad(bad))) => break UpstreamError::BadResponse(bad),
+                Ok(Err(NoAnswer::RequestBody(error))) => break UpstreamError::RequestBody(error),
+                // The time counts from the last byte of the request: a long upload is not the upstream's fault.
+                Err(_) if upload.moved() + self.timeouts.upstream > Instant::now() => (),
+                Err(_) => break UpstreamError::AnswerTimeout,
             }
         };
-        let (head, body) = response.into_parts();
-        let body = ResponseBody::new(body, connection, &self.pool, self.metrics.clone());
-        Ok(Response::from_parts(head, body))
-    }
-
-    /// `None` when the upstream was silent for too long. The time counts from the last byte of the
-    /// request: a long upload is not the upstream's fault.
-    async fn answer_in_time<T>(
-        &self,
-        connection: &UpstreamConnection,
-        answer: impl Future<Output = T>,
-    ) -> Option<T> {
-        let mut answer = std::pin::pin!(answer);
-        loop {
-            let deadline = connection.wire().moved() + self.timeouts.upstream;
-            if let Ok(answer) = tokio::time::timeout_at(deadline.into(), &mut answer).await {
-                return Some(answer);
-            }
-            if connection.wire().moved() + self.timeouts.upstream <= Instant::now() {
-                return None;
-            }
-        }
+        Err(Failed { error, answered, upload: Box::new(upload) })
     }
 }
 
@@ -183,15 +191,10 @@ struct Failed {
     error: UpstreamError,
     /// Whether any byte of an answer came.
     answered: bool,
-    /// The request, if no byte of it was written.
-    unsent: Option<Box<Request<OutboundBody>>>,
+    upload: Box<Upload>,
 }
 
 impl Failed {
-    fn of(error: UpstreamError) -> Self {
-        Self { error, answered: true, unsent: None }
-    }
-
     /// Whether this is how a connection fails on which the request before left something: its end, or bytes that no
     /// answer begins with.
     fn may_be_of_the_request_before(&self) -> bool {

@@ -16,10 +16,10 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::Notify;
 
 use super::config::ProxyConfig;
-use super::connection;
+use super::downstream::Downstream;
 use super::drain::DrainSignal;
 use super::event::EventLog;
-use super::head_guard::Scratch;
+use super::h1::{self, Scratch};
 use super::inspect::{Buffers, KeptInstances, LogAllowance, Sampler};
 use super::offload::Offload;
 use super::upstream::UpstreamClient;
@@ -59,9 +59,9 @@ pub(super) struct Worker {
     pub(super) kept: RefCell<KeptInstances>,
     pub(super) sampler: RefCell<Sampler>,
     pub(super) log_allowance: LogAllowance,
-    pub(super) requests: Cell<usize>,
+    requests: Cell<usize>,
     /// Bytes of request bodies that are buffered for rules.
-    pub(super) buffered: Cell<usize>,
+    buffered: Cell<usize>,
     connections: Cell<usize>,
     warned: Cell<Option<Instant>>,
     stage: Cell<Stage>,
@@ -145,6 +145,33 @@ impl Worker {
         due
     }
 
+    /// Counts a request, from its head to the last byte of its answer, or to whoever gave up first.
+    pub(super) fn begin_request(self: &Rc<Self>) -> UnderWay {
+        self.requests.set(self.requests.get() + 1);
+        self.shared.metrics.in_flight().inc();
+        UnderWay(Rc::clone(self))
+    }
+
+    /// Whether there are more requests under way than the worker takes on.
+    pub(super) fn has_too_many_requests(&self) -> bool {
+        self.requests.get() > self.shared.config.limits.requests
+    }
+
+    /// Takes `bytes` of what may be buffered of request bodies. False if there is no room.
+    pub(super) fn reserve(&self, bytes: usize) -> bool {
+        let buffered = self.buffered.get() + bytes;
+        let fits = buffered <= self.shared.config.limits.buffered_bytes;
+        if fits {
+            self.buffered.set(buffered);
+        }
+        fits
+    }
+
+    /// Takes back what was reserved.
+    pub(super) fn give_back_reserved(&self, bytes: usize) {
+        self.buffered.set(self.buffered.get() - bytes);
+    }
+
     /// Buffers for one phase of a request.
     pub(super) fn take_buffers(&self) -> Buffers {
         self.buffers.borrow_mut().pop().unwrap_or_default()
@@ -212,14 +239,18 @@ impl Worker {
             // The answer needs a connection too, so its number is bounded as well.
             if self.connections.get() <= self.shared.config.limits.connections * 9 / 8 + 1 {
                 tokio::task::spawn_local(async move {
-                    connection::shed(stream).await;
+                    h1::shed(stream).await;
                     drop(counted);
                 });
             }
             return;
         }
         let worker = Rc::clone(self);
-        let task = connection::serve(Rc::clone(self), stream, peer);
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "the client was gone before it was served");
+            return;
+        }
+        let task = h1::serve(Rc::clone(self), stream, Downstream::plain(peer));
         tokio::task::spawn_local(async move {
             // What a connection shares with others is in cells and survives a panic whole.
             if AssertUnwindSafe(task).catch_unwind().await.is_err() {
@@ -272,5 +303,15 @@ impl Drop for Counted {
         if left == 0 {
             self.0.quiet.notify_waiters();
         }
+    }
+}
+
+/// A request under way.
+pub(super) struct UnderWay(Rc<Worker>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.requests.set(self.0.requests.get() - 1);
+        self.0.shared.metrics.in_flight().dec();
     }
 }

@@ -5,14 +5,16 @@ use std::cell::Cell;
 
 use bytes::Bytes;
 use futures::FutureExt;
-use http::{Request, request};
+use http::Method;
 use portcullis_crds::wasm_rule::{Block, Mode, OnFailure};
 use portcullis_crds::{Revision, RuleKey};
 use portcullis_engine::{Engine, EngineConfig, Limits};
 use prometheus_client::registry::Registry;
 
 use super::{InspectedBody, Inspection, Sampler, Subject};
+use crate::downstream::Downstream;
 use crate::event::EventLog;
+use crate::head::RequestHead;
 use crate::metrics::RequestMetrics;
 use crate::offload::Offload;
 use crate::rules::{ActiveRule, Loaded, RuleSet, RuleSetHandle};
@@ -105,20 +107,19 @@ fn worker() -> Worker {
     worker
 }
 
-fn browser() -> request::Parts {
-    Request::builder()
-        .method("POST")
-        .uri("/search%20me?q=caf%C3%A9&page=2")
-        .header("host", "Shop.example:8080")
-        .header("user-agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0")
-        .header("accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8")
-        .header("accept-language", "en-US,en;q=0.5")
-        .header("content-type", "application/x-www-form-urlencoded")
-        .header("cookie", "session=0123456789abcdef; theme=dark")
-        .body(())
-        .unwrap()
-        .into_parts()
-        .0
+fn browser() -> RequestHead {
+    RequestHead::of(
+        Method::POST,
+        "/search%20me?q=caf%C3%A9&page=2",
+        &[
+            ("host", "Shop.example:8080"),
+            ("user-agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"),
+            ("accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"),
+            ("accept-language", "en-US,en;q=0.5"),
+            ("content-type", "application/x-www-form-urlencoded"),
+            ("cookie", "session=0123456789abcdef; theme=dark"),
+        ],
+    )
 }
 
 #[test]
@@ -128,7 +129,8 @@ fn a_request_that_concerns_no_rule_allocates_nothing() {
     worker.shared.rules.store(RuleSet { rules: rules(&engine, 200), ..RuleSet::default() });
     let set = worker.shared.rules.load();
     let head = browser();
-    let subject = Subject { head: &head, client: "203.0.113.7:50000".parse().unwrap() };
+    let downstream = Downstream::plain("203.0.113.7:50000".parse().unwrap());
+    let subject = Subject { head: &head, downstream: &downstream };
     let body = Bytes::from_static(b"user=admin&comment=caf%C3%A9+%2B+more");
     let inspect = || {
         let mut inspection = Inspection::new(&worker, &set, subject);

@@ -1,20 +1,20 @@
 //! What rules are handed in one phase of a request: laid out once for all of them, in buffers that serve one request
 //! after the other.
 
-use std::net::SocketAddr;
-
-use http::header::{HOST, HeaderName};
-use http::{Version, request};
+use http::Version;
 use portcullis_engine::abi1;
 use portcullis_engine::prefilter::Scratch;
 use portcullis_view::{Connection, Head, Sections, View};
 
+use crate::downstream::Downstream;
+use crate::head::RequestHead;
+
 /// A request as it will be forwarded.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Subject<'a> {
-    pub(crate) head: &'a request::Parts,
-    /// Who sent it.
-    pub(crate) client: SocketAddr,
+    pub(crate) head: &'a RequestHead,
+    /// What it came on.
+    pub(crate) downstream: &'a Downstream,
 }
 
 /// What rules are handed in one phase.
@@ -36,23 +36,22 @@ impl Input {
     /// Starts a phase: forgets what was there before and lays out `sections`. A body that is not there, or is too
     /// large to be read, is none.
     pub(super) fn lay_out(&mut self, subject: &Subject<'_>, body: Option<&[u8]>, sections: Sections) {
-        let Subject { head, client } = subject;
+        let Subject { head, downstream } = subject;
         let line = Head {
-            method: head.method.as_str().as_bytes(),
-            target: target(head).as_bytes(),
-            version: version(head.version).as_bytes(),
+            method: head.method().as_str().as_bytes(),
+            target: head.target().as_bytes(),
+            version: version(head.version()).as_bytes(),
             connection: Connection {
-                source: client.ip(),
-                source_port: client.port(),
-                scheme: "http",
-                host: head.headers.get(HOST).map_or(b"", |host| host.as_bytes()),
+                source: downstream.client.ip(),
+                source_port: downstream.client.port(),
+                scheme: downstream.scheme,
+                host: head.host(),
                 route: "",
                 tls_version: None,
                 server_name: None,
             },
         };
-        let fields = head.headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
-        self.view.head(&line, fields, sections);
+        self.view.head(&line, head.fields().iter(), sections);
         if let Some(body) = body {
             self.view.body(body, sections);
             // Trailers are not forwarded, so there are none.
@@ -81,28 +80,25 @@ impl Input {
         if !self.json.is_empty() {
             return;
         }
-        let Subject { head, client } = subject;
+        let Subject { head, downstream } = subject;
         let headers: Vec<(&str, &[u8])> = head
-            .headers
+            .fields()
             .iter()
-            .map(|(name, value): (&HeaderName, _)| (name.as_str(), value.as_bytes()))
+            // A field name is ASCII.
+            .map(|(name, value)| (std::str::from_utf8(name).unwrap_or_default(), value))
             .collect();
         abi1::encode(
             &abi1::RequestView {
-                method: head.method.as_str(),
-                uri: target(head),
-                version: version(head.version),
-                source_ip: client.ip(),
+                method: head.method().as_str(),
+                uri: head.target(),
+                version: version(head.version()),
+                source_ip: downstream.client.ip(),
                 headers: &headers,
                 body,
             },
             &mut self.json,
         );
     }
-}
-
-fn target(head: &request::Parts) -> &str {
-    head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str)
 }
 
 fn version(version: Version) -> &'static str {

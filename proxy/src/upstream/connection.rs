@@ -1,54 +1,58 @@
-//! One connection to the upstream.
+//! One connection to the upstream, in HTTP/1.1.
 
-use std::rc::Rc;
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
-use http::{Method, Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::{TrySendError, http1};
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::task::AbortHandle;
 
-use super::body::OutboundBody;
-use super::response_guard::{GuardedUpstream, Wire};
-use crate::metrics::RequestMetrics;
+use super::response_decoder::{Decoded, ResponseDecoder};
+use super::upload::Upload;
+use crate::body::BodyError;
+use crate::wire::{BadResponse, ContentDecoder, Violation};
 
-/// A connection, and what its guard has seen. Dropping it closes it, whatever is under way on it.
+/// Bytes of a read while the head of an answer is awaited.
+const HEAD_READ: usize = 8 * 1024;
+/// Bytes of a read of a large body.
+const BODY_READ: usize = 64 * 1024;
+
+/// A connection, with at most one request under way.
 #[derive(Debug)]
 pub(super) struct UpstreamConnection {
-    sender: http1::SendRequest<OutboundBody>,
-    wire: Rc<Wire>,
+    stream: TcpStream,
+    /// What was read and is not decoded yet.
+    input: BytesMut,
     opened: Instant,
-    task: AbortHandle,
+}
+
+/// What an upstream sends between two requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unasked {
+    Nothing,
+    /// More than its last answer announced.
+    Bytes,
+    /// The end of the connection.
+    End,
+}
+
+/// Why there is no head of an answer.
+#[derive(Debug)]
+pub(super) enum NoAnswer {
+    /// The connection ended, with this or without an error.
+    Ended(Option<io::Error>),
+    /// It is no valid answer.
+    Bad(BadResponse),
+    /// The client's body broke off.
+    RequestBody(BodyError),
 }
 
 impl UpstreamConnection {
-    /// Starts HTTP/1.1 on a fresh connection. A task of its own drives it, and ends with it.
-    pub(super) async fn open(stream: TcpStream, metrics: RequestMetrics) -> hyper::Result<Self> {
-        let wire = Rc::new(Wire::new());
-        let guarded = GuardedUpstream::new(stream, Rc::clone(&wire), metrics);
-        let (sender, connection) = http1::Builder::new().handshake(guarded).await?;
-        let task = tokio::task::spawn_local(async move {
-            // Whoever has a request on it learns of the error there.
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection to the upstream ended");
-            }
-        });
-        Ok(Self { sender, wire, opened: Instant::now(), task: task.abort_handle() })
-    }
-
-    /// Sends a request; the error holds it if no byte of it was written.
-    pub(super) fn send(
-        &mut self,
-        request: Request<OutboundBody>,
-    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<OutboundBody>>>> + use<> {
-        self.wire.expect_answer(request.method() == Method::HEAD);
-        self.sender.try_send_request(request)
-    }
-
-    /// What the guard has seen since the last request was sent.
-    pub(super) fn wire(&self) -> &Wire {
-        &self.wire
+    pub(super) fn new(stream: TcpStream) -> Self {
+        Self { stream, input: BytesMut::new(), opened: Instant::now() }
     }
 
     /// When it was opened.
@@ -56,24 +60,87 @@ impl UpstreamConnection {
         self.opened
     }
 
-    /// Waits until it is through with the last request; an error if that closed it.
-    pub(super) async fn ready(&mut self) -> hyper::Result<()> {
-        self.sender.ready().await
+    /// What came since the last answer, which belongs to no request.
+    pub(super) fn poll_unasked(&mut self) -> Unasked {
+        let mut byte = [0; 1];
+        let mut buffer = ReadBuf::new(&mut byte);
+        let mut cx = Context::from_waker(Waker::noop());
+        match Pin::new(&mut self.stream).poll_read(&mut cx, &mut buffer) {
+            Poll::Pending => Unasked::Nothing,
+            Poll::Ready(Ok(())) if !buffer.filled().is_empty() => Unasked::Bytes,
+            Poll::Ready(_) => Unasked::End,
+        }
     }
 
-    /// Whether it waits for a request.
-    pub(super) fn is_ready(&self) -> bool {
-        self.sender.is_ready() && !self.wire.is_spent()
+    /// Whether more came than the last answer announced.
+    pub(super) fn surplus(&self) -> usize {
+        self.input.len()
     }
 
-    /// Whether it is over.
-    pub(super) fn is_closed(&self) -> bool {
-        self.sender.is_closed() || self.wire.is_spent()
+    /// Sends the request and reads until the head of the answer is there. The upload may go on behind it.
+    pub(super) async fn answer(
+        &mut self,
+        upload: &mut Upload,
+        decoder: &mut ResponseDecoder,
+        answered: &mut bool,
+    ) -> Result<Decoded, NoAnswer> {
+        poll_fn(|cx| {
+            if let Poll::Ready(Err(error)) = upload.poll_send(&mut self.stream, cx) {
+                return Poll::Ready(Err(NoAnswer::RequestBody(error)));
+            }
+            loop {
+                if let Some(decoded) = decoder.head(&mut self.input).map_err(NoAnswer::Bad)? {
+                    return Poll::Ready(Ok(decoded));
+                }
+                match ready!(self.poll_fill(HEAD_READ, cx)) {
+                    Ok(0) => return Poll::Ready(Err(NoAnswer::Ended(None))),
+                    Ok(_) => *answered = true,
+                    Err(error) => return Poll::Ready(Err(NoAnswer::Ended(Some(error)))),
+                }
+            }
+        })
+        .await
+    }
+
+    /// Sends more of the request.
+    pub(super) fn poll_send(
+        &mut self,
+        upload: &mut Upload,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), BodyError>> {
+        upload.poll_send(&mut self.stream, cx)
+    }
+
+    /// The next bytes of the answer's body, never none; `None` at its end.
+    pub(super) fn poll_content(
+        &mut self,
+        content: &mut ContentDecoder,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, BodyError>>> {
+        loop {
+            match content.next(&mut self.input) {
+                Ok(Some(data)) => return Poll::Ready((!data.is_empty()).then_some(Ok(data))),
+                Ok(None) => (),
+                Err(violation) => return Poll::Ready(Some(Err(bad(violation)))),
+            }
+            let wanted = content
+                .length()
+                .map_or(BODY_READ, |left| usize::try_from(left).unwrap_or(BODY_READ).clamp(1, BODY_READ));
+            match ready!(self.poll_fill(wanted, cx)) {
+                Ok(0) if matches!(content, ContentDecoder::UntilClose) => return Poll::Ready(None),
+                Ok(0) => return Poll::Ready(Some(Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()))),
+                Ok(_) => (),
+                Err(error) => return Poll::Ready(Some(Err(error.into()))),
+            }
+        }
+    }
+
+    fn poll_fill(&mut self, bytes: usize, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.input.reserve(bytes);
+        pin!(self.stream.read_buf(&mut self.input)).poll(cx)
     }
 }
 
-impl Drop for UpstreamConnection {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
+fn bad(violation: Violation) -> BodyError {
+    BodyError::BadResponse(violation.into())
 }

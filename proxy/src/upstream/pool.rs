@@ -3,8 +3,9 @@
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
-use super::connection::UpstreamConnection;
+use super::connection::{Unasked, UpstreamConnection};
 use crate::config::{ProxyLimits, Timeouts};
+use crate::metrics::{RequestMetrics, UpstreamFailure};
 
 /// The unused connections of one worker, the most recently used last.
 #[derive(Debug)]
@@ -13,6 +14,7 @@ pub(super) struct Pool {
     most: usize,
     idle_for: Duration,
     age: Duration,
+    metrics: RequestMetrics,
 }
 
 #[derive(Debug)]
@@ -22,12 +24,13 @@ struct Idle {
 }
 
 impl Pool {
-    pub(super) fn new(limits: &ProxyLimits, timeouts: &Timeouts) -> Self {
+    pub(super) fn new(limits: &ProxyLimits, timeouts: &Timeouts, metrics: RequestMetrics) -> Self {
         Self {
             idle: RefCell::default(),
             most: limits.idle_upstream,
             idle_for: timeouts.upstream_idle,
             age: timeouts.upstream_age,
+            metrics,
         }
     }
 
@@ -35,10 +38,10 @@ impl Pool {
     /// others grow old and a burst's connections are closed after it.
     pub(super) fn take(&self, now: Instant) -> Option<UpstreamConnection> {
         let mut idle = self.idle.borrow_mut();
-        while let Some(Idle { connection, since }) = idle.pop() {
+        while let Some(Idle { mut connection, since }) = idle.pop() {
             let fresh = now.saturating_duration_since(since) < self.idle_for
                 && now.saturating_duration_since(connection.opened()) < self.age;
-            if fresh && connection.is_ready() {
+            if self.is_usable(&mut connection) && fresh {
                 return Some(connection);
             }
         }
@@ -51,15 +54,24 @@ impl Pool {
         // The oldest are first.
         let expired = idle.partition_point(|i| now.saturating_duration_since(i.since) >= self.idle_for);
         idle.drain(..expired);
-        if idle.len() < self.most && !connection.is_closed() {
+        if idle.len() < self.most {
             idle.push(Idle { connection, since: now });
         }
     }
 
     /// Drops what nobody used for too long; whoever holds a worker calls it now and then.
     pub(super) fn expire(&self, now: Instant) {
-        self.idle
-            .borrow_mut()
-            .retain(|i| now.saturating_duration_since(i.since) < self.idle_for && !i.connection.is_closed());
+        self.idle.borrow_mut().retain_mut(|i| {
+            now.saturating_duration_since(i.since) < self.idle_for && self.is_usable(&mut i.connection)
+        });
+    }
+
+    fn is_usable(&self, connection: &mut UpstreamConnection) -> bool {
+        let unasked = connection.poll_unasked();
+        if unasked == Unasked::Bytes {
+            tracing::debug!("the upstream sent more than its answer announced");
+            self.metrics.upstream_failed(UpstreamFailure::Surplus);
+        }
+        unasked == Unasked::Nothing
     }
 }

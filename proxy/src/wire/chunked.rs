@@ -1,8 +1,13 @@
-//! The chunked coding (RFC 9112 section 7.1), checked as it passes.
+//! The chunked coding (RFC 9112 section 7.1), decoded strictly.
 
+use std::ops::Range;
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::field::parse_field;
 use super::lines::{LineLimits, LineReader};
 use super::names::is_forbidden_trailer;
-use super::{Violation, parse_field};
+use super::violation::Violation;
 
 /// A chunk size and its extension fit into this; nothing known sends more than 20 bytes.
 const SIZE_LINE: LineLimits = LineLimits { line: 256, head: 258 };
@@ -13,7 +18,7 @@ const SIZE_DIGITS: usize = 15;
 /// Trailers in one body.
 const TRAILERS: usize = 32;
 
-/// Checks one chunked body.
+/// Decodes one chunked body.
 #[derive(Debug)]
 pub(crate) struct Chunked {
     state: State,
@@ -44,47 +49,45 @@ impl Chunked {
         }
     }
 
-    /// Moves what is in order from the front of `input` to `out`; true at the end of the body.
+    /// Takes the next data from the front of `input`; an empty piece is the end of the body, `None` asks for more input.
     /// Extensions and trailers are checked and left out: nobody inspects them, so nobody gets them.
-    pub(crate) fn feed(&mut self, input: &mut &[u8], out: &mut Vec<u8>) -> Result<bool, Violation> {
-        while let [next, rest @ ..] = *input {
+    pub(crate) fn next(&mut self, input: &mut BytesMut) -> Result<Option<Bytes>, Violation> {
+        while let Some(&next) = input.first() {
             match self.state {
                 State::Size => {
-                    let Some(line) = self.size_line.next_line(input).map_err(in_size_line)? else { continue };
+                    let Some(line) = read_line(&mut self.size_line, input).map_err(in_size_line)? else {
+                        continue;
+                    };
                     let (size, extension) = size_line(&self.size_line.bytes()[line])?;
                     self.size_line.clear();
                     self.extensions += extension;
                     if self.extensions > EXTENSIONS {
                         return Err(Violation::ChunkExtension);
                     }
-                    out.extend_from_slice(format!("{size:x}\r\n").as_bytes());
                     self.state = if size == 0 { State::Trailers } else { State::Data(size) };
                 }
                 State::Data(left) => {
                     let taken = input.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-                    out.extend_from_slice(&input[..taken]);
-                    *input = &input[taken..];
                     let left = left - taken as u64;
                     self.state = if left == 0 { State::DataCr } else { State::Data(left) };
+                    return Ok(Some(input.split_to(taken).freeze()));
                 }
                 State::DataCr | State::DataLf => {
                     let (expected, then) = match self.state {
                         State::DataCr => (b'\r', State::DataLf),
                         _ => (b'\n', State::Size),
                     };
-                    if *next != expected {
+                    if next != expected {
                         return Err(Violation::ChunkEnd);
                     }
-                    out.push(expected);
-                    *input = rest;
+                    input.advance(1);
                     self.state = then;
                 }
                 State::Trailers => {
-                    let Some(line) = self.trailers.next_line(input)? else { continue };
+                    let Some(line) = read_line(&mut self.trailers, input)? else { continue };
                     let line = &self.trailers.bytes()[line];
                     if line.is_empty() {
-                        out.extend_from_slice(b"\r\n");
-                        return Ok(true);
+                        return Ok(Some(Bytes::new()));
                     }
                     if is_forbidden_trailer(parse_field(line)?.name) {
                         return Err(Violation::ForbiddenTrailer);
@@ -96,8 +99,16 @@ impl Chunked {
                 }
             }
         }
-        Ok(false)
+        Ok(None)
     }
+}
+
+fn read_line(lines: &mut LineReader, input: &mut BytesMut) -> Result<Option<Range<usize>>, Violation> {
+    let mut rest = &input[..];
+    let line = lines.next_line(&mut rest);
+    let taken = input.len() - rest.len();
+    input.advance(taken);
+    line
 }
 
 fn in_size_line(violation: Violation) -> Violation {
@@ -143,9 +154,17 @@ mod tests {
         let mut chunked = Chunked::new(LineLimits { line: 64, head: 128 });
         let mut out = Vec::new();
         let mut done = false;
-        for mut piece in body.chunks(piece) {
+        for piece in body.chunks(piece) {
             assert!(!done, "bytes after the end");
-            done = chunked.feed(&mut piece, &mut out)?;
+            let mut input = BytesMut::from(piece);
+            while let Some(data) = chunked.next(&mut input)? {
+                done = data.is_empty();
+                out.extend_from_slice(&data);
+                if done {
+                    assert!(input.is_empty(), "bytes after the end");
+                    break;
+                }
+            }
         }
         Ok((done, out))
     }
@@ -156,7 +175,7 @@ mod tests {
         for piece in 1..body.len() {
             let (done, out) = read(body, piece).unwrap();
             assert!(done);
-            assert_eq!(out, b"4\r\nwiki\r\na\r\n0123456789\r\n0\r\n\r\n");
+            assert_eq!(out, b"wiki0123456789");
         }
     }
 

@@ -1,6 +1,6 @@
 //! One header line (RFC 9112 section 5).
 
-use super::Violation;
+use super::violation::Violation;
 
 /// Name and value, both as they came; the value without the white space around it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! Where a message ends (RFC 9112 section 6).
 
-use super::{Field, Violation};
+use super::field::Field;
+use super::violation::Violation;
 
 /// How the body of a message is delimited, as its head says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +74,7 @@ fn content_length(value: &[u8]) -> Result<u64, Violation> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::parse_field;
+    use super::super::field::parse_field;
     use super::*;
 
     fn framing(lines: &[&str]) -> Result<Framing, Violation> {

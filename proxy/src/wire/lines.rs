@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::Violation;
+use super::violation::Violation;
 
 /// Bounds of a head.
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +63,12 @@ impl LineReader {
     /// Whether no byte of this head has come.
     pub(crate) fn is_empty(&self) -> bool {
         self.bytes.is_empty()
+    }
+
+    /// The lines so far, which it forgets.
+    pub(crate) fn take(&mut self) -> Vec<u8> {
+        self.line_start = 0;
+        std::mem::take(&mut self.bytes)
     }
 
     /// Forgets all lines, and gives back the memory of an unusually large head.

@@ -91,27 +91,6 @@ const FORBIDDEN_TRAILERS: &[&str] = &[
 const FORBIDDEN_TRAILER_PREFIXES: &[&str] =
     &["content-", "if-", "proxy-", "x-forwarded-", "x-real-", "x-original-"];
 
-/// The fixed list of hop-by-hop headers (RFC 9110 section 7.6.1, and `Proxy-Connection` and
-/// `HTTP2-Settings`, which are so in practice). `Expect` is answered by the proxy itself.
-const HOP_BY_HOP: &[&str] = &[
-    "connection",
-    "expect",
-    "http2-settings",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
-
-/// Whether `name`, given in lower case, is never forwarded.
-pub(crate) fn is_dropped_for_connection(name: &str) -> bool {
-    HOP_BY_HOP.contains(&name)
-}
-
 /// Whether a `Connection` header may not list this name: dropping it would change what the request
 /// asks for, or who asks.
 pub(crate) fn may_not_be_hop_by_hop(name: &[u8]) -> bool {

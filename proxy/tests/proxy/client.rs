@@ -58,9 +58,10 @@ impl Client {
         let chunked = answer.header("transfer-encoding") == Some("chunked");
         let length = answer.header("content-length").map(|length| length.parse().unwrap());
         let body = match (chunked, length) {
+            // Whatever its head announces (RFC 9112 section 6.3).
+            _ if matches!(answer.status, 100..=199 | 204 | 304) => Vec::new(),
             (true, None) => self.chunks(),
             (false, Some(length)) => self.take(length),
-            (false, None) if matches!(answer.status, 100..=199 | 204 | 304) => Vec::new(),
             (false, None) => self.rest(),
             (true, Some(_)) => panic!("both lengths: {answer:?}"),
         };

@@ -54,8 +54,8 @@ bad_gateway! {
 fn surplus_is_dropped(method: &'static str, announced: &'static str, surplus: &'static str, body: &str) {
     let bytes = [announced, surplus].concat();
     let length = bytes.len();
-    let (connections, answered) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
-    let (counter, seen) = (Arc::clone(&connections), Arc::clone(&answered));
+    let (connections, answered, sent) = <(Arc<AtomicUsize>, Arc<AtomicUsize>, Arc<AtomicUsize>)>::default();
+    let (counter, seen, all) = (Arc::clone(&connections), Arc::clone(&answered), Arc::clone(&sent));
     let world = World::before(upstream::raw(move |number, mut stream| {
         counter.fetch_add(1, SeqCst);
         let at = number + 1;
@@ -66,6 +66,7 @@ fn surplus_is_dropped(method: &'static str, announced: &'static str, surplus: &'
             wait_until("the client to have its answer", || seen.load(SeqCst) > number);
         }
         stream.write_all(&bytes.as_bytes()[at..]).unwrap();
+        all.fetch_add(1, SeqCst);
         assert_eq!(read_head(&mut stream), None, "a second request after a surplus");
     }));
     let mut client = world.client();
@@ -74,10 +75,12 @@ fn surplus_is_dropped(method: &'static str, announced: &'static str, surplus: &'
         let answer = if method == "HEAD" { client.head() } else { client.answer() };
         assert_eq!(answer.status.to_string(), &announced[9..12], "split at {request}: {}", answer.body);
         assert_eq!(answer.body, body, "split at {request}");
-        answered.store(request, SeqCst);
-        world.wait_for_metric(&format!(r#"portcullis_upstream_errors_total{{reason="surplus"}} {request}"#));
         assert_eq!(connections.load(SeqCst), request, "a connection was used again");
+        answered.store(request, SeqCst);
+        wait_until("the surplus to be sent", || sent.load(SeqCst) >= request);
     }
+    let surpluses = length - 1;
+    world.wait_for_metric(&format!(r#"portcullis_upstream_errors_total{{reason="surplus"}} {surpluses}"#));
     assert_eq!(world.metric(r#"portcullis_upstream_errors_total{reason="bad_response"}"#), 0);
 }
 

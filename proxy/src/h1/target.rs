@@ -1,7 +1,7 @@
 //! The target of a request line: which forms and paths are served.
 
-use super::Refusal;
 use super::authority::Authority;
+use crate::refusal::Refusal;
 
 /// A target that is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,7 +9,7 @@ pub(super) enum Target<'a> {
     /// `/path?query`.
     Origin,
     /// `http://authority/path?query`. It has to name what Host names; only path and query go on.
-    Absolute { authority: &'a [u8] },
+    Absolute { authority: &'a [u8], path_and_query: &'a [u8] },
 }
 
 /// Reads the target of any method but CONNECT (RFC 9112 section 3.2).
@@ -33,7 +33,7 @@ pub(super) fn parse_target(target: &[u8]) -> Result<Target<'_>, Refusal> {
     if !rest.is_empty() {
         path_and_query(rest)?;
     }
-    Ok(Target::Absolute { authority })
+    Ok(Target::Absolute { authority, path_and_query: rest })
 }
 
 const SCHEME: &[u8] = b"http://";
@@ -163,10 +163,14 @@ mod tests {
         ] {
             assert_eq!(parse_target(target.as_bytes()), Ok(Target::Origin), "{target}");
         }
-        for (target, authority) in
-            [("http://a/", "a"), ("HTTP://a:80/x?y", "a:80"), ("http://a", "a"), ("http://[::1]?x", "[::1]")]
-        {
-            let expected = Target::Absolute { authority: authority.as_bytes() };
+        for (target, authority, rest) in [
+            ("http://a/", "a", "/"),
+            ("HTTP://a:80/x?y", "a:80", "/x?y"),
+            ("http://a", "a", ""),
+            ("http://[::1]?x", "[::1]", "?x"),
+        ] {
+            let (authority, path_and_query) = (authority.as_bytes(), rest.as_bytes());
+            let expected = Target::Absolute { authority, path_and_query };
             assert_eq!(parse_target(target.as_bytes()), Ok(expected), "{target}");
         }
     }

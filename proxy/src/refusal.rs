@@ -1,4 +1,4 @@
-//! Why a request is refused before hyper, or any rule, sees it.
+//! Why a request is refused before any rule sees it.
 
 use http::StatusCode;
 use thiserror::Error;

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::Refusal;
-use super::scanner::Place;
+use super::place::Place;
 use crate::config::Timeouts;
+use crate::refusal::Refusal;
 
 /// What is over when a wait is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub(super) enum Overdue {
 
 /// The waits of one connection.
 #[derive(Debug)]
-pub(super) struct Patience {
+pub(super) struct ClientTimeouts {
     timeouts: Timeouts,
     /// Where in the stream, and since when, the client has been waited for.
     wait: Option<(Place, Instant)>,
@@ -25,7 +25,7 @@ pub(super) struct Patience {
     body: (Duration, u64),
 }
 
-impl Patience {
+impl ClientTimeouts {
     pub(super) fn new(timeouts: Timeouts) -> Self {
         Self { timeouts, wait: None, body: (Duration::ZERO, 0) }
     }
@@ -49,11 +49,6 @@ impl Patience {
             Place::Head => (since + self.timeouts.head, Overdue::Request(Refusal::HeadTimeout)),
             Place::Body => (since + self.timeouts.body, Overdue::Request(Refusal::BodyTimeout)),
         }
-    }
-
-    /// How long a connection may be idle.
-    pub(super) fn idle(&self) -> Duration {
-        self.timeouts.idle
     }
 
     /// `bytes` came, and the next byte belongs to `place`.
@@ -109,13 +104,13 @@ mod tests {
     #[test]
     fn a_head_in_drops_has_one_deadline() {
         let start = Instant::now();
-        let mut patience = Patience::new(timeouts());
-        let (first, _) = patience.deadline(Place::Head, None, start);
+        let mut timeouts_of = ClientTimeouts::new(timeouts());
+        let (first, _) = timeouts_of.deadline(Place::Head, None, start);
         for second in 1..9 {
             let now = start + Duration::from_secs(second);
-            patience.received(Place::Head, 1, || now).unwrap();
+            timeouts_of.received(Place::Head, 1, || now).unwrap();
             assert_eq!(
-                patience.deadline(Place::Head, None, now),
+                timeouts_of.deadline(Place::Head, None, now),
                 (first, Overdue::Request(Refusal::HeadTimeout))
             );
         }
@@ -125,10 +120,10 @@ mod tests {
     fn a_body_in_drops_is_too_slow_after_a_while_and_a_steady_one_is_not() {
         for (bytes, slow) in [(1, true), (200, false)] {
             let start = Instant::now();
-            let mut patience = Patience::new(timeouts());
+            let mut timeouts_of = ClientTimeouts::new(timeouts());
             let result = (0..60).try_for_each(|second| {
-                patience.deadline(Place::Body, None, start + Duration::from_secs(second));
-                patience.received(Place::Body, bytes, || start + Duration::from_secs(second + 1))
+                timeouts_of.deadline(Place::Body, None, start + Duration::from_secs(second));
+                timeouts_of.received(Place::Body, bytes, || start + Duration::from_secs(second + 1))
             });
             assert_eq!(result.is_err(), slow);
         }
@@ -137,19 +132,25 @@ mod tests {
     #[test]
     fn idle_time_begins_with_the_last_answer() {
         let start = Instant::now();
-        let mut patience = Patience::new(timeouts());
-        assert_eq!(patience.deadline(Place::Between, None, start), (start + timeouts().idle, Overdue::Idle));
+        let mut timeouts_of = ClientTimeouts::new(timeouts());
+        assert_eq!(
+            timeouts_of.deadline(Place::Between, None, start),
+            (start + timeouts().idle, Overdue::Idle)
+        );
         let answer = start + Duration::from_secs(50);
         let much_later = start + Duration::from_secs(55);
-        assert_eq!(patience.deadline(Place::Between, Some(answer), much_later).0, answer + timeouts().idle);
+        assert_eq!(
+            timeouts_of.deadline(Place::Between, Some(answer), much_later).0,
+            answer + timeouts().idle
+        );
     }
 
     #[test]
     fn time_in_which_nobody_waited_for_the_body_does_not_count() {
         let start = Instant::now();
-        let mut patience = Patience::new(timeouts());
-        patience.received(Place::Body, 1, || start).unwrap();
+        let mut timeouts_of = ClientTimeouts::new(timeouts());
+        timeouts_of.received(Place::Body, 1, || start).unwrap();
         let much_later = start + Duration::from_secs(500);
-        assert_eq!(patience.deadline(Place::Body, None, much_later).0, much_later + timeouts().body);
+        assert_eq!(timeouts_of.deadline(Place::Body, None, much_later).0, much_later + timeouts().body);
     }
 }

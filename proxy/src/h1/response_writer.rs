@@ -1,0 +1,195 @@
+//! Writes answers in HTTP/1.1 (RFC 9112).
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Instant, SystemTime};
+
+use bytes::Bytes;
+use http::StatusCode;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Sleep;
+
+use super::client_stream::ClientStream;
+use crate::body::{Body, BodyError};
+use crate::head::ResponseHead;
+
+/// Data of up to this size is copied behind what comes before it, so that both are written at once.
+const COPIED: usize = 4 * 1024;
+/// So many bytes are written before more is looked for.
+const GATHERED: usize = 16 * 1024;
+
+/// Why an answer did not come to its end. The connection cannot be used any more.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum WriteError {
+    #[error("the client took no more of the answer: {0}")]
+    Client(#[from] io::Error),
+    #[error("the client has gone")]
+    Gone,
+    #[error("the answer broke off: {0}")]
+    Body(#[from] BodyError),
+    #[error("the exchange as a whole took too long")]
+    Deadline,
+}
+
+/// What an answer depends on, beside itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct To {
+    /// HEAD is answered without a body (RFC 9110 section 9.3.2).
+    pub(super) is_head: bool,
+    pub(super) is_http_10: bool,
+    pub(super) keep_alive: bool,
+    /// When the whole of it has to be through.
+    pub(super) deadline: Instant,
+}
+
+/// How the end of a body is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Delimiter {
+    /// By the head.
+    Length,
+    Chunked,
+    Close,
+}
+
+/// Writes an answer. Returns whether the connection can go on.
+pub(super) async fn write<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &RefCell<ClientStream<S>>,
+    head: &mut ResponseHead,
+    body: &mut Body,
+    to: To,
+) -> Result<bool, WriteError> {
+    let has_body = !to.is_head && !matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let delimiter = if has_body { delimit(head, body.length(), to.is_http_10) } else { Delimiter::Length };
+    let keep_alive = to.keep_alive && delimiter != Delimiter::Close;
+    let mut writer = Writer { stream, buffer: encode(head, keep_alive, to.is_http_10), deadline: None };
+    if has_body {
+        writer.write_body(body, delimiter, to.deadline).await?;
+    } else {
+        writer.flush(Bytes::new(), b"").await?;
+        // An upstream that announces what it will not send, as to HEAD, has an end that is seen at once.
+        while let Some(data) = poll_fn(|cx| body.poll_data(cx)).await {
+            data?;
+        }
+    }
+    Ok(keep_alive)
+}
+
+/// Says where the body ends, if the head does not say so yet.
+fn delimit(head: &mut ResponseHead, length: Option<u64>, is_http_10: bool) -> Delimiter {
+    match length {
+        Some(_) if head.fields.get("content-length").is_some() => Delimiter::Length,
+        Some(length) => {
+            head.fields.push(b"content-length", length.to_string().as_bytes());
+            Delimiter::Length
+        }
+        None if is_http_10 => Delimiter::Close,
+        None => {
+            head.fields.push(b"transfer-encoding", b"chunked");
+            Delimiter::Chunked
+        }
+    }
+}
+
+fn encode(head: &ResponseHead, keep_alive: bool, is_http_10: bool) -> Vec<u8> {
+    let mut out = Vec::with_capacity(512);
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(head.status.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(&head.reason);
+    out.extend_from_slice(b"\r\n");
+    head.fields.write_to(&mut out);
+    if head.fields.get("date").is_none() {
+        // RFC 9110 section 6.6.1.
+        let date = httpdate::HttpDate::from(SystemTime::now());
+        out.extend_from_slice(format!("date: {date}\r\n").as_bytes());
+    }
+    if !keep_alive {
+        out.extend_from_slice(b"connection: close\r\n");
+    } else if is_http_10 {
+        out.extend_from_slice(b"connection: keep-alive\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+    out
+}
+
+struct Writer<'a, S> {
+    stream: &'a RefCell<ClientStream<S>>,
+    /// What is written before anything else.
+    buffer: Vec<u8>,
+    deadline: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Writer<'_, S> {
+    async fn write_body(
+        &mut self,
+        body: &mut Body,
+        delimiter: Delimiter,
+        deadline: Instant,
+    ) -> Result<(), WriteError> {
+        let after_chunk: &[u8] = if delimiter == Delimiter::Chunked { b"\r\n" } else { b"" };
+        loop {
+            // What is there is written together, and what is not is not waited for.
+            let data = match poll_fn(|cx| Poll::Ready(body.poll_data(cx))).await {
+                Poll::Ready(data) => data,
+                Poll::Pending => {
+                    self.flush(Bytes::new(), b"").await?;
+                    poll_fn(|cx| self.poll_next(body, deadline, cx)).await?
+                }
+            };
+            let Some(data) = data else {
+                if delimiter == Delimiter::Chunked {
+                    self.buffer.extend_from_slice(b"0\r\n\r\n");
+                }
+                return self.flush(Bytes::new(), b"").await;
+            };
+            let data = data?;
+            if delimiter == Delimiter::Chunked {
+                self.buffer.extend_from_slice(format!("{:x}\r\n", data.len()).as_bytes());
+            }
+            if data.len() > COPIED || self.buffer.len() > GATHERED {
+                self.flush(data, after_chunk).await?;
+            } else {
+                self.buffer.extend_from_slice(&data);
+                self.buffer.extend_from_slice(after_chunk);
+            }
+        }
+    }
+
+    /// The next data of an answer that takes its time.
+    fn poll_next(
+        &mut self,
+        body: &mut Body,
+        deadline: Instant,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Result<Bytes, BodyError>>, WriteError>> {
+        if let Poll::Ready(data) = body.poll_data(cx) {
+            return Poll::Ready(Ok(data));
+        }
+        if self.stream.borrow_mut().poll_gone(cx).is_ready() {
+            return Poll::Ready(Err(WriteError::Gone));
+        }
+        let timer = self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline.into())));
+        timer.as_mut().poll(cx).map(|()| Err(WriteError::Deadline))
+    }
+
+    /// Writes what is buffered, then `data` and `tail`.
+    async fn flush(&mut self, data: Bytes, tail: &'static [u8]) -> Result<(), WriteError> {
+        let total = self.buffer.len() + data.len() + tail.len();
+        let mut written = 0;
+        while written < total {
+            let mut skipped = written;
+            let slices = [&self.buffer[..], &data[..], tail].map(|part| {
+                let skip = skipped.min(part.len());
+                skipped -= skip;
+                IoSlice::new(&part[skip..])
+            });
+            let first = slices.iter().position(|slice| !slice.is_empty()).unwrap_or_default();
+            written += poll_fn(|cx| self.stream.borrow_mut().poll_write(cx, &slices[first..])).await?;
+        }
+        self.buffer.clear();
+        Ok(())
+    }
+}
