@@ -5,7 +5,7 @@ SEEDS ?= 0..1000000
 # Seconds for each fuzz target.
 FUZZ_TIME ?= 60
 FUZZ_HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
-FUZZ_TARGETS := $(foreach crate,view engine,$(patsubst $(crate)/fuzz/fuzz_targets/%.rs,fuzz-$(crate)-%,$(wildcard $(crate)/fuzz/fuzz_targets/*.rs)))
+FUZZ_TARGETS := $(foreach crate,view engine proxy,$(patsubst $(crate)/fuzz/fuzz_targets/%.rs,fuzz-$(crate)-%,$(wildcard $(crate)/fuzz/fuzz_targets/*.rs)))
 
 # The packages are those of `make check`: another selection would build wasmtime again.
 .PHONY: hostile

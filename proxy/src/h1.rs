@@ -14,3 +14,5 @@ mod upgrade;
 
 pub(crate) use client_stream::Scratch;
 pub(crate) use connection::{serve, shed};
+#[cfg(any(test, fuzzing))]
+pub(crate) use {place::Place as RequestPlace, request_decoder::RequestDecoder};

@@ -9,8 +9,12 @@
 //! when the proxy answers itself.
 
 mod answer;
+#[cfg(test)]
+mod arrival_order;
 mod body;
 mod config;
+#[cfg(any(test, fuzzing))]
+pub mod differential;
 mod downstream;
 mod drain;
 mod event;

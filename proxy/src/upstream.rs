@@ -26,8 +26,10 @@ use address::Addresses;
 use connection::{NoAnswer, UpstreamConnection};
 use pool::Pool;
 use response_body::ResponseBody;
-use response_decoder::{Decoded, ResponseDecoder};
-use upload::Upload;
+use response_decoder::Decoded;
+
+pub(crate) use response_decoder::ResponseDecoder;
+pub(crate) use upload::Upload;
 
 /// Why there is no answer from the upstream.
 #[derive(Debug, Error)]

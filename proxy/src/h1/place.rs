@@ -2,7 +2,7 @@
 
 /// Where the next byte belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(crate) enum Place {
     /// Between two requests, or before the first.
     Between,
     /// Within a head.

@@ -11,7 +11,7 @@ use crate::wire::{ContentDecoder, Framing, LineLimits, LineReader, Violation};
 
 /// Decodes one request after the other: its head, and then its body.
 #[derive(Debug)]
-pub(super) struct RequestDecoder {
+pub(crate) struct RequestDecoder {
     limits: ProxyLimits,
     lines: LineReader,
     parser: RequestParser,
@@ -21,7 +21,7 @@ pub(super) struct RequestDecoder {
 }
 
 impl RequestDecoder {
-    pub(super) fn new(limits: ProxyLimits) -> Self {
+    pub(crate) fn new(limits: ProxyLimits) -> Self {
         Self {
             limits,
             lines: LineReader::new(line_limits(&limits)),
@@ -32,7 +32,7 @@ impl RequestDecoder {
     }
 
     /// Where the next byte belongs.
-    pub(super) fn place(&self) -> Place {
+    pub(crate) fn place(&self) -> Place {
         match self.body {
             None if self.lines.is_empty() => Place::Between,
             None => Place::Head,
@@ -41,7 +41,7 @@ impl RequestDecoder {
     }
 
     /// Takes a head from the front of `input`; `None` asks for more input. After an error nothing may be decoded any more.
-    pub(super) fn head(&mut self, input: &mut &[u8]) -> Result<Option<Request>, Refusal> {
+    pub(crate) fn head(&mut self, input: &mut &[u8]) -> Result<Option<Request>, Refusal> {
         debug_assert!(self.body.is_none(), "the body before is not at its end");
         while !input.is_empty() {
             // What does not speak HTTP, such as a TLS handshake, is told so at its first byte.
@@ -84,7 +84,7 @@ impl RequestDecoder {
     }
 
     /// Takes the next bytes of the body from the front of `input`; an empty piece is its end, `None` asks for more input.
-    pub(super) fn body(&mut self, input: &mut BytesMut) -> Result<Option<Bytes>, Refusal> {
+    pub(crate) fn body(&mut self, input: &mut BytesMut) -> Result<Option<Bytes>, Refusal> {
         let Some(decoder) = &mut self.body else { return Ok(Some(Bytes::new())) };
         let data = decoder.next(input)?;
         if decoder.is_at_end() || data.as_ref().is_some_and(Bytes::is_empty) {

@@ -15,18 +15,18 @@ use crate::wire::{
 
 /// A request whose head was in order, and what it says about its connection.
 #[derive(Debug)]
-pub(super) struct Request {
-    pub(super) head: RequestHead,
-    pub(super) framing: Framing,
+pub(crate) struct Request {
+    pub(crate) head: RequestHead,
+    pub(crate) framing: Framing,
     /// Whether the client would send another request on this connection.
-    pub(super) keep_alive: bool,
+    pub(crate) keep_alive: bool,
     /// Whether the client waits to be told to send the body (RFC 9110 section 10.1.1).
-    pub(super) expects_continue: bool,
+    pub(crate) expects_continue: bool,
 }
 
 /// A head whose lines were all in order so far.
 #[derive(Debug, Default)]
-pub(super) struct RequestParser {
+pub(crate) struct RequestParser {
     line: Option<RequestLine>,
     /// Authority of a target in absolute form.
     target_authority: Option<Box<[u8]>>,
@@ -51,7 +51,7 @@ struct Connection {
 
 impl RequestParser {
     /// Takes the next line of `buffer` into account, which is given without CR LF. True at the empty line.
-    pub(super) fn line(
+    pub(crate) fn line(
         &mut self,
         buffer: &[u8],
         line: Range<usize>,
@@ -80,12 +80,12 @@ impl RequestParser {
     }
 
     /// Whether the request line is still to come.
-    pub(super) fn is_at_start(&self) -> bool {
+    pub(crate) fn is_at_start(&self) -> bool {
         self.line.is_none()
     }
 
     /// The request, after the empty line. `buffer` is what all lines were parts of.
-    pub(super) fn finish(self, buffer: Vec<u8>) -> Result<Request, Refusal> {
+    pub(crate) fn finish(self, buffer: Vec<u8>) -> Result<Request, Refusal> {
         let Self { line, host, connection, needs_upgrade, expects_continue, lengths, mut fields, .. } = self;
         let line = line.ok_or(Refusal::RequestLine)?;
         if !host {

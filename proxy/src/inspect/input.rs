@@ -35,7 +35,7 @@ pub(crate) struct Buffers {
 impl Input {
     /// Starts a phase: forgets what was there before and lays out `sections`. A body that is not there, or is too
     /// large to be read, is none.
-    pub(super) fn lay_out(&mut self, subject: &Subject<'_>, body: Option<&[u8]>, sections: Sections) {
+    pub(crate) fn lay_out(&mut self, subject: &Subject<'_>, body: Option<&[u8]>, sections: Sections) {
         let Subject { head, downstream } = subject;
         let line = Head {
             method: head.method().as_str().as_bytes(),
@@ -66,7 +66,7 @@ impl Input {
     }
 
     /// The request as rules of ABI 2 see it.
-    pub(super) fn view(&self) -> &View {
+    pub(crate) fn view(&self) -> &View {
         &self.view
     }
 

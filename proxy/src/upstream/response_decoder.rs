@@ -22,7 +22,7 @@ const INTERIM: usize = 16;
 
 /// Decodes the head of one answer, and of the interim ones before it.
 #[derive(Debug)]
-pub(super) struct ResponseDecoder {
+pub(crate) struct ResponseDecoder {
     lines: LineReader,
     to_head: bool,
     interim: usize,
@@ -31,11 +31,11 @@ pub(super) struct ResponseDecoder {
 
 /// An answer whose head was in order.
 #[derive(Debug)]
-pub(super) struct Decoded {
-    pub(super) head: ResponseHead,
-    pub(super) content: ContentDecoder,
+pub(crate) struct Decoded {
+    pub(crate) head: ResponseHead,
+    pub(crate) content: ContentDecoder,
     /// Whether the upstream would take another request on this connection.
-    pub(super) keep_alive: bool,
+    pub(crate) keep_alive: bool,
 }
 
 #[derive(Debug, Default)]
@@ -57,12 +57,12 @@ struct Status {
 
 impl ResponseDecoder {
     /// Of the answer to a request; that to HEAD has no body.
-    pub(super) fn new(to_head: bool) -> Self {
+    pub(crate) fn new(to_head: bool) -> Self {
         Self { lines: LineReader::new(LIMITS), to_head, interim: 0, head: Head::default() }
     }
 
     /// Takes the head from the front of `input`; `None` asks for more input. Interim answers are not the answer.
-    pub(super) fn head(&mut self, input: &mut BytesMut) -> Result<Option<Decoded>, BadResponse> {
+    pub(crate) fn head(&mut self, input: &mut BytesMut) -> Result<Option<Decoded>, BadResponse> {
         while !input.is_empty() {
             let mut rest = &input[..];
             let line = self.lines.next_line(&mut rest);

@@ -19,7 +19,7 @@ const GATHERED: usize = 16 * 1024;
 
 /// The head, and then the body as it comes. As long as no byte of it was written it can be sent on another connection.
 #[derive(Debug)]
-pub(super) struct Upload {
+pub(crate) struct Upload {
     /// Bytes to be written before `data`; of both, `written` were.
     buffer: Vec<u8>,
     data: Bytes,
@@ -45,7 +45,7 @@ enum State {
 
 impl Upload {
     /// The bytes of a head as it is forwarded, and a body.
-    pub(super) fn new(head: &RequestHead, body: Body) -> Self {
+    pub(crate) fn new(head: &RequestHead, body: Body) -> Self {
         let mut buffer = Vec::with_capacity(1024);
         buffer.extend_from_slice(head.method().as_str().as_bytes());
         buffer.push(b' ');
@@ -81,22 +81,22 @@ impl Upload {
     }
 
     /// Whether all of it was written.
-    pub(super) fn is_sent(&self) -> bool {
+    pub(crate) fn is_sent(&self) -> bool {
         self.state == State::Sent
     }
 
     /// Whether any byte was written.
-    pub(super) fn is_begun(&self) -> bool {
+    pub(crate) fn is_begun(&self) -> bool {
         self.is_begun
     }
 
     /// When the last byte was written.
-    pub(super) fn moved(&self) -> Instant {
+    pub(crate) fn moved(&self) -> Instant {
         self.moved
     }
 
     /// To be sent on another connection. Nothing of it was written.
-    pub(super) fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         debug_assert!(!self.is_begun);
         self.state = State::Sending;
     }
@@ -105,7 +105,7 @@ impl Upload {
     ///
     /// An upstream that closes before it has read the whole request may have answered first, and its answer waits to
     /// be read. So a failed write only means that nothing more is sent; the read side tells how the exchange ends.
-    pub(super) fn poll_send(
+    pub(crate) fn poll_send(
         &mut self,
         stream: &mut (impl AsyncWrite + Unpin),
         cx: &mut Context<'_>,
