@@ -2,5 +2,7 @@
 
 mod call;
 mod extent;
+#[rustfmt::skip]
+pub(crate) mod table;
 
 pub(crate) use call::{Exports, Resolved};

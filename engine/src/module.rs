@@ -8,7 +8,7 @@ use portcullis_view::View;
 use wasmtime::InstancePre;
 
 use crate::abi1;
-use crate::abi2;
+use crate::abi2::{self, table::export};
 use crate::compile_error::CompileError;
 use crate::describe::Literals;
 use crate::detail::{Detail, DetailError};
@@ -119,7 +119,7 @@ impl Module {
             .map_err(|error| CompileError::Compile(format!("{error:#}")))?;
         let broke_its_promise = AtomicBool::new(false);
         let memory = module
-            .get_export_index("memory")
+            .get_export_index(export::MEMORY)
             .ok_or_else(|| CompileError::Compile("the export `memory` was lost in compilation".into()))?;
         let entry = Entry { memory, start: module.get_export_index(renewal::START) };
         let id = engine.new_module();

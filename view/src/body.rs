@@ -20,8 +20,8 @@ use std::ops::ControlFlow;
 
 use self::json::Extent;
 use self::media_type::{Format, MediaType};
-use crate::found::{Found, Kind};
-use crate::section::Flags;
+use crate::abi::{Flags, Kind};
+use crate::found::Found;
 use crate::view::MAX_NAMES;
 
 /// Buffers of the parsers, kept between bodies.

@@ -4,6 +4,8 @@
 //! copies the sections that a rule declares into one buffer, in the layout of `docs/abi/version-2.md`. [`Reader`] reads
 //! such a buffer back with every bound checked.
 
+#[rustfmt::skip]
+mod abi;
 mod body;
 mod canonical;
 mod connection;
@@ -21,10 +23,10 @@ mod target;
 mod view;
 mod written;
 
+pub use abi::{Flags, Kind, SectionId};
 pub use connection::Connection;
 pub use entry::{Entry, Section, Views};
-pub use found::Kind;
 pub use reader::{ReadError, ReadSection, Reader};
-pub use section::{Flags, SectionId, Sections};
+pub use section::Sections;
 pub use view::{Head, MAX_ENTRIES, View};
 pub use written::MAX_CARRY;

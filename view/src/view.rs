@@ -2,14 +2,14 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use crate::abi::{DIRECTORY_ENTRY_BYTES, ENTRY_BYTES, Flags, HEADER_BYTES, SectionId};
 use crate::body;
 use crate::connection::{self, Connection};
-use crate::entry::{ENTRY_BYTES, Section};
+use crate::entry::Section;
 use crate::fields::{FieldLines, Known};
-use crate::section::{Flags, SectionId, Sections};
+use crate::section::Sections;
 use crate::section_writer::SectionWriter;
 use crate::target::Target;
-use crate::written::{DIRECTORY_ENTRY_BYTES, HEADER_BYTES};
 use crate::{cookies, path, query};
 
 /// Entries of one section; what comes after them makes it TRUNCATED.

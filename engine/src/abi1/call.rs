@@ -45,7 +45,7 @@ impl Exports {
         // Wasm has no signs: an address is the same 32 bits either way.
         let inspect = instance.function(Step::Inspect, &self.inspect_request)?;
         let result: i32 = instance.call(Step::Inspect, &inspect, (address.cast_signed(), length))?;
-        Verdict::from_result(result)
+        Verdict::from_number(result)
             .filter(|verdict| *verdict != Verdict::Sanitise)
             .ok_or(InspectError::InvalidVerdict { step: Step::Inspect, result })
     }

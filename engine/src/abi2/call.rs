@@ -4,6 +4,7 @@ use portcullis_view::{MAX_CARRY, Sections, View};
 use wasmtime::{ModuleExport, TypedFunc};
 
 use super::extent::Shown;
+use super::table::export;
 use crate::compile_error::CompileError;
 use crate::detail::{Detail, DetailError};
 use crate::inspect_error::{InspectError, Step};
@@ -42,12 +43,12 @@ impl Exports {
                 .ok_or_else(|| CompileError::Compile(format!("the export `{name}` was lost in compilation")))
         };
         Ok(Self {
-            buffer: required("pc_buffer")?,
+            buffer: required(export::BUFFER)?,
             phases: Phase::ALL.map(|phase| {
                 phases.contains(phase).then(|| module.get_export_index(phase.export())).flatten()
             }),
-            detail: module.get_export_index("pc_detail"),
-            carry: module.get_export_index("pc_carry"),
+            detail: module.get_export_index(export::DETAIL),
+            carry: module.get_export_index(export::CARRY),
             last: phases.last(),
             sections,
         })
@@ -82,7 +83,7 @@ impl Exports {
         let (address, length) = self.write(instance, &resolved, view, carry)?;
         let step = Step::Phase(phase);
         let result: i32 = instance.call(step, &resolved.run, (address, length))?;
-        let verdict = Verdict::from_result(result)
+        let verdict = Verdict::from_number(result)
             .filter(|verdict| *verdict != Verdict::Sanitise || phase == Phase::Hook)
             .ok_or(InspectError::InvalidVerdict { step, result })?;
         let carry = match &self.carry {

@@ -16,8 +16,8 @@ use std::ops::ControlFlow;
 
 use self::lexer::Syntax;
 use self::parser::Parser;
+use crate::abi::Flags;
 use crate::found::Found;
-use crate::section::Flags;
 
 /// Selections, values and types inside each other.
 const MAX_DEPTH: usize = 32;

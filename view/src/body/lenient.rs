@@ -8,8 +8,8 @@ use std::ops::ControlFlow;
 use super::json::Extent;
 use super::parameters::Parameter;
 use super::{Scratch, form, json_with_graphql, multipart, sniff};
+use crate::abi::Flags;
 use crate::found::Found;
-use crate::section::Flags;
 
 /// A type that is missing, broken, or has no arguments: what is not JSON from beginning to end may still be a form.
 pub(super) fn unnamed(

@@ -3,8 +3,7 @@
 use std::ops::ControlFlow;
 
 use super::{Scratch, arguments};
-use crate::found::Kind;
-use crate::section::Flags;
+use crate::abi::{Flags, Kind};
 use crate::view::MAX_NAMES;
 
 /// An entry that outlives the parser. Names and values as they are decoded.

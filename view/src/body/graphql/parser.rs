@@ -4,9 +4,9 @@ use std::ops::ControlFlow;
 
 use super::lexer::{Lexer, Token};
 use super::{MAX_DEPTH, Scratch, Stop, block_string};
+use crate::abi::{Flags, Kind};
 use crate::body::json::string::{self, Decoded};
-use crate::found::{Found, Kind, Text};
-use crate::section::Flags;
+use crate::found::{Found, Text};
 
 pub(super) struct Parser<'t, 's, S> {
     lexer: Lexer<'t>,
