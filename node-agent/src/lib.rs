@@ -8,7 +8,6 @@
 
 pub mod admin;
 pub mod agent;
-mod backoff;
 pub mod config;
 pub mod control;
 pub mod control_metrics;
@@ -23,6 +22,5 @@ pub mod proxy;
 mod recall;
 pub mod report;
 pub mod ruleset;
-pub mod side_port;
 pub mod standalone;
 mod token_bucket;
