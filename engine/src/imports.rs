@@ -3,23 +3,14 @@
 
 use wasmtime::{Caller, Linker, Trap};
 
-pub use crate::abi2::table::LogLevel;
 use crate::abi2::table::{IMPORT_MODULE, LOG_LINE_BYTES, LOG_LINES, import};
-use crate::instance::Guest;
+use crate::guest::Guest;
+use crate::log_line::{LogLevel, LogLine};
 
 /// Fuel of a line, its bytes apart.
 const LOG_FUEL: u64 = 100;
 /// Fuel of a search, what the set asks for a byte apart.
 const MATCH_FUEL: u64 = 50;
-
-/// What a rule logged.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogLine {
-    /// How important the rule says it is.
-    pub level: LogLevel,
-    /// At most 1 KiB, without control characters; what is not UTF-8 is replaced.
-    pub text: String,
-}
 
 /// What a module may not ask of an import. A trap, as any other that Wasm itself knows: the rule's fault.
 #[derive(Debug, thiserror::Error)]

@@ -10,10 +10,10 @@ use std::sync::OnceLock;
 
 use wasmtime::{ModuleExport, Val};
 
-use crate::engine::PAGE;
 use crate::instance::Instance;
 use crate::page_map::{MOST_TOUCHED, PageMap};
 use crate::renewal;
+use crate::settings::PAGE;
 
 /// Zeros that end a run of other bytes.
 const GAP: usize = 64;

@@ -9,6 +9,9 @@ use wasmtime::{
 
 use crate::page_map::PageMap;
 
+/// One Wasm page.
+pub(crate) const PAGE: u64 = 64 << 10;
+
 /// Stack of one evaluation. Runs on the caller's stack, so it must leave a thread of 2 MiB room enough.
 const MAX_WASM_STACK: usize = 256 << 10;
 

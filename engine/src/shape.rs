@@ -10,12 +10,11 @@ use wasmparser::{
 use crate::compile_error::{CompileError, Import, invalid};
 use crate::cost::Costs;
 use crate::describe::{self, Describe};
-use crate::engine::PAGE;
 use crate::exports::{self, Abi};
 use crate::function_cost;
 use crate::phase::{Phase, Phases};
 use crate::renewal::{self, Renewal, Survey};
-use crate::settings::{FEATURES, TABLE_ELEMENTS};
+use crate::settings::{FEATURES, PAGE, TABLE_ELEMENTS};
 
 /// What a module declares.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -7,6 +7,7 @@
 #[rustfmt::skip]
 mod abi;
 mod body;
+mod bounds;
 mod canonical;
 mod connection;
 mod cookies;
@@ -24,9 +25,10 @@ mod view;
 mod written;
 
 pub use abi::{Flags, Kind, SectionId};
+pub use bounds::MAX_ENTRIES;
 pub use connection::Connection;
 pub use entry::{Entry, Section, Views};
 pub use reader::{ReadError, ReadSection, Reader};
 pub use section::Sections;
-pub use view::{Head, MAX_ENTRIES, View};
+pub use view::{Head, View};
 pub use written::MAX_CARRY;

@@ -3,10 +3,11 @@
 use crate::abi::{
     CARRY_BYTES, DIRECTORY_ENTRY_BYTES, ENTRY_BYTES, Flags, HEADER_BYTES, MAGIC, MAJOR, MINOR, SectionId,
 };
+use crate::bounds::{MAX_ENTRIES, MAX_NAMES};
 use crate::connection;
 use crate::entry::{Row, Section};
 use crate::section::Sections;
-use crate::view::{MAX_ENTRIES, MAX_NAMES, View};
+use crate::view::View;
 
 /// Bytes that one phase may hand to the next.
 pub const MAX_CARRY: usize = CARRY_BYTES;

@@ -3,9 +3,9 @@
 use wasmtime::ModuleExport;
 
 use crate::compile_error::CompileError;
-use crate::engine::PAGE;
 use crate::inspect_error::{InspectError, Step};
 use crate::instance::Instance;
+use crate::settings::PAGE;
 use crate::verdict::Verdict;
 
 /// The exports of version 1, looked up once.

@@ -1,15 +1,16 @@
 //! Hands a view to a phase's function, and reads what the rule says beside its verdict.
 
 use portcullis_view::{MAX_CARRY, Sections, View};
-use wasmtime::{ModuleExport, TypedFunc};
+use wasmtime::ModuleExport;
 
 use super::extent::Shown;
+use super::resolved::Resolved;
 use super::table::export;
 use crate::compile_error::CompileError;
 use crate::detail::{Detail, DetailError};
 use crate::inspect_error::{InspectError, Step};
+use crate::inspection::Inspection;
 use crate::instance::Instance;
-use crate::module::Inspection;
 use crate::phase::{Phase, Phases};
 use crate::verdict::Verdict;
 
@@ -22,12 +23,6 @@ pub(crate) struct Exports {
     /// After this one nobody asks for a carry.
     last: Option<Phase>,
     sections: Sections,
-}
-
-/// What one phase needs of an instance.
-pub(crate) struct Resolved {
-    buffer: TypedFunc<i32, i32>,
-    run: TypedFunc<(i32, i32), i32>,
 }
 
 impl Exports {

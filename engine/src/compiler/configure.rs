@@ -11,13 +11,13 @@ use wasmtime::{
 };
 use wasmtime_wizer::{InstanceState, SnapshotVal, ValType, Wizer};
 
-use super::produce::{Compilers, refusal};
+use super::compilers::{Compilers, refusal};
 use super::segments;
 use crate::abi2::table::{DETAIL_BYTES, IMPORT_MODULE, export};
 use crate::compile_error::{CompileError, invalid};
 use crate::describe;
 use crate::detail::{Detail, Extent, Part, View};
-use crate::engine::PAGE;
+use crate::settings::PAGE;
 use crate::shape::ModuleInfo;
 
 /// Fuel for the start function, the configuration and the describe document together: some tenths of a second.

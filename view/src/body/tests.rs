@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use super::{Scratch, arguments};
 use crate::abi::{Flags, Kind};
-use crate::view::MAX_NAMES;
+use crate::bounds::MAX_NAMES;
 
 /// An entry that outlives the parser. Names and values as they are decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
