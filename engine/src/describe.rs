@@ -31,7 +31,7 @@ pub enum DescribeError {
     /// Larger than any rule needs.
     #[error("it has {0} bytes, at most {DESCRIBE_BYTES} are read; shorten it")]
     TooLarge(usize),
-    /// Not JSON, or not of this shape.
+    /// Not JSON, or not of this form.
     #[error("it is not what docs/abi/version-2.md says: {0}")]
     Json(String),
     /// The module was built for a later host.

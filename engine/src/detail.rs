@@ -1,5 +1,5 @@
 //! What a rule says beside its verdict: the items behind `pc_detail` (module ABI 2). Untrusted: everything in it is
-//! bounded and checked, and what breaks a rule makes all of it void.
+//! bounded and checked, and all of it is dropped if one item breaks a rule: a detail error.
 
 use portcullis_view::SectionId;
 
@@ -57,7 +57,7 @@ pub struct Answer {
     pub body: Option<Vec<u8>>,
 }
 
-/// Why a detail is void.
+/// Why a detail is dropped.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DetailError {
     /// The module could not say it.
@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn too_much_or_too_short_is_void() {
+    fn too_much_or_too_short_is_an_error() {
         assert_eq!(parse(&[(1, b"a"), (1, b"b")]), Err(DetailError::TooMany { tag: 1, limit: 1 }));
         assert!(parse(&[(4, &b"t"[..]); 17]).is_err());
         assert!(parse(&[(1, &[b'a'; 1025])]).is_err());

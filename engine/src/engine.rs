@@ -6,15 +6,15 @@ use crate::compile_error::{CompileError, invalid};
 use crate::compiler::bounds::ModuleBounds;
 use crate::compiler::fault::CompilerFault;
 use crate::compiler::frame::Artefact;
-use crate::idle::{Idle, InstanceCounts};
 use crate::imports;
+use crate::instance_pool::{InstanceCounts, InstancePool};
+use crate::instance_reuse;
 use crate::module::Module;
+use crate::module_check;
 use crate::page_map::PageMap;
 use crate::pattern_set::PatternSets;
-use crate::renewal;
 use crate::sandbox::Sandbox;
 use crate::settings::{self, PAGE};
-use crate::shape;
 use crate::shared::Shared;
 use crate::ticker::Ticker;
 
@@ -108,7 +108,7 @@ impl Engine {
         let linker =
             imports::linker(&wasmtime).map_err(|error| EngineError::Sandbox(format!("{error:#}")))?;
         let sandbox = Sandbox { wasmtime, ticker, max_memory, slots };
-        let shared = Shared::new(sandbox, Idle::new(config.workers, idle), linker);
+        let shared = Shared::new(sandbox, InstancePool::new(config.workers, idle), linker);
         Ok(Self { shared: Arc::new(shared), max_module_bytes: config.max_module_bytes })
     }
 
@@ -119,7 +119,7 @@ impl Engine {
 
     /// What became of the evaluations so far.
     pub fn instances(&self) -> InstanceCounts {
-        self.shared.idle.counts()
+        self.shared.pool.counts()
     }
 
     /// Checks a module and compiles it, on the calling thread. Takes milliseconds to seconds of CPU time: not for a
@@ -128,8 +128,8 @@ impl Engine {
     /// # Errors
     /// The module is not a rule, or is larger or stranger than a rule may be. The message is one sentence for a user.
     pub fn compile(&self, wasm: &[u8]) -> Result<Module, CompileError> {
-        let info = shape::check(wasm, self.max_module_bytes, self.shared.sandbox.max_memory)?;
-        let wasm = renewal::prepare(wasm, info.renewal).map_err(invalid)?;
+        let info = module_check::check(wasm, self.max_module_bytes, self.shared.sandbox.max_memory)?;
+        let wasm = instance_reuse::prepare(wasm, info.reuse).map_err(invalid)?;
         let compiled = wasmtime::Module::from_binary(&self.shared.sandbox.wasmtime, &wasm)
             .map_err(|error| CompileError::Compile(format!("{error:#}")))?;
         let patterns = PatternSets::new(&info.describe.pattern_sets)?;

@@ -13,18 +13,18 @@ use crate::compile_error::CompileError;
 use crate::describe::Literals;
 use crate::detail::DetailError;
 use crate::guest::Guest;
-use crate::idle::ModuleId;
 use crate::inspect_error::InspectError;
 use crate::inspection::Inspection;
 use crate::instance::{Entry, Instance};
+use crate::instance_pool::ModuleId;
+use crate::instance_reuse::{self, InstanceReuse};
 use crate::limits::Limits;
+use crate::module_check::ModuleInfo;
 use crate::pattern_set::PatternSets;
 use crate::phase::Phase;
-use crate::pristine::Restorable;
 use crate::probe;
-use crate::renewal::{self, Renewal};
-use crate::shape::ModuleInfo;
 use crate::shared::Shared;
+use crate::snapshot::Restorable;
 
 /// A compiled rule. Immutable, cheap to clone, usable from any number of threads; may be dropped on any.
 #[derive(Clone)]
@@ -92,8 +92,8 @@ impl Module {
             1 => Exports::V1(abi1::Exports::of(module)?),
             _ => Exports::V2(abi2::Exports::of(module, info.phases, info.describe.sections())?),
         };
-        let restorable = match info.renewal {
-            Renewal::Restored { globals } if shared.idle.keeps() => Restorable::of(module, globals),
+        let restorable = match info.reuse {
+            InstanceReuse::Restored { globals } if shared.pool.keeps() => Restorable::of(module, globals),
             _ => None,
         };
         let patterns = (!patterns.is_empty()).then(|| Arc::new(patterns));
@@ -105,7 +105,7 @@ impl Module {
         let memory = module
             .get_export_index(export::MEMORY)
             .ok_or_else(|| CompileError::Compile("the export `memory` was lost in compilation".into()))?;
-        let entry = Entry { memory, start: module.get_export_index(renewal::START) };
+        let entry = Entry { memory, start: module.get_export_index(instance_reuse::START) };
         let id = shared.new_module();
         Ok(Self(Arc::new(Compiled {
             pre,
@@ -189,8 +189,8 @@ impl Module {
             Err(InspectError::DeadlineExceeded { .. }) => self.try_out(limits),
             result => result,
         };
-        // It is on the shelf of this thread, where rules in use have theirs.
-        self.0.shared.idle.forget(self.0.id);
+        // It is on the free list of this thread, where rules in use have theirs.
+        self.0.shared.pool.forget(self.0.id);
         result
     }
 
@@ -254,13 +254,13 @@ impl Module {
         let memory_limit = shared.sandbox.memory_limit(limits);
         let fits = |idle: &Instance| idle.appended() == appended && idle.is_within(memory_limit, budget);
         if restorable.is_some()
-            && let Some(mut idle) = shared.idle.take(*id, fits)
+            && let Some(mut idle) = shared.pool.take(*id, fits)
         {
             let spent = idle.start_fuel();
             idle.renew_budget(memory_limit, limits, budget, spent)?;
             return Ok(idle);
         }
-        shared.idle.count_made();
+        shared.pool.count_made();
         let mut instance = self.instantiate(limits, budget)?;
         if let Some(restorable) = restorable {
             restorable.learn(&mut instance);
@@ -272,14 +272,14 @@ impl Module {
     fn give_back(&self, mut instance: Box<Instance>) {
         let Compiled { id, restorable: Some(restorable), info, shared, .. } = &*self.0 else { return };
         if let Some(touched) = restorable.restore(&mut instance) {
-            shared.idle.put(*id, instance, touched + info.functions as usize * FUNCTION_BYTES);
+            shared.pool.put(*id, instance, touched + info.functions as usize * FUNCTION_BYTES);
         }
     }
 }
 
 impl Drop for Compiled {
     fn drop(&mut self) {
-        self.shared.idle.forget(self.id);
+        self.shared.pool.forget(self.id);
     }
 }
 

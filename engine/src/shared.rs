@@ -3,21 +3,21 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::guest::Guest;
-use crate::idle::{Idle, ModuleId};
+use crate::instance_pool::{InstancePool, ModuleId};
 use crate::sandbox::Sandbox;
 
 /// Lives as long as the engine, or one of its modules.
 pub(crate) struct Shared {
     pub(crate) sandbox: Sandbox,
-    pub(crate) idle: Idle,
+    pub(crate) pool: InstancePool,
     /// Holds the imports; made once for all modules.
     pub(crate) linker: wasmtime::Linker<Guest>,
     modules: AtomicU64,
 }
 
 impl Shared {
-    pub(crate) fn new(sandbox: Sandbox, idle: Idle, linker: wasmtime::Linker<Guest>) -> Self {
-        Self { sandbox, idle, linker, modules: AtomicU64::new(0) }
+    pub(crate) fn new(sandbox: Sandbox, pool: InstancePool, linker: wasmtime::Linker<Guest>) -> Self {
+        Self { sandbox, pool, linker, modules: AtomicU64::new(0) }
     }
 
     /// A number for a module that no other has.

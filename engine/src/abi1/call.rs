@@ -15,7 +15,7 @@ pub(crate) struct Exports {
 }
 
 impl Exports {
-    /// Looks the exports up in a module whose shape has been checked.
+    /// Looks the exports up in a module that has been checked.
     pub(crate) fn of(module: &wasmtime::Module) -> Result<Self, CompileError> {
         let required = |name: &str| {
             module

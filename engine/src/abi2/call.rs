@@ -26,7 +26,7 @@ pub(crate) struct Exports {
 }
 
 impl Exports {
-    /// Looks the exports up in a module whose shape has been checked.
+    /// Looks the exports up in a module that has been checked.
     pub(crate) fn of(
         module: &wasmtime::Module,
         phases: Phases,

@@ -21,7 +21,7 @@ use crate::engine::Engine;
 mod key;
 
 /// Version of the file format, and of what a name stands for.
-const FORMAT: &[u8] = b"portcullis artefact 2";
+const FORMAT: &[u8] = b"portcullis artefact 3";
 
 const MAC_BYTES: usize = 32;
 

@@ -17,8 +17,8 @@ use crate::abi2::table::{DETAIL_BYTES, IMPORT_MODULE, export};
 use crate::compile_error::{CompileError, invalid};
 use crate::describe;
 use crate::detail::{Detail, Extent, Part, View};
+use crate::module_check::ModuleInfo;
 use crate::settings::PAGE;
-use crate::shape::ModuleInfo;
 
 /// Fuel for the start function, the configuration and the describe document together: some tenths of a second.
 const FUEL: u64 = 50_000_000;
@@ -121,7 +121,7 @@ impl Running {
         self.instance.get_typed_func(&mut self.store, name).ok()
     }
 
-    /// Calls a function whose type the shape check has seen.
+    /// Calls a function whose type the module check has seen.
     fn call<P: WasmParams, R: WasmResults>(
         &mut self,
         name: &'static str,

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::bounds::{CostBounds, ModuleBounds, Priority};
 use super::fault::CompilerFault;
 use crate::compile_error::CompileError;
+use crate::module_check::ModuleInfo;
 use crate::pattern_set::Automata;
-use crate::shape::ModuleInfo;
 
 /// A head holds names of a module's exports and its describe document, which other bounds keep far below this.
 const MAX_HEAD: usize = 4 << 20;
