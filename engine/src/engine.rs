@@ -26,8 +26,8 @@ const MEMORY_CEILING: u64 = 1 << 30;
 pub struct EngineConfig {
     /// Threads that call [`Module::inspect`] at the same time.
     pub workers: usize,
-    /// Instances that are kept between evaluations ([`WorkerInstance`](crate::WorkerInstance)), over all workers.
-    pub kept_instances: usize,
+    /// Per-worker instances ([`WorkerInstance`](crate::WorkerInstance)), over all workers.
+    pub per_worker_instances: usize,
     /// Instances that each worker has ready, as new, for the evaluations to come: of so many rules at most, the last
     /// ones that it evaluated. Without them each evaluation makes an instance, at three times the cost.
     pub idle_instances: usize,
@@ -38,12 +38,12 @@ pub struct EngineConfig {
 }
 
 impl Default for EngineConfig {
-    /// As many workers as processors, no kept instances, 128 idle ones a worker, memories up to 16 MiB (the most that a
+    /// As many workers as processors, no per-worker instances, 128 idle ones a worker, memories up to 16 MiB (the most that a
     /// WasmRule can ask for), modules up to 16 MiB.
     fn default() -> Self {
         Self {
             workers: std::thread::available_parallelism().map_or(1, usize::from),
-            kept_instances: 0,
+            per_worker_instances: 0,
             idle_instances: 128,
             max_memory: 16 << 20,
             max_module_bytes: 16 << 20,
@@ -56,13 +56,13 @@ impl Default for EngineConfig {
 pub enum EngineError {
     /// No worker, or more than there is address space for.
     #[error(
-        "an engine has at least one worker and 16,384 instances at most: four a worker, those that are kept, and those that are idle; found {workers} workers and {kept} kept instances"
+        "an engine has at least one worker and 16,384 instances at most: four a worker, the per-worker ones, and those that are idle; found {workers} workers and {per_worker} per-worker instances"
     )]
     Workers {
         /// Threads.
         workers: usize,
         /// Instances.
-        kept: usize,
+        per_worker: usize,
     },
     /// The memory ceiling is no memory size.
     #[error("the largest memory of a rule is between 64 KiB and 1 GiB, found {0} bytes")]
@@ -85,17 +85,19 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Reserves the address space of the pool (4 GiB for each instance, of which there are four a worker, those that are
-    /// kept, and those that are idle; none of it in use yet) and starts the thread that keeps deadlines.
+    /// Reserves the address space of the pool (4 GiB for each instance, of which there are four a worker, the
+    /// per-worker ones, and those that are idle; none of it in use yet) and starts the thread that keeps deadlines.
     ///
     /// # Errors
     /// The configuration is out of range, or the machine refuses the address space.
     pub fn new(config: &EngineConfig) -> Result<Self, EngineError> {
         // Where the kernel does not tell which pages were touched, nothing is idle.
-        let idle = PageMap::get()
-            .map_or(0, |_| settings::idle(config.workers, config.kept_instances, config.idle_instances));
-        let slots = settings::slots(config.workers, config.kept_instances, idle)
-            .ok_or(EngineError::Workers { workers: config.workers, kept: config.kept_instances })?;
+        let idle = PageMap::get().map_or(0, |_| {
+            settings::idle(config.workers, config.per_worker_instances, config.idle_instances)
+        });
+        let slots = settings::slots(config.workers, config.per_worker_instances, idle).ok_or(
+            EngineError::Workers { workers: config.workers, per_worker: config.per_worker_instances },
+        )?;
         let max_memory = Some(config.max_memory)
             .filter(|bytes| (PAGE..=MEMORY_CEILING).contains(bytes))
             .map(|bytes| bytes / PAGE * PAGE)

@@ -88,7 +88,7 @@ impl Control {
         // One more than the proxy has: modules are tried out on a thread of their own.
         let engine = Engine::new(&EngineConfig {
             workers: input.inspecting_threads + 1,
-            kept_instances: input.inspecting_threads * KEPT_INSTANCES,
+            per_worker_instances: input.inspecting_threads * KEPT_INSTANCES,
             ..EngineConfig::default()
         })?;
         mappings::say_room_for_modules(engine.slots());
