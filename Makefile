@@ -36,10 +36,12 @@ demo: ## The whole story on a real two-node cluster (needs root; CLUSTER=current
 	@e2e/demo
 
 .PHONY: generate
-generate: ## Write what is generated from the types: CRD YAML, the chart's copy, docs/reference
+generate: ## Write what is generated: CRD YAML and docs/reference from the types, constants and tables of the module ABI
 	@# With the features of the whole workspace: `cargo run` would compile most dependencies again.
-	cargo build -q --workspace --bin crdgen --test generated
-	@$${CARGO_TARGET_DIR:-target}/$$(rustc --print host-tuple)/debug/crdgen .
+	cargo build -q --workspace --bin crdgen --bin abigen --test generated
+	@for generator in crdgen abigen; do \
+	  $${CARGO_TARGET_DIR:-target}/$$(rustc --print host-tuple)/debug/$$generator . || exit; \
+	done
 
 ##@ Parts
 

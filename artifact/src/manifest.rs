@@ -143,7 +143,7 @@ pub(crate) fn read(json: &[u8]) -> Result<RuleManifest, UnsupportedArtifact> {
 }
 
 fn module_layer(descriptor: &OciDescriptor) -> Result<ModuleLayer, UnsupportedArtifact> {
-    let digest = descriptor.digest.parse().map_err(|error: crate::DigestError| {
+    let digest = descriptor.digest.parse().map_err(|error: crate::digest::DigestError| {
         UnsupportedArtifact::Descriptor { problem: excerpt(&error.to_string()) }
     })?;
     let size = u64::try_from(descriptor.size).map_err(|_| UnsupportedArtifact::Descriptor {

@@ -6,7 +6,7 @@ use futures::{Stream, StreamExt};
 use portcullis_crds::bus::Subjects;
 use portcullis_crds::bus::subject::DesiredSubject;
 
-use crate::{Bus, BusError};
+use crate::connect::{Bus, BusError};
 
 /// One message of desired state, read from the stream or heard from it.
 #[derive(Clone, Debug, PartialEq)]

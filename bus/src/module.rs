@@ -10,9 +10,10 @@ use portcullis_crds::bus::{CHUNK_BYTES, MODULES_STREAM, ModuleRef};
 use portcullis_crds::revision::ModuleDigest;
 use thiserror::Error;
 
+use crate::connect::{Bus, BusError};
+use crate::read::ReadError;
 use crate::room::refused;
 use crate::term::{PublishError, Term};
-use crate::{Bus, BusError, ReadError};
 
 /// Why a module could not be had.
 #[derive(Debug, Error)]

@@ -10,8 +10,9 @@ use futures::StreamExt;
 use portcullis_crds::bus::DESIRED_STREAM;
 use thiserror::Error;
 
+use crate::connect::{Bus, BusError};
 use crate::deployed::{self, Message};
-use crate::{Bus, BusError, StreamId};
+use crate::stream::StreamId;
 
 /// Messages asked for at once: some hundred KiB of rules.
 const BATCH: u32 = 256;

@@ -9,7 +9,7 @@ use portcullis_crds::revision::ModuleDigest;
 use portcullis_crds::rule_key::RuleKey;
 use thiserror::Error;
 
-use crate::{Bus, BusError};
+use crate::connect::{Bus, BusError};
 
 /// Longest wait for one answer.
 const ANSWER: Duration = Duration::from_secs(5);

@@ -4,7 +4,7 @@ use futures::{Stream, StreamExt};
 use portcullis_crds::bus::{Report, SCHEMA};
 use thiserror::Error;
 
-use crate::{Bus, BusError};
+use crate::connect::{Bus, BusError};
 
 /// Largest report that is read: 200 exceptions with long messages stay far below.
 const REPORT_MAX: usize = 512 * 1024;

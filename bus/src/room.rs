@@ -5,7 +5,7 @@ use std::error::Error;
 use async_nats::jetstream::{self, ErrorCode};
 use portcullis_crds::bus::{DESIRED_STREAM, MODULES_STREAM};
 
-use crate::{Bus, BusError};
+use crate::connect::{Bus, BusError};
 
 /// Bytes that each stream holds at most. The server sets so much of its storage aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

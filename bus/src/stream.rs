@@ -9,7 +9,8 @@ use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, Republish, Stor
 use portcullis_crds::bus::{CLUSTER_METADATA, DESIRED_STREAM, MODULES_STREAM};
 use thiserror::Error;
 
-use crate::{Bus, BusError, StreamBounds};
+use crate::connect::{Bus, BusError};
+use crate::room::StreamBounds;
 
 /// Oldest server with everything that is used here: republish, batched direct get, per-message TTL, and
 /// the expected last sequence of *another* subject, by which a deposed leader is refused.

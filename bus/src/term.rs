@@ -13,8 +13,8 @@ use portcullis_crds::bus::{Checkpoint, DESIRED_STREAM, Desired, Envelope, EpochR
 use serde::Serialize;
 use thiserror::Error;
 
+use crate::connect::{Bus, BusError};
 use crate::room::refused;
-use crate::{Bus, BusError};
 
 /// The subject whose last sequence a write expects (nats-server 2.12).
 const EXPECTED_SUBJECT: &str = "Nats-Expected-Last-Subject-Sequence-Subject";

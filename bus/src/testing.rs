@@ -7,8 +7,8 @@ use std::process::{Child, Command, Stdio};
 use nkeys::KeyPair;
 use portcullis_test_tools::tool;
 
+use crate::connect::{Bus, ConnectOptions, connect};
 use crate::permissions::{AGENT_INBOX, OPERATOR_INBOX, server_authorization};
-use crate::{Bus, ConnectOptions, connect};
 
 /// Cluster that the server belongs to.
 pub const CLUSTER: &str = "3f0c1a52-test";

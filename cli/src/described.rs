@@ -49,7 +49,7 @@ impl Described {
             },
             prefilter: prefilter.iter().map(|list| list.literals.len()).sum(),
             pattern_sets: pattern_sets.len(),
-            instances: info.renewal.to_string(),
+            instances: info.reuse.to_string(),
             configurable: exports("pc_configure") || exports("configure"),
             memory_needed: info.memory_bytes + view(0),
             memory_per_body_byte: view(1) - view(0),

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use thiserror::Error;
 
-use crate::output::printable;
+use crate::printable::printable;
 
 /// What went wrong, in one or two sentences: expected, found, what to do.
 #[derive(Debug, Error)]

@@ -6,6 +6,7 @@ mod described;
 mod failure;
 mod module_file;
 mod output;
+mod printable;
 mod registry_access;
 mod sample;
 

@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use crate::failure::Failure;
+use crate::printable::printable;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
@@ -34,28 +35,5 @@ impl OutputArgs {
         };
         // Not println!, which panics when the reader has gone.
         std::io::stdout().write_all(text.as_bytes()).map_err(Failure::writing("standard output"))
-    }
-}
-
-/// Modules and registries are untrusted: what they name must not steer a terminal.
-pub(crate) fn printable(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() && c != '\n' {
-            shown.extend(c.escape_default());
-        } else {
-            shown.push(c);
-        }
-    }
-    shown
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_cannot_steer_the_terminal() {
-        assert_eq!(printable("exports \x1b[2J\u{9b}2J\r\nü"), "exports \\u{1b}[2J\\u{9b}2J\\r\nü");
     }
 }

@@ -6,6 +6,7 @@ pub mod bus;
 pub mod condition;
 mod explain;
 pub mod generated;
+pub mod module_digest;
 pub mod quantity;
 mod range;
 pub mod revision;
@@ -14,8 +15,9 @@ pub mod rule_key;
 pub mod status;
 pub mod wasm_rule;
 
+pub use module_digest::ModuleDigest;
 pub use quantity::{ByteSize, Span};
-pub use revision::{ModuleDigest, Revision};
+pub use revision::Revision;
 pub use rule_config::{CanonicalConfig, RuleConfig};
 pub use rule_key::RuleKey;
 pub use status::WasmRuleStatus;

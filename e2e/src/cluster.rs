@@ -16,8 +16,6 @@ use crate::probe::SQLMAP;
 pub const NODES: [&str; 2] = ["node-1", "node-2"];
 /// Where the chart is installed.
 pub const SYSTEM: &str = "portcullis-system";
-/// Where the agents listen on every node.
-pub const NODE_PORT: u16 = 30080;
 
 /// A connection to the cluster.
 #[derive(Clone)]

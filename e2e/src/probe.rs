@@ -6,8 +6,8 @@ use anyhow::{Context, Result};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::cluster::NODE_PORT;
-
+/// Where the agents listen on every node.
+pub const NODE_PORT: u16 = 30080;
 /// What a browser sends.
 pub const BROWSER: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0";
 /// What a scanner sends.

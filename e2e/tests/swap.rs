@@ -4,9 +4,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use portcullis_e2e::cluster::NODE_PORT;
 use portcullis_e2e::load::Tally;
-use portcullis_e2e::probe::{get, node_loopback};
+use portcullis_e2e::probe::{NODE_PORT, get, node_loopback};
 use portcullis_e2e::registry::{built, push};
 use portcullis_e2e::{Cluster, NODES, Rule};
 use serde_json::json;

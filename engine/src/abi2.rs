@@ -2,5 +2,8 @@
 
 mod call;
 mod extent;
+pub(crate) mod resolved;
+#[rustfmt::skip]
+pub(crate) mod table;
 
-pub(crate) use call::{Exports, Resolved};
+pub(crate) use call::Exports;

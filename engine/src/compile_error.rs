@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::compiler::CompilerFault;
+use crate::compiler::fault::CompilerFault;
 use crate::compiler::phrase::{self, Phrase};
 use crate::describe::DescribeError;
 use crate::pattern_set::PatternError;

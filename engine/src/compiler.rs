@@ -13,10 +13,11 @@ use self::bounds::{CostBounds, ModuleBounds, Priority};
 use self::cache::Name;
 pub use self::cache::{ArtefactCache, CacheCounts, CacheError, CacheKey, CacheKeyError};
 pub use self::child::compile_child_main;
+use self::compilers::Compilers;
 pub use self::fault::CompilerFault;
-use self::frame::{Artefact, RequestHead, read_answer, write_head};
+use self::frame::{Artefact, LARGEST_ANSWER, RequestHead, read_answer, write_head};
 use self::process::{Conversation, Ended, signal};
-use self::produce::{Compilers, produce};
+use self::produce::produce;
 use crate::compile_error::CompileError;
 use crate::engine::Engine;
 use crate::module::Module;
@@ -24,17 +25,15 @@ use crate::module::Module;
 pub(crate) mod bounds;
 mod cache;
 mod child;
+mod compilers;
 mod configure;
 mod confine;
-mod fault;
+pub(crate) mod fault;
 pub(crate) mod frame;
 pub(crate) mod phrase;
 mod process;
 mod produce;
 mod segments;
-
-/// Bytes of the largest answer that is read.
-const LARGEST_ANSWER: usize = 128 << 20;
 
 /// Bytes of code for a byte of Wasm, at most; 20 is usual in the worst modules.
 const ANSWER_PER_BYTE: usize = 64;

@@ -4,26 +4,23 @@
 use portcullis_view::{SectionId, Sections};
 use serde::{Deserialize, Serialize};
 
+pub use crate::abi2::table::TextView;
+use crate::abi2::table::{
+    DESCRIBE_BYTES, DESCRIBE_SECTION, LITERAL_BYTES_MAX, LITERAL_BYTES_MIN, MAJOR, MINOR, PREFILTER_LITERALS,
+    import,
+};
 use crate::compiler::phrase::{self, Phrase};
 use crate::phase::Phase;
 use crate::quoted::{one_line, printable};
 
 /// Name of the custom section.
-pub const SECTION: &str = "portcullis.describe";
+pub const SECTION: &str = DESCRIBE_SECTION;
 
 /// Imports that this host has, by the names under which a module asks for them.
-pub const FEATURES: [&str; 2] = ["log", "match_set"];
+pub const FEATURES: [&str; 2] = [import::LOG, import::MATCH_SET];
 
-/// The module ABI that this host speaks beside version 1.
-const MAJOR: u16 = 2;
-const MINOR: u16 = 0;
-
-const MAX_BYTES: usize = 64 << 10;
 const MAX_NAME: usize = 128;
 const MAX_TAGS: usize = 32;
-const MAX_LITERALS: usize = 64;
-const MIN_LITERAL: usize = 4;
-const MAX_LITERAL: usize = 255;
 const MAX_PATTERN_SETS: usize = 16;
 const MAX_PATTERNS: usize = 256;
 const MAX_PATTERN: usize = 1024;
@@ -32,9 +29,9 @@ const MAX_PATTERN: usize = 1024;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum DescribeError {
     /// Larger than any rule needs.
-    #[error("it has {0} bytes, at most {MAX_BYTES} are read; shorten it")]
+    #[error("it has {0} bytes, at most {DESCRIBE_BYTES} are read; shorten it")]
     TooLarge(usize),
-    /// Not JSON, or not of this shape.
+    /// Not JSON, or not of this form.
     #[error("it is not what docs/abi/version-2.md says: {0}")]
     Json(String),
     /// The module was built for a later host.
@@ -79,7 +76,7 @@ pub enum DescribeError {
     },
     /// A literal that the prefilter cannot look for.
     #[error(
-        "the literal {literal:?} of the prefilter is not {MIN_LITERAL} to {MAX_LITERAL} bytes of printable ASCII; use a longer one, or leave the prefilter out"
+        "the literal {literal:?} of the prefilter is not {LITERAL_BYTES_MIN} to {LITERAL_BYTES_MAX} bytes of printable ASCII; use a longer one, or leave the prefilter out"
     )]
     Literal {
         /// As it stands there.
@@ -138,23 +135,10 @@ pub struct Literals {
     /// Name of the section.
     section: String,
     /// View in which they stand; this host looks at all three.
-    #[serde(default)]
+    #[serde(default = "raw")]
     pub view: TextView,
     /// ASCII, in any case.
     pub literals: Vec<String>,
-}
-
-/// One of the three views of a value.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum TextView {
-    /// As sent.
-    #[default]
-    Raw,
-    /// Decoded once.
-    Decoded,
-    /// Decoded until nothing changes.
-    Canonical,
 }
 
 /// Regular expressions that are looked for together.
@@ -208,7 +192,7 @@ impl Describe {
     /// # Errors
     /// It is not one, or asks for more than a rule may have.
     pub fn parse(json: &[u8]) -> Result<Self, DescribeError> {
-        if json.len() > MAX_BYTES {
+        if json.len() > DESCRIBE_BYTES {
             return Err(DescribeError::TooLarge(json.len()));
         }
         let describe: Self = serde_json::from_slice(json)
@@ -261,12 +245,12 @@ impl Describe {
             return Err(DescribeError::PrefilterWithState);
         }
         let literals = || self.prefilter.iter().flat_map(|list| &list.literals);
-        few("literals of the prefilter", literals().count(), MAX_LITERALS)?;
+        few("literals of the prefilter", literals().count(), PREFILTER_LITERALS)?;
         if self.prefilter.iter().any(|list| list.literals.is_empty()) {
             return Err(DescribeError::EmptyPrefilter);
         }
         let is_fit = |literal: &&String| {
-            (MIN_LITERAL..=MAX_LITERAL).contains(&literal.len())
+            (LITERAL_BYTES_MIN..=LITERAL_BYTES_MAX).contains(&literal.len())
                 && literal.bytes().all(|byte| (b' '..=b'~').contains(&byte))
         };
         match literals().find(|literal| !is_fit(literal)) {
@@ -281,6 +265,10 @@ impl Literals {
     pub fn section(&self) -> SectionId {
         SectionId::by_name(&self.section).expect("the document was checked when it was read")
     }
+}
+
+fn raw() -> TextView {
+    TextView::Raw
 }
 
 fn few(what: &'static str, found: usize, limit: usize) -> Result<(), DescribeError> {

@@ -1,20 +1,10 @@
 //! What a rule says beside its verdict: the items behind `pc_detail` (module ABI 2). Untrusted: everything in it is
-//! bounded and checked, and what breaks a rule makes all of it void.
+//! bounded and checked, and all of it is dropped if one item breaks a rule: a detail error.
 
 use portcullis_view::SectionId;
 
-/// Bytes of the whole detail.
-pub(crate) const MAX_BYTES: usize = 32 << 10;
-
-const MAX_MESSAGE: usize = 1024;
-const MAX_RULE_ID: usize = 128;
-const MAX_TAGS: usize = 16;
-const MAX_TAG: usize = 64;
-const MAX_MATCHES: usize = 8;
-const MAX_CONTENT_TYPE: usize = 128;
-const MAX_RETRY_AFTER: u32 = 86_400;
-const MAX_LOCATION: usize = 2048;
-const MAX_BODY: usize = 16 << 10;
+use crate::abi2::table::{DETAIL_BYTES, item};
+pub use crate::abi2::table::{Part, Severity, TextView as View};
 
 /// What a rule says beside its verdict.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,21 +25,6 @@ pub struct Detail {
     pub replacement: Option<Vec<u8>>,
 }
 
-/// How bad it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    /// The rule does not say.
-    Unknown,
-    /// Worth a note.
-    Notice,
-    /// Worth a look.
-    Warning,
-    /// An attack, or close to one.
-    Error,
-    /// An attack that must not get through.
-    Critical,
-}
-
 /// A place in the view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Match {
@@ -67,17 +42,6 @@ pub struct Match {
     pub length: u32,
 }
 
-/// Part of an entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// The value.
-    Value,
-    /// The name.
-    Name,
-}
-
-pub use crate::describe::TextView as View;
-
 /// What a rule wants the answer to a blocked request to be; what it leaves open the rule's `block` says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answer {
@@ -93,7 +57,7 @@ pub struct Answer {
     pub body: Option<Vec<u8>>,
 }
 
-/// Why a detail is void.
+/// Why a detail is dropped.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DetailError {
     /// The module could not say it.
@@ -112,7 +76,7 @@ pub enum DetailError {
         memory: u64,
     },
     /// It is larger than any detail.
-    #[error("the detail has {0} bytes, at most {MAX_BYTES}")]
+    #[error("the detail has {0} bytes, at most {DETAIL_BYTES}")]
     TooLarge(usize),
     /// It ends within an item.
     #[error("the detail ends within an item at byte {0}")]
@@ -148,7 +112,7 @@ impl Detail {
     /// It is not what docs/abi/version-2.md says.
     pub fn parse(mut bytes: &[u8], view: &impl Extent) -> Result<Self, DetailError> {
         let whole = bytes.len();
-        if whole > MAX_BYTES {
+        if whole > DETAIL_BYTES {
             return Err(DetailError::TooLarge(whole));
         }
         let mut detail = Self::default();
@@ -170,58 +134,71 @@ impl Detail {
     fn item(&mut self, tag: u16, item: &[u8], view: &impl Extent) -> Result<(), DetailError> {
         let wrong = |expected| DetailError::Item { tag, expected };
         match tag {
-            1 => once(
+            item::MESSAGE => once(
                 tag,
                 &mut self.message,
                 message(item).ok_or(wrong("text of at most 1,024 bytes of UTF-8"))?,
             ),
-            2 => once(
+            item::RULE_ID => once(
                 tag,
                 &mut self.rule_id,
-                token(item, MAX_RULE_ID, b"._:-")
+                token(item, item::RULE_ID_BYTES, b"._:-")
                     .ok_or(wrong("an id of at most 128 letters, digits and ._:-"))?,
             ),
-            3 => once(tag, &mut self.severity, severity(item).ok_or(wrong("a severity from 0 to 4"))?),
-            4 => many(
+            item::SEVERITY => once(
+                tag,
+                &mut self.severity,
+                number(item).and_then(Severity::from_number).ok_or(wrong("a severity from 0 to 4"))?,
+            ),
+            item::TAG => many(
                 tag,
                 &mut self.tags,
-                MAX_TAGS,
-                token(item, MAX_TAG, b"._:/-")
+                item::TAG_COUNT,
+                token(item, item::TAG_BYTES, b"._:/-")
                     .ok_or(wrong("a tag of at most 64 letters, digits and ._:/-"))?,
             ),
-            5 => many(
+            item::MATCH => many(
                 tag,
                 &mut self.matches,
-                MAX_MATCHES,
+                item::MATCH_COUNT,
                 place(item, view).ok_or(wrong("a place in the view"))?,
             ),
-            6 => once(
+            item::STATUS => once(
                 tag,
                 &mut self.answer.status,
                 number(item)
+                    .filter(|status| (item::STATUS_MIN..=item::STATUS_MAX).contains(status))
                     .and_then(|status| u16::try_from(status).ok())
-                    .filter(|status| (400..=599).contains(status))
                     .ok_or(wrong("a status from 400 to 599"))?,
             ),
-            7 => once(
+            item::CONTENT_TYPE => once(
                 tag,
                 &mut self.answer.content_type,
-                field_value(item, MAX_CONTENT_TYPE).ok_or(wrong("a media type of at most 128 bytes"))?,
+                field_value(item, item::CONTENT_TYPE_BYTES)
+                    .ok_or(wrong("a media type of at most 128 bytes"))?,
             ),
-            8 => once(
+            item::RETRY_AFTER => once(
                 tag,
                 &mut self.answer.retry_after,
                 number(item)
-                    .filter(|seconds| *seconds <= MAX_RETRY_AFTER)
+                    .filter(|seconds| *seconds <= item::RETRY_AFTER_MAX)
                     .ok_or(wrong("a number of seconds up to 86,400"))?,
             ),
-            9 => once(
+            item::LOCATION => once(
                 tag,
                 &mut self.answer.location,
                 location(item).ok_or(wrong("a path of this host, of at most 2,048 bytes"))?,
             ),
-            10 => once(tag, &mut self.answer.body, short(item).ok_or(wrong("a body of at most 16 KiB"))?),
-            11 => once(tag, &mut self.replacement, short(item).ok_or(wrong("a value of at most 16 KiB"))?),
+            item::BODY => once(
+                tag,
+                &mut self.answer.body,
+                short(item, item::BODY_BYTES).ok_or(wrong("a body of at most 16 KiB"))?,
+            ),
+            item::REPLACEMENT => once(
+                tag,
+                &mut self.replacement,
+                short(item, item::REPLACEMENT_BYTES).ok_or(wrong("a value of at most 16 KiB"))?,
+            ),
             // Of a later minor version.
             _ => Ok(()),
         }
@@ -242,7 +219,7 @@ fn many<T>(tag: u16, list: &mut Vec<T>, limit: usize, value: T) -> Result<(), De
 
 /// Text for people. Control characters would let a rule write log lines of its own.
 fn message(item: &[u8]) -> Option<String> {
-    let text = std::str::from_utf8(item).ok().filter(|_| item.len() <= MAX_MESSAGE)?;
+    let text = std::str::from_utf8(item).ok().filter(|_| item.len() <= item::MESSAGE_BYTES)?;
     Some(text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect())
 }
 
@@ -250,17 +227,6 @@ fn token(item: &[u8], longest: usize, others: &[u8]) -> Option<String> {
     let is_token = (1..=longest).contains(&item.len())
         && item.iter().all(|byte| byte.is_ascii_alphanumeric() || others.contains(byte));
     is_token.then(|| text(item))
-}
-
-fn severity(item: &[u8]) -> Option<Severity> {
-    Some(match number(item)? {
-        0 => Severity::Unknown,
-        1 => Severity::Notice,
-        2 => Severity::Warning,
-        3 => Severity::Error,
-        4 => Severity::Critical,
-        _ => return None,
-    })
 }
 
 fn number(item: &[u8]) -> Option<u32> {
@@ -281,11 +247,11 @@ fn location(item: &[u8]) -> Option<String> {
         [b'/', second, ..] => *second != b'/' && *second != b'\\',
         _ => false,
     };
-    field_value(item, MAX_LOCATION).filter(|path| leads_here && !path.contains([' ', '\\']))
+    field_value(item, item::LOCATION_BYTES).filter(|path| leads_here && !path.contains([' ', '\\']))
 }
 
-fn short(item: &[u8]) -> Option<Vec<u8>> {
-    (item.len() <= MAX_BODY).then(|| item.to_vec())
+fn short(item: &[u8], longest: usize) -> Option<Vec<u8>> {
+    (item.len() <= longest).then(|| item.to_vec())
 }
 
 fn text(ascii: &[u8]) -> String {
@@ -296,17 +262,7 @@ fn place(item: &[u8], shown: &impl Extent) -> Option<Match> {
     let &[s0, s1, part, view, i0, i1, i2, i3, o0, o1, o2, o3, l0, l1, l2, l3, ..] =
         <&[u8; 20]>::try_from(item).ok()?;
     let section = SectionId::from_number(u16::from_le_bytes([s0, s1]))?;
-    let part = match part {
-        0 => Part::Value,
-        1 => Part::Name,
-        _ => return None,
-    };
-    let view = match view {
-        0 => View::Raw,
-        1 => View::Decoded,
-        2 => View::Canonical,
-        _ => return None,
-    };
+    let (part, view) = (Part::from_number(part)?, View::from_number(view)?);
     let index = u32::from_le_bytes([i0, i1, i2, i3]);
     let offset = u32::from_le_bytes([o0, o1, o2, o3]);
     let length = u32::from_le_bytes([l0, l1, l2, l3]);
@@ -420,14 +376,14 @@ mod tests {
     }
 
     #[test]
-    fn too_much_or_too_short_is_void() {
+    fn too_much_or_too_short_is_an_error() {
         assert_eq!(parse(&[(1, b"a"), (1, b"b")]), Err(DetailError::TooMany { tag: 1, limit: 1 }));
         assert!(parse(&[(4, &b"t"[..]); 17]).is_err());
         assert!(parse(&[(1, &[b'a'; 1025])]).is_err());
         assert!(parse(&[(1, b"\xff")]).is_err());
         assert_eq!(Detail::parse(&[1, 0, 0, 0, 9, 0, 0, 0, 1], &OneHeader), Err(DetailError::CutOff(0)));
         assert_eq!(Detail::parse(&[1, 0, 0], &OneHeader), Err(DetailError::CutOff(0)));
-        assert!(Detail::parse(&[0; MAX_BYTES + 1], &OneHeader).is_err());
+        assert!(Detail::parse(&[0; DETAIL_BYTES + 1], &OneHeader).is_err());
     }
 
     proptest::proptest! {

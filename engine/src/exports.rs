@@ -3,6 +3,7 @@
 use wasmparser::ValType;
 use wasmparser::types::{EntityType, TypesRef};
 
+use crate::abi2::table::{IMPORT_MODULE, export, import};
 use crate::compile_error::CompileError;
 use crate::phase::{Phase, Phases};
 
@@ -52,38 +53,35 @@ const VERSION_1: &[Function] = &[
 ];
 
 const VERSION_2: &[Function] = &[
-    Function::one_to_one("pc_buffer", true),
-    Function::two_to_one("pc_request"),
-    Function::two_to_one("pc_request_body"),
-    Function::two_to_one("pc_response"),
-    Function::two_to_one("pc_message"),
-    Function::two_to_one("pc_hook"),
-    Function::two_to_one("pc_configure"),
-    Function::to_bytes("pc_describe"),
-    Function::to_bytes("pc_detail"),
-    Function::to_bytes("pc_carry"),
+    Function::one_to_one(export::BUFFER, true),
+    Function::two_to_one(export::REQUEST),
+    Function::two_to_one(export::REQUEST_BODY),
+    Function::two_to_one(export::RESPONSE),
+    Function::two_to_one(export::MESSAGE),
+    Function::two_to_one(export::HOOK),
+    Function::two_to_one(export::CONFIGURE),
+    Function::to_bytes(export::DESCRIBE),
+    Function::to_bytes(export::DETAIL),
+    Function::to_bytes(export::CARRY),
 ];
 
 /// What a module may import, all of it from the module `portcullis`.
 const IMPORTS: &[Function] = &[
     Function {
-        name: "log",
+        name: import::LOG,
         params: &[I32, I32, I32],
         results: &[],
         expected: "a function (i32, i32, i32)",
         required: false,
     },
     Function {
-        name: "match_set",
+        name: import::MATCH_SET,
         params: &[I32, I32, I32],
         results: &[I32],
         expected: "a function (i32, i32, i32) -> i32",
         required: false,
     },
 ];
-
-/// Name of the module that imports come from.
-pub(crate) const IMPORT_MODULE: &str = "portcullis";
 
 /// Whether a host has an import of that name; its type is checked by [`check`].
 pub(crate) fn is_offered(module: &str, name: &str) -> bool {
@@ -124,15 +122,15 @@ fn check_imports(types: &TypesRef<'_>) -> Result<(), CompileError> {
 }
 
 fn check_memory(types: &TypesRef<'_>, found: &[String]) -> Result<(), CompileError> {
-    match export(types, "memory") {
+    match exported(types, export::MEMORY) {
         Some(EntityType::Memory(_)) => Ok(()),
         Some(other) => Err(CompileError::WrongType {
-            export: "memory".into(),
+            export: export::MEMORY.into(),
             expected: "the memory",
             found: describe(types, &other),
         }),
         None => Err(CompileError::MissingExport {
-            name: "memory",
+            name: export::MEMORY,
             found: found.to_vec(),
             hint: "export the module's memory under that name (Rust: crate-type cdylib)",
         }),
@@ -145,7 +143,7 @@ fn check_export(
     function: &Function,
     abi: Abi,
 ) -> Result<(), CompileError> {
-    match export(types, function.name) {
+    match exported(types, function.name) {
         Some(entity) if is_function(types, &entity, function) => Ok(()),
         Some(other) => Err(CompileError::WrongType {
             export: function.name.into(),
@@ -166,7 +164,7 @@ fn check_export(
     }
 }
 
-fn export(types: &TypesRef<'_>, name: &str) -> Option<EntityType> {
+fn exported(types: &TypesRef<'_>, name: &str) -> Option<EntityType> {
     types.core_exports().into_iter().flatten().find(|(export, _)| *export == name).map(|(_, entity)| entity)
 }
 

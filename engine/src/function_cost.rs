@@ -7,7 +7,7 @@ use wasmparser::{
 };
 
 use crate::compile_error::{CompileError, invalid};
-use crate::renewal::Survey;
+use crate::instance_reuse::Survey;
 use crate::settings::FEATURES;
 
 /// Bytes of one function body. Fuel and deadline are looked at where functions begin and loops turn, so this bounds

@@ -3,39 +3,14 @@
 
 use wasmtime::{Caller, Linker, Trap};
 
-use crate::exports::IMPORT_MODULE;
-use crate::instance::Guest;
+use crate::abi2::table::{IMPORT_MODULE, LOG_LINE_BYTES, LOG_LINES, import};
+use crate::guest::Guest;
+use crate::log_line::{LogLevel, LogLine};
 
 /// Fuel of a line, its bytes apart.
 const LOG_FUEL: u64 = 100;
-/// Lines of one evaluation that are kept.
-const LOG_LINES: usize = 16;
-/// Bytes of a line that are kept.
-const LOG_BYTES: usize = 1024;
 /// Fuel of a search, what the set asks for a byte apart.
 const MATCH_FUEL: u64 = 50;
-
-/// What a rule logged.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogLine {
-    /// How important the rule says it is.
-    pub level: LogLevel,
-    /// At most 1 KiB, without control characters; what is not UTF-8 is replaced.
-    pub text: String,
-}
-
-/// How important a line is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum LogLevel {
-    /// For the rule's author.
-    Debug,
-    /// Worth keeping.
-    Info,
-    /// Something is odd.
-    Warning,
-    /// Something is wrong.
-    Error,
-}
 
 /// What a module may not ask of an import. A trap, as any other that Wasm itself knows: the rule's fault.
 #[derive(Debug, thiserror::Error)]
@@ -51,23 +26,18 @@ pub(crate) enum Misuse {
 /// The imports of every module.
 pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Guest>> {
     let mut linker = Linker::new(engine);
-    linker.func_wrap(IMPORT_MODULE, "log", log)?;
-    linker.func_wrap(IMPORT_MODULE, "match_set", match_set)?;
+    linker.func_wrap(IMPORT_MODULE, import::LOG, log)?;
+    linker.func_wrap(IMPORT_MODULE, import::MATCH_SET, match_set)?;
     Ok(linker)
 }
 
 fn log(mut caller: Caller<'_, Guest>, level: i32, address: i32, length: i32) -> wasmtime::Result<()> {
-    let level = match level {
-        0 => LogLevel::Debug,
-        1 => LogLevel::Info,
-        2 => LogLevel::Warning,
-        _ => LogLevel::Error,
-    };
+    let level = LogLevel::from_number(level).unwrap_or(LogLevel::Error);
     let length = length.cast_unsigned();
     charge(&mut caller, LOG_FUEL + u64::from(length))?;
     let (text, guest) = slice(&mut caller, address.cast_unsigned(), length)?;
     if guest.log.len() < LOG_LINES {
-        let text = String::from_utf8_lossy(&text[..text.len().min(LOG_BYTES)]);
+        let text = String::from_utf8_lossy(&text[..text.len().min(LOG_LINE_BYTES)]);
         let text = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         guest.log.push(LogLine { level, text });
     }

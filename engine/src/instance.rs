@@ -3,20 +3,22 @@
 use std::sync::Arc;
 
 use wasmtime::{
-    Global, InstancePre, Memory, ModuleExport, PoolConcurrencyLimitError, ResourceLimiter, Store,
-    StoreContextMut, Trap, TypedFunc, UpdateDeadline, Val, WasmParams, WasmResults,
+    Global, InstancePre, Memory, ModuleExport, PoolConcurrencyLimitError, Store, Trap, TypedFunc, Val,
+    WasmParams, WasmResults,
 };
 
-use crate::abi2;
-use crate::clock::{Clock, OutOfTime};
-use crate::engine::{Inner, PAGE};
-use crate::imports::{LogLine, Misuse};
+use crate::abi2::resolved::Resolved;
+use crate::clock::OutOfTime;
+use crate::guest::{Guest, Stop, interrupted};
+use crate::imports::Misuse;
 use crate::inspect_error::{InspectError, Overload, Step};
 use crate::limits::Limits;
+use crate::log_line::LogLine;
 use crate::page_map::PageMap;
 use crate::pattern_set::PatternSets;
 use crate::phase::Phase;
-use crate::ticker::Pulse;
+use crate::sandbox::Sandbox;
+use crate::settings::PAGE;
 
 /// An instance of a module: for one evaluation, for one after another with all undone between them, or kept by a
 /// worker as it is.
@@ -28,7 +30,7 @@ pub(crate) struct Instance {
     /// What its start function took.
     start_fuel: u64,
     /// Functions that were looked up.
-    pub(crate) phases: [Option<abi2::Resolved>; Phase::ALL.len()],
+    pub(crate) phases: [Option<Resolved>; Phase::ALL.len()],
     memory: Memory,
     /// Pages that the host added behind what the module has.
     appended: u64,
@@ -43,30 +45,11 @@ pub(crate) struct Entry {
     pub(crate) start: Option<ModuleExport>,
 }
 
-/// What the sandbox knows about the running guest.
-pub(crate) struct Guest {
-    clock: Clock,
-    memory_limit: u64,
-    stopped: Option<Stop>,
-    pulse: Arc<Pulse>,
-    /// What the imports work on; `None` until the start function is through.
-    pub(crate) memory: Option<Memory>,
-    pub(crate) patterns: Option<Arc<PatternSets>>,
-    pub(crate) log: Vec<LogLine>,
-}
-
-/// Why the host stopped the guest.
-enum Stop {
-    OutOfTime(OutOfTime),
-    MemoryLimit { wanted: u64 },
-    HostMemory(String),
-}
-
 impl Instance {
     /// Takes a slot of the pool and runs the module's start. Copying the `data_bytes` of the module costs one fuel a
     /// byte, which no author expects: they are given on top of the budget.
     pub(crate) fn fresh(
-        engine: &Inner,
+        sandbox: &Sandbox,
         module: &InstancePre<Guest>,
         entry: &Entry,
         data_bytes: u64,
@@ -74,23 +57,12 @@ impl Instance {
         limits: &Limits,
         budget: u64,
     ) -> Result<Box<Self>, InspectError> {
-        let pulse = Arc::clone(engine.ticker.pulse());
-        pulse.beat();
-        let mut store = Store::new(
-            &engine.wasmtime,
-            Guest {
-                clock: Clock::new(limits.deadline),
-                memory_limit: engine.memory_limit(limits),
-                stopped: None,
-                pulse,
-                memory: None,
-                patterns,
-                log: Vec::new(),
-            },
-        );
+        let pulse = Arc::clone(sandbox.ticker.pulse());
+        let guest = Guest::new(pulse, patterns, sandbox.memory_limit(limits), limits.deadline);
+        let mut store = Store::new(&sandbox.wasmtime, guest);
         store.limiter(|guest| guest);
         store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(|guest| Ok(guest_interrupted(guest)));
+        store.epoch_deadline_callback(|guest| Ok(interrupted(guest)));
         let given = budget.saturating_add(data_bytes);
         store.set_fuel(given).map_err(|error| InspectError::Host(format!("{error:#}")))?;
         match module.instantiate(&mut store) {
@@ -103,7 +75,7 @@ impl Instance {
                     store,
                     instance,
                     budget,
-                    slots: engine.slots,
+                    slots: sandbox.slots,
                     start_fuel: 0,
                     phases: Default::default(),
                     memory,
@@ -120,7 +92,7 @@ impl Instance {
                 fresh.start_fuel = given.saturating_sub(fresh.fuel_left()).saturating_sub(data_bytes);
                 Ok(fresh)
             }
-            Err(error) => Err(failure(&store, Step::Start, budget, engine.slots, &error)),
+            Err(error) => Err(failure(&store, Step::Start, budget, sandbox.slots, &error)),
         }
     }
 
@@ -142,11 +114,7 @@ impl Instance {
             .set_fuel(budget.saturating_sub(spent))
             .map_err(|error| InspectError::Host(format!("{error:#}")))?;
         self.store.set_epoch_deadline(1);
-        let guest = self.store.data_mut();
-        guest.pulse.beat();
-        guest.clock = Clock::new(limits.deadline);
-        guest.memory_limit = memory_limit;
-        guest.stopped = None;
+        self.store.data_mut().begin_again(memory_limit, limits.deadline);
         Ok(())
     }
 
@@ -330,40 +298,5 @@ fn failure(
             InspectError::Trap { step, trap: trap.to_string().trim_start_matches("wasm trap: ").into() }
         }
         None => InspectError::Host(format!("{error:#}")),
-    }
-}
-
-/// Runs at every tick of the engine that finds the guest running.
-fn guest_interrupted(mut store: StoreContextMut<'_, Guest>) -> UpdateDeadline {
-    let guest = store.data_mut();
-    guest.pulse.beat();
-    match guest.clock.tick() {
-        Some(reason) => {
-            guest.stopped = Some(Stop::OutOfTime(reason));
-            UpdateDeadline::Interrupt
-        }
-        None => UpdateDeadline::Continue(1),
-    }
-}
-
-impl ResourceLimiter for Guest {
-    fn memory_growing(&mut self, _: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
-        let wanted = desired as u64;
-        if wanted > self.memory_limit {
-            // A trap rather than -1: what a rule does without memory that it asked for is not its verdict.
-            self.stopped = Some(Stop::MemoryLimit { wanted });
-            return Err(wasmtime::format_err!("memory limit"));
-        }
-        // Beyond the maximum that the module itself declares: -1, as Wasm has it.
-        Ok(maximum.is_none_or(|maximum| desired <= maximum))
-    }
-
-    fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
-        self.stopped = Some(Stop::HostMemory(format!("the machine has no memory for the rule: {error:#}")));
-        Err(error)
-    }
-
-    fn table_growing(&mut self, _: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(maximum.is_none_or(|maximum| desired <= maximum))
     }
 }

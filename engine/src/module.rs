@@ -8,23 +8,23 @@ use portcullis_view::View;
 use wasmtime::InstancePre;
 
 use crate::abi1;
-use crate::abi2;
+use crate::abi2::{self, table::export};
 use crate::compile_error::CompileError;
 use crate::describe::Literals;
-use crate::detail::{Detail, DetailError};
-use crate::engine::Inner;
-use crate::idle::ModuleId;
-use crate::imports::LogLine;
+use crate::detail::DetailError;
+use crate::guest::Guest;
 use crate::inspect_error::InspectError;
-use crate::instance::{Entry, Guest, Instance};
+use crate::inspection::Inspection;
+use crate::instance::{Entry, Instance};
+use crate::instance_pool::ModuleId;
+use crate::instance_reuse::{self, InstanceReuse};
 use crate::limits::Limits;
+use crate::module_check::ModuleInfo;
 use crate::pattern_set::PatternSets;
 use crate::phase::Phase;
-use crate::pristine::Restorable;
 use crate::probe;
-use crate::renewal::{self, Renewal};
-use crate::shape::ModuleInfo;
-use crate::verdict::Verdict;
+use crate::shared::Shared;
+use crate::snapshot::Restorable;
 
 /// A compiled rule. Immutable, cheap to clone, usable from any number of threads; may be dropped on any.
 #[derive(Clone)]
@@ -42,28 +42,12 @@ struct Compiled {
     /// It said something about a request that its prefilter would have kept from it.
     broke_its_promise: AtomicBool,
     // The last one out stops the ticker, so it goes after what uses it.
-    engine: Arc<Inner>,
+    shared: Arc<Shared>,
 }
 
 enum Exports {
     V1(abi1::Exports),
     V2(abi2::Exports),
-}
-
-/// What an evaluation came to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Inspection {
-    /// What the rule says.
-    pub verdict: Verdict,
-    /// Fuel that saying it took.
-    pub fuel_used: u64,
-    /// What the rule wants its next phase to be given; at most 4 KiB.
-    pub carry: Vec<u8>,
-    /// What the rule says beside a verdict other than Allow; an error if that was not what it may say. The verdict
-    /// stands either way.
-    pub detail: Option<Result<Box<Detail>, DetailError>>,
-    /// What the rule logged.
-    pub log: Vec<LogLine>,
 }
 
 /// Bytes of the largest head of a request that a host takes.
@@ -99,7 +83,7 @@ pub enum LimitsError {
 impl Module {
     /// Does once what every instance would have to do again.
     pub(crate) fn link(
-        engine: Arc<Inner>,
+        shared: Arc<Shared>,
         module: &wasmtime::Module,
         info: ModuleInfo,
         patterns: PatternSets,
@@ -108,21 +92,21 @@ impl Module {
             1 => Exports::V1(abi1::Exports::of(module)?),
             _ => Exports::V2(abi2::Exports::of(module, info.phases, info.describe.sections())?),
         };
-        let restorable = match info.renewal {
-            Renewal::Restored { globals } if engine.idle.keeps() => Restorable::of(module, globals),
+        let restorable = match info.reuse {
+            InstanceReuse::Restored { globals } if shared.pool.keeps() => Restorable::of(module, globals),
             _ => None,
         };
         let patterns = (!patterns.is_empty()).then(|| Arc::new(patterns));
-        let pre = engine
+        let pre = shared
             .linker
             .instantiate_pre(module)
             .map_err(|error| CompileError::Compile(format!("{error:#}")))?;
         let broke_its_promise = AtomicBool::new(false);
         let memory = module
-            .get_export_index("memory")
+            .get_export_index(export::MEMORY)
             .ok_or_else(|| CompileError::Compile("the export `memory` was lost in compilation".into()))?;
-        let entry = Entry { memory, start: module.get_export_index(renewal::START) };
-        let id = engine.new_module();
+        let entry = Entry { memory, start: module.get_export_index(instance_reuse::START) };
+        let id = shared.new_module();
         Ok(Self(Arc::new(Compiled {
             pre,
             entry,
@@ -132,7 +116,7 @@ impl Module {
             restorable,
             patterns,
             broke_its_promise,
-            engine,
+            shared,
         })))
     }
 
@@ -205,8 +189,8 @@ impl Module {
             Err(InspectError::DeadlineExceeded { .. }) => self.try_out(limits),
             result => result,
         };
-        // It is on the shelf of this thread, where rules in use have theirs.
-        self.0.engine.idle.forget(self.0.id);
+        // It is on the free list of this thread, where rules in use have theirs.
+        self.0.shared.pool.forget(self.0.id);
         result
     }
 
@@ -255,28 +239,28 @@ impl Module {
 
     /// A new instance.
     pub(crate) fn instantiate(&self, limits: &Limits, budget: u64) -> Result<Box<Instance>, InspectError> {
-        let Compiled { pre, entry, info, patterns, engine, .. } = &*self.0;
-        Instance::fresh(engine, pre, entry, info.data_bytes, patterns.clone(), limits, budget)
+        let Compiled { pre, entry, info, patterns, shared, .. } = &*self.0;
+        Instance::fresh(&shared.sandbox, pre, entry, info.data_bytes, patterns.clone(), limits, budget)
     }
 
     /// Bytes of memory that an instance may have.
     pub(crate) fn memory_limit(&self, limits: &Limits) -> u64 {
-        self.0.engine.memory_limit(limits)
+        self.0.shared.sandbox.memory_limit(limits)
     }
 
     /// An instance that is as new, apart from `appended` pages that the host may have added to its memory before.
     fn ready(&self, limits: &Limits, budget: u64, appended: u64) -> Result<Box<Instance>, InspectError> {
-        let Compiled { id, restorable, engine, .. } = &*self.0;
-        let memory_limit = engine.memory_limit(limits);
+        let Compiled { id, restorable, shared, .. } = &*self.0;
+        let memory_limit = shared.sandbox.memory_limit(limits);
         let fits = |idle: &Instance| idle.appended() == appended && idle.is_within(memory_limit, budget);
         if restorable.is_some()
-            && let Some(mut idle) = engine.idle.take(*id, fits)
+            && let Some(mut idle) = shared.pool.take(*id, fits)
         {
             let spent = idle.start_fuel();
             idle.renew_budget(memory_limit, limits, budget, spent)?;
             return Ok(idle);
         }
-        engine.idle.count_made();
+        shared.pool.count_made();
         let mut instance = self.instantiate(limits, budget)?;
         if let Some(restorable) = restorable {
             restorable.learn(&mut instance);
@@ -286,16 +270,16 @@ impl Module {
 
     /// Undoes an evaluation, so that the instance can be had again.
     fn give_back(&self, mut instance: Box<Instance>) {
-        let Compiled { id, restorable: Some(restorable), info, engine, .. } = &*self.0 else { return };
+        let Compiled { id, restorable: Some(restorable), info, shared, .. } = &*self.0 else { return };
         if let Some(touched) = restorable.restore(&mut instance) {
-            engine.idle.put(*id, instance, touched + info.functions as usize * FUNCTION_BYTES);
+            shared.pool.put(*id, instance, touched + info.functions as usize * FUNCTION_BYTES);
         }
     }
 }
 
 impl Drop for Compiled {
     fn drop(&mut self) {
-        self.engine.idle.forget(self.id);
+        self.shared.pool.forget(self.id);
     }
 }
 

@@ -5,38 +5,9 @@ use std::fmt;
 use portcullis_view::{SectionId, Sections};
 use serde::{Deserialize, Serialize};
 
-/// One moment of a request at which a rule may run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-#[repr(u8)]
-pub enum Phase {
-    /// The head of a request.
-    Request,
-    /// The same request with its body.
-    RequestBody,
-    /// The response to it.
-    Response,
-    /// One message of a gRPC or WebSocket stream.
-    Message,
-    /// One call inside an application.
-    Hook,
-}
+pub use crate::abi2::table::Phase;
 
 impl Phase {
-    /// All phases, in the order in which a request meets them.
-    pub const ALL: [Self; 5] = [Self::Request, Self::RequestBody, Self::Response, Self::Message, Self::Hook];
-
-    /// The function that a module exports for it.
-    pub fn export(self) -> &'static str {
-        match self {
-            Self::Request => "pc_request",
-            Self::RequestBody => "pc_request_body",
-            Self::Response => "pc_response",
-            Self::Message => "pc_message",
-            Self::Hook => "pc_hook",
-        }
-    }
-
     /// Sections that there can be in it.
     pub const fn sections(self) -> Sections {
         use SectionId::{
@@ -49,17 +20,6 @@ impl Phase {
             Self::RequestBody | Self::Message => WITH_BODY,
             Self::Response => WITH_BODY.with(ResponseLine).with(ResponseHeaders).with(ResponseBody),
             Self::Hook => WITH_BODY.with(Hook),
-        }
-    }
-
-    /// Its name in a describe document.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Request => "request",
-            Self::RequestBody => "requestBody",
-            Self::Response => "response",
-            Self::Message => "message",
-            Self::Hook => "hook",
         }
     }
 }

@@ -9,6 +9,9 @@ use wasmtime::{
 
 use crate::page_map::PageMap;
 
+/// One Wasm page.
+pub(crate) const PAGE: u64 = 64 << 10;
+
 /// Stack of one evaluation. Runs on the caller's stack, so it must leave a thread of 2 MiB room enough.
 const MAX_WASM_STACK: usize = 256 << 10;
 
@@ -38,15 +41,15 @@ const MAX_SLOTS: usize = 1 << 14;
 const MAX_IDLE: usize = 1 << 12;
 
 /// Idle instances of one worker: as many as there is room for beside the others.
-pub(crate) fn idle(workers: usize, kept: usize, wanted: usize) -> usize {
-    let others = workers.saturating_mul(4).saturating_add(kept);
+pub(crate) fn idle(workers: usize, per_worker: usize, wanted: usize) -> usize {
+    let others = workers.saturating_mul(4).saturating_add(per_worker);
     wanted.min(MAX_IDLE.min(MAX_SLOTS.saturating_sub(others)) / workers.max(1))
 }
 
-/// Instances that the pool holds: several for each thread, because a slot is cleared by the thread that used it, those
-/// that threads keep, and `idle` for each.
-pub(crate) fn slots(workers: usize, kept: usize, idle: usize) -> Option<u32> {
-    let slots = workers.checked_mul(idle.checked_add(4)?)?.checked_add(kept)?;
+/// Instances that the pool holds: several for each thread, because a slot is cleared by the thread that used it, the
+/// per-worker ones, and `idle` for each.
+pub(crate) fn slots(workers: usize, per_worker: usize, idle: usize) -> Option<u32> {
+    let slots = workers.checked_mul(idle.checked_add(4)?)?.checked_add(per_worker)?;
     (workers > 0 && (..=MAX_SLOTS).contains(&slots)).then(|| u32::try_from(slots).ok())?
 }
 

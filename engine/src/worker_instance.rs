@@ -5,9 +5,10 @@ use portcullis_view::View;
 
 use crate::detail::DetailError;
 use crate::inspect_error::InspectError;
+use crate::inspection::Inspection;
 use crate::instance::Instance;
 use crate::limits::Limits;
-use crate::module::{Inspection, Module};
+use crate::module::Module;
 use crate::phase::Phase;
 
 /// Evaluations after which an instance is replaced, so that what leaks in a guest has an end.

@@ -4,7 +4,8 @@ use std::thread;
 use std::time::Duration;
 
 use portcullis_engine::{
-    Engine, EngineConfig, InspectError, InstanceCounts, Limits, Module, Obstacle, Phase, Renewal, Verdict,
+    Engine, EngineConfig, InspectError, InstanceCounts, InstanceReuse, Limits, Module, Obstacle, Phase,
+    Verdict,
 };
 use portcullis_view::{Head, Sections, View};
 
@@ -81,7 +82,7 @@ fn memory_and_globals_begin_as_the_start_function_left_them() {
     let more_fuel = Limits { fuel: 2_000_000, ..limits() };
     let engine = engine();
     let rule = compile(&engine, SUMS);
-    assert_eq!(rule.info().renewal, Renewal::Restored { globals: 5 });
+    assert_eq!(rule.info().reuse, InstanceReuse::Restored { globals: 5 });
     let anew = compile(&engine_that_restores_nothing(), SUMS);
     let ask = |rule: &Module| rule.inspect_view(Phase::Request, &view(&[]), b"", &more_fuel).unwrap();
     let expected = ask(&anew);
@@ -162,17 +163,17 @@ fn what_ended_badly_or_grew_is_not_used_again() {
 fn modules_whose_state_is_more_than_memory_and_numbers_are_made_anew() {
     let engine = engine();
     let globals = |count: usize| "(global (mut i32) (i32.const 0))".repeat(count);
-    let made_anew = |because| Renewal::Instantiated { because };
+    let made_anew = |because| InstanceReuse::Instantiated { because };
     for (more, expected) in [
-        (String::new(), Renewal::Restored { globals: 0 }),
-        (globals(32), Renewal::Restored { globals: 32 }),
+        (String::new(), InstanceReuse::Restored { globals: 0 }),
+        (globals(32), InstanceReuse::Restored { globals: 32 }),
         (globals(33), made_anew(Obstacle::Globals)),
         ("(global (mut funcref) (ref.null func))".into(), made_anew(Obstacle::Globals)),
-        ("(global funcref (ref.null func))".into(), Renewal::Restored { globals: 0 }),
-        (r#"(global (export "g") (mut i32) (i32.const 0))"#.into(), Renewal::Restored { globals: 1 }),
+        ("(global funcref (ref.null func))".into(), InstanceReuse::Restored { globals: 0 }),
+        (r#"(global (export "g") (mut i32) (i32.const 0))"#.into(), InstanceReuse::Restored { globals: 1 }),
         (
             "(table 1 funcref) (func (drop (table.get (i32.const 0))) (drop (table.size)))".into(),
-            Renewal::Restored { globals: 0 },
+            InstanceReuse::Restored { globals: 0 },
         ),
     ]
     .into_iter()
@@ -199,19 +200,19 @@ fn modules_whose_state_is_more_than_memory_and_numbers_are_made_anew() {
                      (func (export "pc_request") (param i32 i32) (result i32) (i32.const 1)))"#
             ),
         );
-        assert_eq!(rule.info().renewal, expected, "{more}");
+        assert_eq!(rule.info().reuse, expected, "{more}");
         for _ in 0..3 {
             let said = rule.inspect_view(Phase::Request, &view(&[]), b"", &limits()).unwrap();
             assert_eq!(said.verdict, Verdict::Block);
         }
-        let restored = matches!(expected, Renewal::Restored { .. });
+        let restored = matches!(expected, InstanceReuse::Restored { .. });
         assert_eq!(engine.instances().idle, usize::from(restored), "{more}");
     }
     let large = compile(
         &engine,
         r#"(module (memory (export "memory") 33) (func (export "inspect_request") (param i32 i32) (result i32) (i32.const 1)))"#,
     );
-    assert_eq!(large.info().renewal, made_anew(Obstacle::Memory));
+    assert_eq!(large.info().reuse, made_anew(Obstacle::Memory));
 }
 
 #[test]

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
+use portcullis_daemon::admin_server::AdminServer;
 use portcullis_daemon::logging::{self, Format};
+use portcullis_daemon::termination::Termination;
 use portcullis_engine::{ArtefactCache, CacheKey, Compiler, CompilerConfig};
 use prometheus_client::registry::Registry;
 use thiserror::Error;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -22,7 +23,6 @@ use crate::desired::sync::Sync;
 use crate::desired::{Desired, State};
 use crate::recall::RecallResponder;
 use crate::report::{Identity, Reporter};
-use crate::side_port::SidePort;
 use portcullis_proxy::ProxyError;
 
 /// Bytes of compiled modules on disk: half of the volume that the chart gives the state.
@@ -78,8 +78,7 @@ pub fn main() -> ExitCode {
 
 /// Runs until SIGTERM or SIGINT, then drains.
 pub async fn run(config: Config) -> Result<(), AgentError> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(AgentError::Signals)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(AgentError::Signals)?;
+    let mut termination = Termination::listen().map_err(AgentError::Signals)?;
     let mut registry = Registry::default();
     let metrics = ControlMetrics::register(&mut registry);
     let cluster = config.bus.cluster.clone();
@@ -99,7 +98,7 @@ pub async fn run(config: Config) -> Result<(), AgentError> {
     let mut control = Control::new(input, registry, metrics.clone())?;
 
     let mut tasks = JoinSet::new();
-    let health = SidePort::tcp(config.health_listen)
+    let health = AdminServer::tcp(config.health_listen)
         .await
         .map_err(|e| ControlError::Listen(config.health_listen.to_string(), e))?;
     tasks.spawn(control.health().serve(health));
@@ -126,15 +125,9 @@ pub async fn run(config: Config) -> Result<(), AgentError> {
     let reporter = Reporter::new(identity, control.submissions, control.rules, bound, bus_receiver, metrics);
     tasks.spawn(reporter.run());
     tasks.spawn(control.enforcer.run());
-    let shutdown = async {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    };
     // The tasks go on during the drain: /readyz says that it is over.
     let started = || tracing::info!(%address, "serving");
-    data_path::run(proxy, control.drain, tasks, shutdown, started).await?;
+    data_path::run(proxy, control.drain, tasks, termination.asked(), started).await?;
     Ok(())
 }
 

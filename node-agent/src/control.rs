@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use portcullis_bus::Bus;
+use portcullis_daemon::admin_server::AdminServer;
 use portcullis_engine::{Compiler, Engine, EngineConfig, EngineError};
 use prometheus_client::registry::Registry;
 use thiserror::Error;
@@ -21,7 +22,6 @@ use crate::health::Health;
 use crate::mappings;
 use crate::modules::Modules;
 use crate::report::Submission;
-use crate::side_port::SidePort;
 use portcullis_proxy::metrics::{Instances, RequestMetrics};
 use portcullis_proxy::rules::{KEPT_INSTANCES, RuleSetHandle};
 use portcullis_proxy::{DrainSignal, Proxy, ProxyConfig, ProxyError};
@@ -88,7 +88,7 @@ impl Control {
         // One more than the proxy has: modules are tried out on a thread of their own.
         let engine = Engine::new(&EngineConfig {
             workers: input.inspecting_threads + 1,
-            kept_instances: input.inspecting_threads * KEPT_INSTANCES,
+            per_worker_instances: input.inspecting_threads * KEPT_INSTANCES,
             ..EngineConfig::default()
         })?;
         mappings::say_room_for_modules(engine.slots());
@@ -143,18 +143,18 @@ impl Control {
         listen: &AdminListen,
         tasks: &mut JoinSet<()>,
     ) -> Result<Option<std::net::SocketAddr>, ControlError> {
-        let (port, access) = match listen {
+        let (server, access) = match listen {
             AdminListen::Tcp { address, token } => {
-                let port = SidePort::tcp(*address).await;
-                (port.map_err(|e| ControlError::Listen(address.to_string(), e))?, Access::token(token))
+                let server = AdminServer::tcp(*address).await;
+                (server.map_err(|e| ControlError::Listen(address.to_string(), e))?, Access::token(token))
             }
             AdminListen::Socket(path) => {
-                let port = SidePort::unix(path);
-                (port.map_err(|e| ControlError::Listen(path.display().to_string(), e))?, Access::Socket)
+                let server = AdminServer::unix(path);
+                (server.map_err(|e| ControlError::Listen(path.display().to_string(), e))?, Access::Socket)
             }
         };
-        let address = port.address();
-        tasks.spawn(Admin::new(access, self.modules.clone(), self.commands.clone()).serve(port));
+        let address = server.address();
+        tasks.spawn(Admin::new(access, self.modules.clone(), self.commands.clone()).serve(server));
         Ok(address)
     }
 }

@@ -1,22 +1,17 @@
-//! `/healthz`, `/readyz` and `/metrics`.
+//! Whether this node may get traffic.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode};
-use http_body_util::Full;
+use portcullis_daemon::admin_server::AdminServer;
+use portcullis_daemon::health::{self, Probes};
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
 use crate::enforce::Standing;
 use crate::enforce::standing::NotReady;
-use crate::side_port::{SidePort, answer, text};
 use portcullis_proxy::DrainSignal;
-
-/// The content type of the OpenMetrics text format.
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Answers questions about this process. Clones are the same.
 #[derive(Clone)]
@@ -25,18 +20,23 @@ pub struct Health(Arc<Inner>);
 struct Inner {
     standing: watch::Receiver<Standing>,
     drain: DrainSignal,
-    registry: Registry,
+    registry: Arc<Registry>,
     was_ready: AtomicBool,
 }
 
 impl Health {
     /// Readiness comes from `standing` until the drain starts.
     pub fn new(standing: watch::Receiver<Standing>, drain: DrainSignal, registry: Registry) -> Self {
-        Self(Arc::new(Inner { standing, drain, registry, was_ready: AtomicBool::new(false) }))
+        Self(Arc::new(Inner {
+            standing,
+            drain,
+            registry: Arc::new(registry),
+            was_ready: AtomicBool::new(false),
+        }))
     }
 
     /// Whether the node may get traffic now.
-    pub fn ready(&self, now: Instant) -> Result<(), NotReady> {
+    fn is_ready(&self, now: Instant) -> Result<(), NotReady> {
         if self.0.drain.is_started() {
             return Err(NotReady::Draining);
         }
@@ -49,36 +49,20 @@ impl Health {
     }
 
     /// Serves until it is dropped.
-    pub async fn serve(self, port: SidePort) {
-        port.serve(move |request| {
-            let response = self.answer(&request);
-            async move { response }
-        })
-        .await;
+    pub async fn serve(self, server: AdminServer) {
+        let registry = Arc::clone(&self.0.registry);
+        health::serve(server, self, registry).await;
+    }
+}
+
+impl Probes for Health {
+    /// The control thread itself answers.
+    fn live(&self) -> Result<String, String> {
+        Ok("ok".into())
     }
 
-    fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
-        if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            return text(StatusCode::METHOD_NOT_ALLOWED, "GET only\n");
-        }
-        match request.uri().path() {
-            // The control thread itself answers.
-            "/healthz" => text(StatusCode::OK, "ok\n"),
-            "/readyz" => match self.ready(Instant::now()) {
-                Ok(()) => text(StatusCode::OK, "ok\n"),
-                Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
-            },
-            "/metrics" => self.metrics(),
-            _ => text(StatusCode::NOT_FOUND, "/healthz, /readyz or /metrics\n"),
-        }
-    }
-
-    fn metrics(&self) -> Response<Full<Bytes>> {
-        let mut out = String::new();
-        match prometheus_client::encoding::text::encode(&mut out, &self.0.registry) {
-            Ok(()) => answer(StatusCode::OK, OPEN_METRICS, out.into()),
-            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
-        }
+    fn ready(&self) -> Result<String, String> {
+        self.is_ready(Instant::now()).map(|()| "ok".into()).map_err(|why| why.to_string())
     }
 }
 
@@ -86,25 +70,21 @@ impl Health {
 mod tests {
     use super::*;
 
-    fn status(health: &Health, path: &str) -> StatusCode {
-        health.answer(&Request::builder().uri(path).body(()).unwrap()).status()
-    }
-
     #[test]
     fn ready_once_stays_ready_until_the_drain() {
         let (standing, receiver) = watch::channel(Standing::default());
         let drain = DrainSignal::new();
         let health = Health::new(receiver, drain.clone(), Registry::default());
-        assert_eq!(status(&health, "/healthz"), StatusCode::OK);
-        assert_eq!(status(&health, "/readyz"), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(health.live().is_ok());
+        assert!(health.ready().is_err());
         standing.send_replace(Standing { complete: true, ..Standing::default() });
-        assert_eq!(status(&health, "/readyz"), StatusCode::OK);
+        assert!(health.ready().is_ok());
         // A rule that fails later must not take all nodes away.
         let waiting_since = Some(Instant::now());
         standing.send_replace(Standing { complete: true, waiting_since, ..Standing::default() });
-        assert_eq!(status(&health, "/readyz"), StatusCode::OK);
+        assert!(health.ready().is_ok());
         drain.start();
-        assert_eq!(status(&health, "/readyz"), StatusCode::SERVICE_UNAVAILABLE);
-        assert_eq!(status(&health, "/healthz"), StatusCode::OK);
+        assert!(health.ready().is_err());
+        assert!(health.live().is_ok());
     }
 }

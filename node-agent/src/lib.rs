@@ -8,7 +8,6 @@
 
 pub mod admin;
 pub mod agent;
-mod backoff;
 pub mod config;
 pub mod control;
 pub mod control_metrics;
@@ -20,5 +19,4 @@ mod mappings;
 pub mod modules;
 mod recall;
 pub mod report;
-pub mod side_port;
 pub mod standalone;

@@ -7,9 +7,9 @@ use bytes::Bytes;
 use portcullis_bus::{Bus, BusError};
 use portcullis_crds::bus::{CHUNK_BYTES, Recall, Recalled};
 use portcullis_crds::revision::ModuleDigest;
+use portcullis_daemon::backoff::Backoff;
 use tokio::sync::watch;
 
-use crate::backoff::Backoff;
 use crate::desired::View;
 use crate::modules::Modules;
 

@@ -6,12 +6,14 @@ mod charset;
 mod form;
 mod graphql;
 mod json;
+mod json_with_graphql;
 mod lenient;
 mod media_type;
 mod multipart;
 mod parameters;
 #[cfg(test)]
 mod properties;
+mod scratch;
 mod sniff;
 #[cfg(test)]
 mod tests;
@@ -20,18 +22,10 @@ use std::ops::ControlFlow;
 
 use self::json::Extent;
 use self::media_type::{Format, MediaType};
-use crate::found::{Found, Kind};
-use crate::section::Flags;
-use crate::view::MAX_NAMES;
-
-/// Buffers of the parsers, kept between bodies.
-#[derive(Default)]
-pub(crate) struct Scratch {
-    form: Vec<u8>,
-    multipart: multipart::Scratch,
-    json: json::Scratch,
-    graphql: graphql::Scratch,
-}
+pub(crate) use self::scratch::Scratch;
+use crate::abi::{Flags, Kind};
+use crate::bounds::MAX_NAMES;
+use crate::found::Found;
 
 /// Hands the arguments of a body to `sink` and says what is to be known of them. A sink that breaks takes no more: then
 /// the rest of the body is not looked at.
@@ -66,7 +60,7 @@ pub(crate) fn arguments(
     let flags = match media.format {
         Format::Form => form_or_json(body, scratch, sink),
         Format::FormData => multipart::parse(body, media.boundary, &mut scratch.multipart, sink),
-        Format::Json => json_with_graphql(body, Extent::One, &mut scratch.json, &mut scratch.graphql, sink),
+        Format::Json => json_with_graphql::parse(body, Extent::One, scratch, sink),
         Format::Graphql => graphql::parse(body, &mut scratch.graphql, sink),
         Format::Multipart => lenient::multipart(body, media.boundary, scratch, sink),
         Format::Xml if sniff::is_like_markup(body) || sniff::is_wide(body) => {
@@ -96,36 +90,6 @@ fn form_or_json(
     }
     // As a form it was read whole.
     flags | lenient::json(body, scratch, sink).without(Flags::NOT_PARSED)
-}
-
-/// JSON, and in it the GraphQL documents that are the member `query` of the whole, or of an element of a batch.
-fn json_with_graphql(
-    body: &[u8],
-    extent: Extent,
-    json: &mut json::Scratch,
-    graphql: &mut graphql::Scratch,
-    sink: &mut impl FnMut(Found<'_>) -> ControlFlow<()>,
-) -> Flags {
-    let is_batch = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii_start().starts_with(b"[");
-    let mut of_graphql = Flags::NONE;
-    let flags = json::parse(body, extent, json, &mut |found| {
-        let document = is_query(&found, is_batch).then(|| found.value.read());
-        sink(found)?;
-        if let Some(document) = document {
-            of_graphql |= graphql::parse_if_document(document, graphql, sink)?;
-        }
-        ControlFlow::Continue(())
-    });
-    flags | of_graphql
-}
-
-/// `/query`, or `/0/query` in a batch. No number or literal is a document, so the value need not be known as a string.
-fn is_query(found: &Found<'_>, is_batch: bool) -> bool {
-    let Some(parent) = found.name.read().strip_suffix(b"/query") else { return false };
-    match parent {
-        [b'/', index @ ..] => is_batch && index.iter().all(u8::is_ascii_digit),
-        _ => !is_batch && parent.is_empty(),
-    }
 }
 
 fn of_xml(body: &[u8]) -> Flags {

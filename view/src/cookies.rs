@@ -4,9 +4,9 @@
 
 use std::ops::ControlFlow;
 
-use crate::found::{Found, Kind, Text};
+use crate::abi::{Flags, Kind};
+use crate::found::{Found, Text};
 use crate::scan;
-use crate::section::Flags;
 
 /// Hands every cookie of one field value to `sink`, without the whitespace around its name and its value.
 pub(crate) fn parse(field: &[u8], sink: &mut impl FnMut(Found<'_>) -> ControlFlow<()>) -> Flags {

@@ -1,9 +1,6 @@
 //! Entries of a section, as they are stored and as they are read.
 
-use crate::section::{Flags, SectionId};
-
-/// Bytes of one entry in a section's table.
-pub(crate) const ENTRY_BYTES: usize = 52;
+use crate::abi::{ENTRY_BYTES, Flags, SectionId};
 
 /// The three views of a name or a value. Views that are equal are the same bytes in memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

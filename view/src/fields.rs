@@ -2,9 +2,8 @@
 
 use std::ops::ControlFlow;
 
-use crate::found::Kind;
+use crate::abi::{Flags, Kind};
 use crate::scan;
-use crate::section::Flags;
 use crate::section_writer::SectionWriter;
 
 /// What a byte is to a field name.

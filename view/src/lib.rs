@@ -4,13 +4,17 @@
 //! copies the sections that a rule declares into one buffer, in the layout of `docs/abi/version-2.md`. [`Reader`] reads
 //! such a buffer back with every bound checked.
 
+#[rustfmt::skip]
+mod abi;
 mod body;
+mod bounds;
 mod canonical;
 mod connection;
 mod cookies;
 mod entry;
 mod fields;
 mod found;
+mod layout;
 mod path;
 mod query;
 mod reader;
@@ -19,12 +23,12 @@ mod section;
 mod section_writer;
 mod target;
 mod view;
-mod written;
 
+pub use abi::{Flags, Kind, SectionId};
+pub use bounds::MAX_ENTRIES;
 pub use connection::Connection;
 pub use entry::{Entry, Section, Views};
-pub use found::Kind;
+pub use layout::MAX_CARRY;
 pub use reader::{ReadError, ReadSection, Reader};
-pub use section::{Flags, SectionId, Sections};
-pub use view::{Head, MAX_ENTRIES, View};
-pub use written::MAX_CARRY;
+pub use section::Sections;
+pub use view::{Head, View};

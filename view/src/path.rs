@@ -1,8 +1,8 @@
 //! The path of a request target: as it was sent, decoded once, and in the one spelling of all that lead to it.
 
+use crate::abi::{Flags, Kind};
 use crate::canonical;
-use crate::found::{Found, Kind, Text};
-use crate::section::Flags;
+use crate::found::{Found, Text};
 use crate::section_writer::SectionWriter;
 
 /// What a byte is to a path.

@@ -2,9 +2,9 @@
 
 use std::ops::ControlFlow;
 
+use crate::abi::{Flags, Kind};
 use crate::canonical;
-use crate::found::{Found, Kind, Text};
-use crate::section::Flags;
+use crate::found::{Found, Text};
 
 /// What a byte is to a query.
 const AND: u8 = 1;

@@ -2,9 +2,8 @@
 
 use std::fmt;
 
-use crate::entry::{ENTRY_BYTES, Entry, Views};
-use crate::section::{Flags, SectionId};
-use crate::written::{DIRECTORY_ENTRY_BYTES, HEADER_BYTES};
+use crate::abi::{DIRECTORY_ENTRY_BYTES, ENTRY_BYTES, Flags, HEADER_BYTES, MAGIC, MAJOR, SectionId};
+use crate::entry::{Entry, Views};
 
 /// A view that breaks no rule of the layout.
 #[derive(Clone, Copy, Debug)]
@@ -96,7 +95,7 @@ impl<'a> Reader<'a> {
     /// The first rule of the layout that it breaks.
     pub fn new(bytes: &'a [u8]) -> Result<Self, ReadError> {
         let header: &[u8; HEADER_BYTES] = bytes.first_chunk().ok_or(ReadError::NotAView)?;
-        if !header.starts_with(b"PCV2\x02\0") {
+        if !header.starts_with(MAGIC.as_bytes()) || half(header, 4) != MAJOR {
             return Err(ReadError::NotAView);
         }
         let (stated, sections) = (word(header, 8), word(header, 12));

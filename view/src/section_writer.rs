@@ -2,10 +2,10 @@
 
 use std::ops::ControlFlow;
 
+use crate::abi::{ENTRY_BYTES, Flags, Kind, SectionId};
 use crate::canonical;
-use crate::entry::{ENTRY_BYTES, Row, Section};
-use crate::found::{Found, Kind, Text};
-use crate::section::{Flags, SectionId};
+use crate::entry::{Row, Section};
+use crate::found::{Found, Text};
 
 /// Where the name and the value of an entry start in its row.
 const NAME: usize = 1;

@@ -2,22 +2,16 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use crate::abi::{DIRECTORY_ENTRY_BYTES, ENTRY_BYTES, Flags, HEADER_BYTES, SectionId};
 use crate::body;
+use crate::bounds::{MAX_ENTRIES, MAX_NAMES};
 use crate::connection::{self, Connection};
-use crate::entry::{ENTRY_BYTES, Section};
+use crate::entry::Section;
 use crate::fields::{FieldLines, Known};
-use crate::section::{Flags, SectionId, Sections};
+use crate::section::Sections;
 use crate::section_writer::SectionWriter;
 use crate::target::Target;
-use crate::written::{DIRECTORY_ENTRY_BYTES, HEADER_BYTES};
 use crate::{cookies, path, query};
-
-/// Entries of one section; what comes after them makes it TRUNCATED.
-pub const MAX_ENTRIES: usize = 1000;
-
-/// Bytes that names of `bodyArguments` may take which the body holds once and its view several times: the pointers of
-/// JSON leaves, the name of a part at its file name.
-pub(crate) const MAX_NAMES: usize = 64 << 10;
 
 /// Bytes of one section, so that the longest view stays below 2^31.
 const MAX_SECTION: usize = ((1 << 31) - 1 - HEADER_BYTES) / SectionId::ALL.len() - DIRECTORY_ENTRY_BYTES - 4;

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use serde::Deserialize;
 
-use super::DockerConfigError;
+use super::error::DockerConfigError;
 use crate::credentials::Credentials;
 
 #[derive(Clone, Default, Deserialize)]

@@ -3,7 +3,7 @@
 use wasmparser::{GlobalSectionReader, MemoryType, Operator, ValType};
 
 use super::imports::import_problems;
-use super::{Abi, Export, ModuleSummary};
+use super::summary::{Abi, Export, ModuleSummary};
 
 const REQUEST: &str = "func (i32, i32) -> i32";
 const ALLOC: &str = "func (i32) -> i32";

@@ -1,6 +1,6 @@
 //! Imports that no host provides: which toolchain left them behind, and how to build without them.
 
-use super::Import;
+use super::summary::Import;
 
 /// What a host provides (docs/abi/version-2.md).
 const HOST: &str = "portcullis";

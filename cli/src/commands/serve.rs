@@ -1,17 +1,16 @@
 //! `portcullis serve`: the data plane without a cluster.
 
-use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use portcullis_daemon::logging::{self, Format};
+use portcullis_daemon::termination::Termination;
 use portcullis_engine::{Compiler, CompilerConfig};
 use portcullis_node_agent::config::AdminListen;
 use portcullis_node_agent::standalone::{ServeConfig, Started, serve};
 use portcullis_proxy::{ProxyConfig, Upstream};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::failure::Failure;
 
@@ -63,35 +62,16 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
         admin: admin(&args)?,
         compiler: Compiler::new(CompilerConfig::default(), None),
     };
-    let mut endings = Endings::new().map_err(Failure::could_not_run)?;
+    let mut termination = Termination::listen().map_err(Failure::could_not_run)?;
     let shutdown = async move {
-        endings.next().await;
+        termination.asked().await;
         tokio::spawn(async move {
-            endings.next().await;
+            termination.asked().await;
             eprintln!("error: ended by a second signal, before the requests under way");
             std::process::exit(2);
         });
     };
     serve(config, shutdown, |started| announce(&started, &args)).await.map_err(Failure::could_not_run)
-}
-
-/// The signals that ask a process to end.
-struct Endings {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Endings {
-    fn new() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
 }
 
 /// The line on the proxy is the last: whoever waits for it knows all.

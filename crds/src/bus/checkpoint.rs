@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::SCHEMA;
+use super::envelope::SCHEMA;
 use crate::revision::Revision;
 use crate::rule_key::RuleKey;
 

@@ -2,11 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::envelope::{CONFIG_FEATURE, PER_WORKER_FEATURE};
-use crate::revision::ModuleDigest;
+use super::feature::{CONFIG_FEATURE, PER_WORKER_FEATURE};
+use crate::module_digest::ModuleDigest;
+use crate::quantity::ByteSize;
 use crate::rule_config::CanonicalConfig;
 use crate::rule_key::RuleKey;
 use crate::wasm_rule::{Block, Isolation, Limits, Mode, OnFailure};
+
+/// Bytes of a module in one message.
+pub const CHUNK_BYTES: usize = 128 * 1024;
 
 /// What is wanted for one rule.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -82,7 +86,7 @@ pub struct ModuleRef {
 impl ModuleRef {
     /// Number of chunks on the bus.
     pub fn chunks(&self) -> u32 {
-        u32::try_from(self.size.div_ceil(super::CHUNK_BYTES as u64)).unwrap_or(u32::MAX)
+        u32::try_from(self.size.div_ceil(CHUNK_BYTES as u64)).unwrap_or(u32::MAX)
     }
 }
 
@@ -110,7 +114,7 @@ impl From<&Limits> for DesiredLimits {
             fuel_per_byte: limits.fuel_per_byte.into(),
             memory_bytes: limits.memory.get(),
             deadline_micros: u64::try_from(limits.deadline.get().as_micros()).unwrap_or(u64::MAX),
-            body_bytes: limits.body_bytes.map(crate::ByteSize::get),
+            body_bytes: limits.body_bytes.map(ByteSize::get),
         }
     }
 }

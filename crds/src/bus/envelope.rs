@@ -5,18 +5,11 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::feature::missing_features;
 use crate::revision::Revision;
 
 /// Format of the envelope. Parts of two neighbouring minor versions understand each other.
 pub const SCHEMA: u32 = 1;
-
-/// What this version of an agent can do; an envelope may require some of it.
-pub const FEATURES: &[&str] = &["abi/1", "abi/2", CONFIG_FEATURE, PER_WORKER_FEATURE];
-
-/// The feature of an agent that configures modules.
-pub const CONFIG_FEATURE: &str = "config";
-/// The feature of an agent that lets evaluations share an instance.
-pub const PER_WORKER_FEATURE: &str = "isolation/PerWorker";
 
 /// A message of desired state. `epoch` only grows; `generation` only grows for one `uid`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -90,14 +83,10 @@ impl<P> Envelope<P> {
     }
 }
 
-/// Those of `required` that are not among `supported`.
-pub fn missing_features(required: &[String], supported: &[&str]) -> Vec<String> {
-    required.iter().filter(|feature| !supported.contains(&feature.as_str())).cloned().collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bus::feature::FEATURES;
 
     fn envelope() -> serde_json::Value {
         serde_json::json!({"schema": 1, "cluster": "c", "uid": "u", "generation": 1, "revision": "r",

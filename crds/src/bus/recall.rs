@@ -5,8 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::DesiredRule;
-use crate::revision::ModuleDigest;
+use super::desired::DesiredRule;
+use crate::module_digest::ModuleDigest;
 use crate::rule_key::RuleKey;
 
 /// One question.

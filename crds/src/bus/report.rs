@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use sha2::{Digest, Sha256};
 
-use super::SetHash;
+use super::checkpoint::SetHash;
 use crate::revision::Revision;
 use crate::rule_key::RuleKey;
 

@@ -1,6 +1,6 @@
 //! Subjects of one cluster.
 
-use crate::revision::ModuleDigest;
+use crate::module_digest::ModuleDigest;
 use crate::rule_key::RuleKey;
 
 /// Makes and reads the subjects of one cluster.

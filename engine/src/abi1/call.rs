@@ -3,9 +3,9 @@
 use wasmtime::ModuleExport;
 
 use crate::compile_error::CompileError;
-use crate::engine::PAGE;
 use crate::inspect_error::{InspectError, Step};
 use crate::instance::Instance;
+use crate::settings::PAGE;
 use crate::verdict::Verdict;
 
 /// The exports of version 1, looked up once.
@@ -15,7 +15,7 @@ pub(crate) struct Exports {
 }
 
 impl Exports {
-    /// Looks the exports up in a module whose shape has been checked.
+    /// Looks the exports up in a module that has been checked.
     pub(crate) fn of(module: &wasmtime::Module) -> Result<Self, CompileError> {
         let required = |name: &str| {
             module
@@ -45,7 +45,7 @@ impl Exports {
         // Wasm has no signs: an address is the same 32 bits either way.
         let inspect = instance.function(Step::Inspect, &self.inspect_request)?;
         let result: i32 = instance.call(Step::Inspect, &inspect, (address.cast_signed(), length))?;
-        Verdict::from_result(result)
+        Verdict::from_number(result)
             .filter(|verdict| *verdict != Verdict::Sanitise)
             .ok_or(InspectError::InvalidVerdict { step: Step::Inspect, result })
     }

@@ -1,14 +1,16 @@
 //! Hands a view to a phase's function, and reads what the rule says beside its verdict.
 
 use portcullis_view::{MAX_CARRY, Sections, View};
-use wasmtime::{ModuleExport, TypedFunc};
+use wasmtime::ModuleExport;
 
 use super::extent::Shown;
+use super::resolved::Resolved;
+use super::table::export;
 use crate::compile_error::CompileError;
 use crate::detail::{Detail, DetailError};
 use crate::inspect_error::{InspectError, Step};
+use crate::inspection::Inspection;
 use crate::instance::Instance;
-use crate::module::Inspection;
 use crate::phase::{Phase, Phases};
 use crate::verdict::Verdict;
 
@@ -23,14 +25,8 @@ pub(crate) struct Exports {
     sections: Sections,
 }
 
-/// What one phase needs of an instance.
-pub(crate) struct Resolved {
-    buffer: TypedFunc<i32, i32>,
-    run: TypedFunc<(i32, i32), i32>,
-}
-
 impl Exports {
-    /// Looks the exports up in a module whose shape has been checked.
+    /// Looks the exports up in a module that has been checked.
     pub(crate) fn of(
         module: &wasmtime::Module,
         phases: Phases,
@@ -42,12 +38,12 @@ impl Exports {
                 .ok_or_else(|| CompileError::Compile(format!("the export `{name}` was lost in compilation")))
         };
         Ok(Self {
-            buffer: required("pc_buffer")?,
+            buffer: required(export::BUFFER)?,
             phases: Phase::ALL.map(|phase| {
                 phases.contains(phase).then(|| module.get_export_index(phase.export())).flatten()
             }),
-            detail: module.get_export_index("pc_detail"),
-            carry: module.get_export_index("pc_carry"),
+            detail: module.get_export_index(export::DETAIL),
+            carry: module.get_export_index(export::CARRY),
             last: phases.last(),
             sections,
         })
@@ -82,7 +78,7 @@ impl Exports {
         let (address, length) = self.write(instance, &resolved, view, carry)?;
         let step = Step::Phase(phase);
         let result: i32 = instance.call(step, &resolved.run, (address, length))?;
-        let verdict = Verdict::from_result(result)
+        let verdict = Verdict::from_number(result)
             .filter(|verdict| *verdict != Verdict::Sanitise || phase == Phase::Hook)
             .ok_or(InspectError::InvalidVerdict { step, result })?;
         let carry = match &self.carry {

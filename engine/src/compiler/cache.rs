@@ -15,18 +15,18 @@ use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
 
 pub use self::key::{CacheKey, CacheKeyError};
-use super::frame::{Artefact, read_answer};
+use super::frame::{Artefact, LARGEST_ANSWER, read_answer};
 use crate::engine::Engine;
 
 mod key;
 
 /// Version of the file format, and of what a name stands for.
-const FORMAT: &[u8] = b"portcullis artefact 2";
+const FORMAT: &[u8] = b"portcullis artefact 3";
 
 const MAC_BYTES: usize = 32;
 
 /// No artefact is larger, so no file is read further.
-const LARGEST: u64 = super::LARGEST_ANSWER as u64 + MAC_BYTES as u64;
+const LARGEST: u64 = LARGEST_ANSWER as u64 + MAC_BYTES as u64;
 
 /// Bytes of all files together, by default.
 const SIZE: u64 = 1 << 30;

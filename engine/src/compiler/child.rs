@@ -3,9 +3,10 @@
 use std::io::{self, Read, Write};
 use std::process::ExitCode;
 
+use super::compilers::Compilers;
 use super::confine::confine;
 use super::frame::{AnswerHead, RequestHead, read_head, write_head};
-use super::produce::{Compilers, produce};
+use super::produce::produce;
 
 /// The one argument of a compile child.
 pub(crate) const ARGUMENT: &str = "compile-child";

@@ -11,14 +11,14 @@ use wasmtime::{
 };
 use wasmtime_wizer::{InstanceState, SnapshotVal, ValType, Wizer};
 
-use super::produce::{Compilers, refusal};
+use super::compilers::{Compilers, refusal};
 use super::segments;
+use crate::abi2::table::{DETAIL_BYTES, IMPORT_MODULE, export};
 use crate::compile_error::{CompileError, invalid};
 use crate::describe;
-use crate::detail::{self, Detail, Extent, Part, View};
-use crate::engine::PAGE;
-use crate::exports::IMPORT_MODULE;
-use crate::shape::ModuleInfo;
+use crate::detail::{Detail, Extent, Part, View};
+use crate::module_check::ModuleInfo;
+use crate::settings::PAGE;
 
 /// Fuel for the start function, the configuration and the describe document together: some tenths of a second.
 const FUEL: u64 = 50_000_000;
@@ -33,7 +33,7 @@ pub(crate) fn configure(
     info: &ModuleInfo,
     config: &[u8],
 ) -> Result<Vec<u8>, CompileError> {
-    let function = if info.abi == 1 { "configure" } else { "pc_configure" };
+    let function = if info.abi == 1 { "configure" } else { export::CONFIGURE };
     if !info.exports.iter().any(|name| name == function) {
         return Err(CompileError::NotConfigurable { expected: function });
     }
@@ -112,7 +112,7 @@ impl Running {
         let failed = |error: wasmtime::Error| failure("its start", &error);
         let linker = imports(engine).map_err(failed)?;
         let instance = linker.instantiate(&mut store, &module).map_err(failed)?;
-        let memory = instance.get_memory(&mut store, "memory");
+        let memory = instance.get_memory(&mut store, export::MEMORY);
         let memory = memory.ok_or_else(|| CompileError::Compile("the memory is not exported".into()))?;
         Ok(Self { store, instance, memory })
     }
@@ -121,7 +121,7 @@ impl Running {
         self.instance.get_typed_func(&mut self.store, name).ok()
     }
 
-    /// Calls a function whose type the shape check has seen.
+    /// Calls a function whose type the module check has seen.
     fn call<P: WasmParams, R: WasmResults>(
         &mut self,
         name: &'static str,
@@ -138,7 +138,7 @@ impl Running {
         let (step, address) = match abi {
             1 if self.function::<i32, i32>("alloc").is_none() => ("its memory", self.append(config.len())?),
             1 => ("alloc", self.call("alloc", length_of(config)?)?),
-            _ => ("pc_buffer", self.call("pc_buffer", length_of(config)?)?),
+            _ => (export::BUFFER, self.call(export::BUFFER, length_of(config)?)?),
         };
         if address == 0 {
             return Err(stopped(
@@ -162,13 +162,13 @@ impl Running {
 
     /// Why the module refused, if it says so.
     fn message(&mut self) -> Option<String> {
-        let function = self.function::<(), i64>("pc_detail")?;
+        let function = self.function::<(), i64>(export::DETAIL)?;
         let detail = function.call(&mut self.store, ()).ok()?;
-        Detail::parse(self.bytes(detail, detail::MAX_BYTES)?, &NoView).ok()?.message
+        Detail::parse(self.bytes(detail, DETAIL_BYTES)?, &NoView).ok()?.message
     }
 
     fn describe(&mut self) -> Result<Option<Vec<u8>>, CompileError> {
-        const NAME: &str = "pc_describe";
+        const NAME: &str = export::DESCRIBE;
         if self.function::<(), i64>(NAME).is_none() {
             return Ok(None);
         }

@@ -9,11 +9,14 @@ use serde::{Deserialize, Serialize};
 use super::bounds::{CostBounds, ModuleBounds, Priority};
 use super::fault::CompilerFault;
 use crate::compile_error::CompileError;
+use crate::module_check::ModuleInfo;
 use crate::pattern_set::Automata;
-use crate::shape::ModuleInfo;
 
 /// A head holds names of a module's exports and its describe document, which other bounds keep far below this.
 const MAX_HEAD: usize = 4 << 20;
+
+/// Bytes of the largest answer that is read.
+pub(crate) const LARGEST_ANSWER: usize = 128 << 20;
 
 /// What the child is asked.
 #[derive(Debug, Serialize, Deserialize)]

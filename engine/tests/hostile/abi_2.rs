@@ -4,7 +4,7 @@ use portcullis_engine::{Engine, EngineConfig, Phase, Step, Verdict};
 use portcullis_view::Sections;
 
 use crate::table::Outcome::{
-    BadBuffer, CarryTooLarge, MemoryLimit, NoRoom, OutOfFuel, Refused, Says, Trap, Void,
+    BadBuffer, BadDetail, CarryTooLarge, MemoryLimit, NoRoom, OutOfFuel, Refused, Says, Trap,
 };
 use crate::table::{attack, rule, with_buffer, withstand};
 use crate::{limits, view};
@@ -117,22 +117,26 @@ fn the_detail() {
         attack("a detail of nothing, nowhere", BLOCK, &detail("", "i64.const 0xffffffff00000000")),
         attack(
             "a detail out of bounds",
-            Void("not inside the memory"),
+            BadDetail("not inside the memory"),
             &detail("", "i64.const 0x0001fff800000010"),
         ),
-        attack("a detail that wraps", Void("not inside the memory"), &detail("", "i64.const -1")),
-        attack("a detail of 128 KiB", Void("at most 32768"), &detail("", "i64.const 0x20000")),
+        attack("a detail that wraps", BadDetail("not inside the memory"), &detail("", "i64.const -1")),
+        attack("a detail of 128 KiB", BadDetail("at most 32768"), &detail("", "i64.const 0x20000")),
         attack("a detail of zeros", BLOCK, &detail("", "i64.const 0x1000000000100")),
-        attack("a detail that loops", Void("fuel"), &detail("", "(loop $again (br $again)) i64.const 0")),
-        attack("a detail that traps", Void("unreachable"), &detail("", "unreachable")),
+        attack(
+            "a detail that loops",
+            BadDetail("fuel"),
+            &detail("", "(loop $again (br $again)) i64.const 0"),
+        ),
+        attack("a detail that traps", BadDetail("unreachable"), &detail("", "unreachable")),
         attack(
             "a detail that wants all memory",
-            Void("limit"),
+            BadDetail("limit"),
             &detail("", "(drop (memory.grow (i32.const 65000))) i64.const 0"),
         ),
         attack(
             "a detail that recurses",
-            Void("call stack"),
+            BadDetail("call stack"),
             &detail("(func $f (call $f) (call $f))", "(call $f) i64.const 0"),
         ),
         attack(
@@ -143,30 +147,30 @@ fn the_detail() {
                 "(i64.or (i64.shl (i64.extend_i32_u (i32.mul (memory.grow (i32.const 1)) (i32.const 65536))) (i64.const 32)) (i64.const 64))",
             ),
         ),
-        attack("a message that is not UTF-8", Void("UTF-8"), &said(&item(1, b"\xff\xfe"))),
-        attack("a message cut within a character", Void("UTF-8"), &said(&item(1, &"ü".as_bytes()[..1]))),
+        attack("a message that is not UTF-8", BadDetail("UTF-8"), &said(&item(1, b"\xff\xfe"))),
+        attack("a message cut within a character", BadDetail("UTF-8"), &said(&item(1, &"ü".as_bytes()[..1]))),
         attack("a message of control characters", BLOCK, &said(&item(1, b"a\r\nb\x1b[31m\0"))),
-        attack("a message too long", Void("1,024"), &said(&item(1, &[b'a'; 1025]))),
-        attack("two messages", Void("more than 1"), &said(&[item(1, b"a"), item(1, b"b")].concat())),
-        attack("a location elsewhere", Void("path of this host"), &said(&item(9, b"//evil.example"))),
-        attack("a header within a header", Void("item 7"), &said(&item(7, b"a\r\nset-cookie: b=c"))),
-        attack("a status that is success", Void("status"), &said(&item(6, &200_u32.to_le_bytes()))),
+        attack("a message too long", BadDetail("1,024"), &said(&item(1, &[b'a'; 1025]))),
+        attack("two messages", BadDetail("more than 1"), &said(&[item(1, b"a"), item(1, b"b")].concat())),
+        attack("a location elsewhere", BadDetail("path of this host"), &said(&item(9, b"//evil.example"))),
+        attack("a header within a header", BadDetail("item 7"), &said(&item(7, b"a\r\nset-cookie: b=c"))),
+        attack("a status that is success", BadDetail("status"), &said(&item(6, &200_u32.to_le_bytes()))),
         attack(
             "an item longer than all",
-            Void("ends within an item"),
+            BadDetail("ends within an item"),
             &said(&[1, 0, 0, 0, 255, 255, 255, 255, 1]),
         ),
         attack("four thousand unknown items", BLOCK, &said(&item(999, b"").repeat(4_000))),
-        attack("seventeen tags", Void("more than 16"), &said(&item(4, b"CWE-1").repeat(17))),
-        attack("a match in no section", Void("place in the view"), &said(&place(99, 0, 0, 0))),
+        attack("seventeen tags", BadDetail("more than 16"), &said(&item(4, b"CWE-1").repeat(17))),
+        attack("a match in no section", BadDetail("place in the view"), &said(&place(99, 0, 0, 0))),
         attack(
             "a match in a section that is not shown",
-            Void("place in the view"),
+            BadDetail("place in the view"),
             &said(&place(6, 0, 0, 1)),
         ),
-        attack("a match in no entry", Void("place in the view"), &said(&place(5, u32::MAX, 0, 0))),
-        attack("a match that wraps", Void("place in the view"), &said(&place(5, 0, u32::MAX, u32::MAX))),
-        attack("a match one byte too long", Void("place in the view"), &said(&place(5, 0, 1, 9))),
+        attack("a match in no entry", BadDetail("place in the view"), &said(&place(5, u32::MAX, 0, 0))),
+        attack("a match that wraps", BadDetail("place in the view"), &said(&place(5, 0, u32::MAX, u32::MAX))),
+        attack("a match one byte too long", BadDetail("place in the view"), &said(&place(5, 0, 1, 9))),
         attack("a match that is all of it", BLOCK, &said(&place(5, 0, 0, 9))),
     ]);
 }

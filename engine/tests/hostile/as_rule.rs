@@ -16,7 +16,7 @@ const CODE: u8 = 10;
 
 /// How the functions of a rule are called.
 #[derive(Clone, Copy)]
-enum Shape {
+enum Signature {
     /// `(i32, i32) -> i32`, a verdict.
     Phase,
     /// `(i32) -> i32`, an address.
@@ -25,23 +25,23 @@ enum Shape {
     Bytes,
 }
 
-const RULE_1: &[(&str, Shape)] = &[("inspect_request", Shape::Phase), ("alloc", Shape::Buffer)];
-const RULE_2: &[(&str, Shape)] = &[
-    ("pc_buffer", Shape::Buffer),
-    ("pc_request", Shape::Phase),
-    ("pc_response", Shape::Phase),
-    ("pc_hook", Shape::Phase),
-    ("pc_configure", Shape::Phase),
-    ("pc_describe", Shape::Bytes),
-    ("pc_detail", Shape::Bytes),
-    ("pc_carry", Shape::Bytes),
+const RULE_1: &[(&str, Signature)] = &[("inspect_request", Signature::Phase), ("alloc", Signature::Buffer)];
+const RULE_2: &[(&str, Signature)] = &[
+    ("pc_buffer", Signature::Buffer),
+    ("pc_request", Signature::Phase),
+    ("pc_response", Signature::Phase),
+    ("pc_hook", Signature::Phase),
+    ("pc_configure", Signature::Phase),
+    ("pc_describe", Signature::Bytes),
+    ("pc_detail", Signature::Bytes),
+    ("pc_carry", Signature::Bytes),
 ];
 
 /// A rule of ABI 1 or 2 out of a module with functions and a memory and without imports. `None` if it is another. Of
 /// what ABI 2 leaves to the rule it has two functions, which ones `seed` says.
 pub(crate) fn as_rule(wasm: &[u8], abi: u16, seed: u64) -> Option<Vec<u8>> {
     let found = Found::in_module(wasm)?;
-    let shapes: Vec<(&str, Shape)> = if abi == 1 {
+    let signatures: Vec<(&str, Signature)> = if abi == 1 {
         RULE_1.to_vec()
     } else {
         let optional = RULE_2[2..].iter().cycle().skip(usize::try_from(seed % 6).ok()?).step_by(2).take(2);
@@ -52,15 +52,15 @@ pub(crate) fn as_rule(wasm: &[u8], abi: u16, seed: u64) -> Option<Vec<u8>> {
     exports.export("memory", ExportKind::Memory, 0);
     let first_type = u32::try_from(found.types.len()).ok()?;
     let first_function = u32::try_from(found.functions.len()).ok()?;
-    for (index, (name, shape)) in (0_u32..).zip(&shapes) {
-        match shape {
-            Shape::Phase => types.ty().function([ValType::I32; 2], [ValType::I32]),
-            Shape::Buffer => types.ty().function([ValType::I32], [ValType::I32]),
-            Shape::Bytes => types.ty().function([], [ValType::I64]),
+    for (index, (name, signature)) in (0_u32..).zip(&signatures) {
+        match signature {
+            Signature::Phase => types.ty().function([ValType::I32; 2], [ValType::I32]),
+            Signature::Buffer => types.ty().function([ValType::I32], [ValType::I32]),
+            Signature::Bytes => types.ty().function([], [ValType::I64]),
         }
         functions.function(first_type + index);
         exports.export(name, ExportKind::Func, first_function + index);
-        code.function(&found.body(*shape, index));
+        code.function(&found.body(*signature, index));
     }
     Some(found.rebuilt(
         wasm,
@@ -103,11 +103,11 @@ impl Found {
     }
 
     /// Calls every third function of the module, and makes of what they return what the rule has to return.
-    fn body(&self, shape: Shape, turn: u32) -> Function {
-        let (parameters, mixed) = match shape {
-            Shape::Phase => (2, 2),
-            Shape::Buffer => (1, 1),
-            Shape::Bytes => (0, 0),
+    fn body(&self, signature: Signature, turn: u32) -> Function {
+        let (parameters, mixed) = match signature {
+            Signature::Phase => (2, 2),
+            Signature::Buffer => (1, 1),
+            Signature::Bytes => (0, 0),
         };
         let mut body = Function::new([(1, ValType::I32)]);
         for (index, ty) in (0_u32..).zip(&self.functions).filter(|(index, _)| index % 3 == turn % 3) {
@@ -127,11 +127,11 @@ impl Found {
         let anywhere = MemArg { offset: 0, align: 0, memory_index: 0 };
         let mut code = body.instructions();
         code.local_get(mixed);
-        match shape {
-            Shape::Phase => code.i32_const(7).i32_and(),
+        match signature {
+            Signature::Phase => code.i32_const(7).i32_and(),
             // Some of these are in the memory, none is 0.
-            Shape::Buffer => code.i32_const(0x1_ffff).i32_and().i32_const(8).i32_or(),
-            Shape::Bytes => {
+            Signature::Buffer => code.i32_const(0x1_ffff).i32_and().i32_const(8).i32_or(),
+            Signature::Bytes => {
                 code.i32_const(0xfff).i32_and().i64_load(anywhere).i64_const(0x1_ffff_0000_1fff).i64_and()
             }
         };

@@ -15,8 +15,8 @@ pub(crate) enum Outcome {
     Refused(&'static str),
     /// A verdict, within the budget. Nothing is wrong with it.
     Says(Verdict),
-    /// A verdict, whose detail is void; the reason says this.
-    Void(&'static str),
+    /// A verdict, whose detail is dropped; the reason says this.
+    BadDetail(&'static str),
     /// A trap there; the message says this.
     Trap(Step, &'static str),
     OutOfFuel(Step),
@@ -120,7 +120,7 @@ fn assert_comes_to(name: &str, result: &Result<Inspection, InspectError>, expect
     }
     let meets = match (result, expected) {
         (Ok(Inspection { verdict, detail: None | Some(Ok(_)), .. }), Outcome::Says(said)) => verdict == said,
-        (Ok(Inspection { detail: Some(Err(error)), .. }), Outcome::Void(says)) => {
+        (Ok(Inspection { detail: Some(Err(error)), .. }), Outcome::BadDetail(says)) => {
             let clean =
                 matches!(error, DetailError::Failed(_)) || !error.to_string().contains(char::is_control);
             clean && error.to_string().contains(says)

@@ -8,6 +8,8 @@ use http_body_util::{BodyDataStream, Full};
 use hyper::body::Incoming;
 use portcullis_crds::revision::{ModuleDigest, Revision};
 use portcullis_crds::wasm_rule::Mode;
+use portcullis_daemon::admin_server::AdminServer;
+use portcullis_daemon::response::json as json_answer;
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
@@ -16,7 +18,6 @@ use super::upload::{self, Upload};
 use crate::enforce::local::{LocalError, local_rule};
 use crate::enforce::{Command, ModuleInfo};
 use crate::modules::{Modules, WayIn};
-use crate::side_port::{SidePort, json as json_answer};
 
 type Answer = Response<Full<Bytes>>;
 
@@ -35,12 +36,13 @@ impl Admin {
     }
 
     /// Serves until it is dropped.
-    pub async fn serve(self, port: SidePort) {
-        port.serve(move |request| {
-            let admin = self.clone();
-            async move { admin.answer(request).await }
-        })
-        .await;
+    pub async fn serve(self, server: AdminServer) {
+        server
+            .serve(move |request| {
+                let admin = self.clone();
+                async move { admin.answer(request).await }
+            })
+            .await;
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Answer {

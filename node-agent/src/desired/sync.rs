@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use futures::{FutureExt, StreamExt};
 use portcullis_bus::{Bus, BusError, ConnectOptions, Connection, Message, Snapshot, StreamId};
+use portcullis_daemon::backoff::{Backoff, jitter};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::state::{Decision, ResyncReason, State};
 use super::version::View;
-use crate::backoff::{Backoff, jitter};
 use crate::control_metrics::ControlMetrics;
 
 /// A fleet that reconnects together reads everything spread over this span.

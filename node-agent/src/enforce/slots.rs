@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use portcullis_crds::bus::{Exception, ExceptionState};
 use portcullis_crds::rule_key::RuleKey;
 use portcullis_crds::wasm_rule::Mode;
+use portcullis_daemon::backoff::Backoff;
 
-use crate::backoff::Backoff;
 use crate::desired::Version;
 
 /// How long the rules that are ready wait for those that are not.

@@ -193,18 +193,10 @@ impl Modules {
 
     /// A module that is on disk, verified.
     pub async fn stored(&self, digest: &ModuleDigest) -> Option<Bytes> {
-        let (disk, wanted) = (self.disk.clone()?, digest.clone());
-        match blocking(move || disk.read(&wanted)).await {
-            Ok(Ok(found)) => found,
-            Ok(Err(error)) => {
-                tracing::warn!(%error, module = %digest, "cannot read the module from disk");
-                None
-            }
-            Err(error) => {
-                tracing::warn!(%error, module = %digest, "cannot read the module from disk");
-                None
-            }
-        }
+        read_verified(self.disk.clone()?, digest).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, module = %digest, "cannot read the module from disk");
+            None
+        })
     }
 
     async fn compile(&self, wanted: Configured, bytes: Bytes) -> Result<Module, PrepareError> {
@@ -256,12 +248,8 @@ impl Modules {
         let Some(disk) = self.disk.clone() else {
             return Err(PrepareError::NoBus(wanted.digest.clone()));
         };
-        let digest = wanted.digest.clone();
-        let read = disk.clone();
-        match blocking(move || read.read(&digest)).await? {
-            Ok(Some(bytes)) => return Ok(bytes),
-            Ok(None) => {}
-            Err(error) => tracing::warn!(%error, module = %wanted.digest, "cannot read the module from disk"),
+        if let Some(bytes) = read_verified(disk.clone(), &wanted.digest).await? {
+            return Ok(bytes);
         }
         let bus = self.bus.borrow().clone().ok_or_else(|| PrepareError::NoBus(wanted.digest.clone()))?;
         let bytes = bus.fetch_module(wanted).await?;
@@ -281,6 +269,16 @@ pub fn limits(limits: &DesiredLimits) -> Limits {
         memory_bytes: limits.memory_bytes,
         deadline: Duration::from_micros(limits.deadline_micros),
     }
+}
+
+/// A module that is on disk, verified. A disk that cannot be read is as good as one without it, but is said.
+async fn read_verified(disk: ModuleDisk, digest: &ModuleDigest) -> Result<Option<Bytes>, PrepareError> {
+    let wanted = digest.clone();
+    let read = blocking(move || disk.read(&wanted)).await?;
+    Ok(read.unwrap_or_else(|error| {
+        tracing::warn!(%error, module = %digest, "cannot read the module from disk");
+        None
+    }))
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, PrepareError> {

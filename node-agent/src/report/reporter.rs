@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use portcullis_bus::Bus;
 use portcullis_crds::bus::report::EXCEPTIONS_MAX;
 use portcullis_crds::bus::{FEATURES, HEARTBEAT_SECONDS, Report, SCHEMA, Unsound};
+use portcullis_daemon::backoff::jitter;
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
 use super::settling::Settling;
 use super::state::ReportState;
-use crate::backoff::jitter;
 use crate::control_metrics::ControlMetrics;
 use portcullis_proxy::rules::{ActiveSet, Loaded, RuleSetHandle};
 

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use portcullis_daemon::admin_server::AdminServer;
 use portcullis_engine::Compiler;
 use prometheus_client::registry::Registry;
 use thiserror::Error;
@@ -21,7 +22,6 @@ use crate::data_path::{self, DataPathError};
 use crate::desired::View;
 use crate::modules::Modules;
 use crate::report::{Identity, Reporter};
-use crate::side_port::SidePort;
 use portcullis_proxy::{ProxyConfig, ProxyError};
 
 /// How often the folder is looked at.
@@ -114,9 +114,10 @@ pub async fn serve(
     let mut tasks = JoinSet::new();
     let mut health = None;
     if let Some(address) = config.health_listen {
-        let port = SidePort::tcp(address).await.map_err(|e| ControlError::Listen(address.to_string(), e))?;
-        health = port.address();
-        tasks.spawn(control.health().serve(port));
+        let server =
+            AdminServer::tcp(address).await.map_err(|e| ControlError::Listen(address.to_string(), e))?;
+        health = server.address();
+        tasks.spawn(control.health().serve(server));
     }
     let admin = match &config.admin {
         Some(listen) => control.serve_admin(listen, &mut tasks).await?,

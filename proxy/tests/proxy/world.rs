@@ -98,7 +98,8 @@ pub(crate) fn wait_until(what: &str, condition: impl Fn() -> bool) {
 pub(crate) fn rule(name: &str, wat: &str) -> ActiveRule {
     static ENGINE: OnceLock<Engine> = OnceLock::new();
     let engine = ENGINE.get_or_init(|| {
-        Engine::new(&EngineConfig { workers: 16, kept_instances: 64, ..EngineConfig::default() }).unwrap()
+        Engine::new(&EngineConfig { workers: 16, per_worker_instances: 64, ..EngineConfig::default() })
+            .unwrap()
     });
     ActiveRule {
         key: RuleKey::namespaced("shop", name),

@@ -1,5 +1,6 @@
 //! What a host reads about a rule without running it, written as JSON while the rule is compiled.
 
+use crate::abi::{DESCRIBE_BYTES, LITERAL_BYTES_MAX, LITERAL_BYTES_MIN, MAJOR, MINOR, PREFILTER_LITERALS};
 use crate::{Phase, Rule, SectionId, View};
 
 /// The parts of a describe document that a rule chooses.
@@ -54,11 +55,6 @@ pub enum State {
     Worker,
 }
 
-/// Literals of all prefilters of a rule.
-const MAX_LITERALS: usize = 64;
-/// Bytes of a describe document.
-const MAX_JSON: usize = 64 << 10;
-
 impl Describe {
     /// A rule that declares nothing.
     #[must_use]
@@ -79,12 +75,7 @@ impl Describe {
     /// The sections that are laid out for it.
     #[must_use]
     pub const fn laid_out(&self) -> &'static [SectionId] {
-        use SectionId::{Connection, Cookies, Headers, Path, Query, RequestLine};
-        if self.sections.is_empty() {
-            &[RequestLine, Path, Query, Cookies, Headers, Connection]
-        } else {
-            self.sections
-        }
+        if self.sections.is_empty() { &SectionId::DEFAULT } else { self.sections }
     }
 
     pub(crate) const fn check(&self) {
@@ -99,7 +90,7 @@ impl Describe {
             literals += self.prefilter[index].check();
             index += 1;
         }
-        assert!(literals <= MAX_LITERALS, "expected at most 64 literals in all prefilters");
+        assert!(literals <= PREFILTER_LITERALS, "expected at most 64 literals in all prefilters");
     }
 
     /// Writes the document into the first `LEN` bytes, and gives the number of bytes that it has.
@@ -109,7 +100,11 @@ impl Describe {
         json.string(self.name);
         json.raw(",\"version\":");
         json.string(self.version);
-        json.raw(",\"abi\":{\"major\":2,\"minor\":0,\"features\":");
+        json.raw(",\"abi\":{\"major\":");
+        json.number(MAJOR);
+        json.raw(",\"minor\":");
+        json.number(MINOR);
+        json.raw(",\"features\":");
         json.strings(self.features);
         json.raw("},\"tags\":");
         json.strings(self.tags);
@@ -167,7 +162,7 @@ impl Describe {
         });
         json.raw("}");
         assert!(
-            json.len <= MAX_JSON,
+            json.len <= DESCRIBE_BYTES,
             "expected at most 64 KiB of describe document: use fewer or shorter patterns"
         );
         (json.bytes, json.len)
@@ -182,7 +177,7 @@ impl Prefilter {
             let literal = self.literals[index];
             assert!(literal.is_ascii(), "expected literals of ASCII in a prefilter");
             assert!(
-                literal.len() >= 4 && literal.len() <= 255,
+                literal.len() >= LITERAL_BYTES_MIN && literal.len() <= LITERAL_BYTES_MAX,
                 "expected literals of 4 to 255 bytes in a prefilter"
             );
             index += 1;
@@ -215,6 +210,13 @@ impl<const LEN: usize> Json<LEN> {
             self.byte(json.as_bytes()[index]);
             index += 1;
         }
+    }
+
+    const fn number(&mut self, number: u16) {
+        if number >= 10 {
+            self.number(number / 10);
+        }
+        self.byte(b"0123456789"[number as usize % 10]);
     }
 
     const fn string(&mut self, text: &str) {

@@ -1,20 +1,7 @@
 //! What a verdict says beside its number: a sequence of items, each a tag, a length and bytes.
 
+use crate::abi::{DETAIL_BYTES, item};
 use crate::{Part, SectionId, View};
-
-/// How bad it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u32)]
-pub enum Severity {
-    /// Worth knowing.
-    Notice = 1,
-    /// Suspicious.
-    Warning = 2,
-    /// An attack.
-    Error = 3,
-    /// An attack that succeeds where it is not stopped.
-    Critical = 4,
-}
 
 /// A place in the view: what a rule found, where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -35,29 +22,6 @@ pub struct Location {
 
 // === Items ===
 
-/// The tags of items.
-pub(crate) mod tag {
-    pub(crate) const MESSAGE: u16 = 1;
-    pub(crate) const RULE_ID: u16 = 2;
-    pub(crate) const SEVERITY: u16 = 3;
-    pub(crate) const TAG: u16 = 4;
-    pub(crate) const MATCH: u16 = 5;
-    pub(crate) const STATUS: u16 = 6;
-    pub(crate) const CONTENT_TYPE: u16 = 7;
-    pub(crate) const RETRY_AFTER: u16 = 8;
-    pub(crate) const LOCATION: u16 = 9;
-    pub(crate) const BODY: u16 = 10;
-    pub(crate) const REPLACEMENT: u16 = 11;
-}
-
-/// Items that a detail may have more than once.
-const TAGS: u8 = 16;
-const MATCHES: u8 = 8;
-/// Bytes of a message.
-const MESSAGE: usize = 1024;
-/// Bytes of a whole detail.
-pub(crate) const DETAIL: usize = 32 << 10;
-
 /// The items of one verdict. A host drops a detail that breaks a limit of number or length as a whole, so what
 /// is too much is left out here.
 #[derive(Debug)]
@@ -73,19 +37,19 @@ impl Detail {
     pub(crate) const EMPTY: Self = Self { items: Bytes::EMPTY, present: 0, tags: 0, matches: 0 };
 
     pub(crate) fn message(&mut self, text: &str) {
-        self.once(tag::MESSAGE, &text.as_bytes()[..text.floor_char_boundary(MESSAGE)]);
+        self.once(item::MESSAGE, &text.as_bytes()[..text.floor_char_boundary(item::MESSAGE_BYTES)]);
     }
 
     pub(crate) fn tag(&mut self, text: &str) {
-        if self.tags < TAGS {
+        if usize::from(self.tags) < item::TAG_COUNT {
             self.tags += 1;
-            self.add(tag::TAG, text.as_bytes());
+            self.add(item::TAG, text.as_bytes());
         }
     }
 
     #[allow(clippy::cast_possible_truncation, reason = "a view has less than 4 GiB")]
     pub(crate) fn matched(&mut self, at: Location) {
-        if self.matches < MATCHES {
+        if usize::from(self.matches) < item::MATCH_COUNT {
             self.matches += 1;
             let [low, high] = (at.section as u16).to_le_bytes();
             let mut item = [0; 20];
@@ -93,7 +57,7 @@ impl Detail {
             item[4..8].copy_from_slice(&(at.index as u32).to_le_bytes());
             item[8..12].copy_from_slice(&(at.offset as u32).to_le_bytes());
             item[12..16].copy_from_slice(&(at.length as u32).to_le_bytes());
-            self.add(tag::MATCH, &item);
+            self.add(item::MATCH, &item);
         }
     }
 
@@ -114,7 +78,9 @@ impl Detail {
     fn add(&mut self, tag: u16, bytes: &[u8]) {
         let Ok(length) = u32::try_from(bytes.len()) else { return };
         let padding = bytes.len().wrapping_neg() % 4;
-        if bytes.len() > DETAIL || self.items.as_slice().len() + 8 + bytes.len() + padding > DETAIL {
+        if bytes.len() > DETAIL_BYTES
+            || self.items.as_slice().len() + 8 + bytes.len() + padding > DETAIL_BYTES
+        {
             return;
         }
         let mut header = [0; 8];

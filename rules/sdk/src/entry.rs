@@ -2,55 +2,18 @@
 
 use core::ops::Range;
 
+use crate::abi::ENTRY_BYTES;
 use crate::request::{u16_at, u32_at, unreadable};
 use crate::search;
-use crate::{Flags, Kind, Location, SectionId};
+use crate::{Flags, Kind, Location, Part, SectionId, View};
 
 /// One entry as it stands in a section's table: flags, kind, then offset and length of six views.
-pub(crate) type Row = [u8; 52];
+pub(crate) type Row = [u8; ENTRY_BYTES];
 
 /// Where in a row the views of the name begin.
 const NAME: usize = 4;
 /// Where in a row the views of the value begin.
 const VALUE: usize = 28;
-
-/// How a text is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum View {
-    /// As it was sent.
-    Raw = 0,
-    /// Decoded once, as a server does it.
-    Decoded = 1,
-    /// Decoded until nothing changes: percent-encoding, HTML character references, overlong UTF-8; of the path also
-    /// segments resolved.
-    Canonical = 2,
-}
-
-impl View {
-    /// All of them, in order of their numbers.
-    pub const ALL: [Self; 3] = [Self::Raw, Self::Decoded, Self::Canonical];
-
-    /// The name in a describe document.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Raw => "raw",
-            Self::Decoded => "decoded",
-            Self::Canonical => "canonical",
-        }
-    }
-}
-
-/// Which half of an entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum Part {
-    /// What it says.
-    Value = 0,
-    /// What it is called.
-    Name = 1,
-}
 
 /// One header, cookie, argument: a name, a value, flags.
 #[derive(Clone, Copy, Debug)]

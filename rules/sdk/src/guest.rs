@@ -2,7 +2,7 @@
 
 use core::{ptr, slice};
 
-use crate::detail::DETAIL;
+use crate::abi::{CARRY_BYTES, DETAIL_BYTES};
 use crate::memory::{BASE, OneThread, reach, take, top};
 use crate::{Configure, Inspect, Request, Verdict};
 
@@ -117,7 +117,7 @@ struct Arena {
 }
 
 /// Enough for the longest detail and the longest carry.
-const ARENA_BYTES: usize = DETAIL + (4 << 10);
+const ARENA_BYTES: usize = DETAIL_BYTES + CARRY_BYTES;
 
 static ARENA: Arena = Arena { start: OneThread::new(ptr::null_mut()), used: OneThread::new(0) };
 

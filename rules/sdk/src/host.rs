@@ -1,18 +1,6 @@
 //! What a host does for a rule. A module imports what its rule calls, and nothing else.
 
-/// How loud a line of log is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(i32)]
-pub enum Level {
-    /// For whoever works on the rule.
-    Debug = 0,
-    /// For whoever runs it.
-    Info = 1,
-    /// Something is not as it should be.
-    Warning = 2,
-    /// Something does not work.
-    Error = 3,
-}
+use crate::Level;
 
 #[cfg(target_arch = "wasm32")]
 mod import {

@@ -30,6 +30,9 @@
 //! name.
 #![cfg_attr(target_arch = "wasm32", no_std)]
 
+#[rustfmt::skip]
+#[cfg_attr(target_arch = "wasm32", allow(dead_code, reason = "a guest does not check what it tells"))]
+mod abi;
 mod describe;
 mod detail;
 mod entry;
@@ -55,18 +58,18 @@ mod verdict;
 #[doc(hidden)]
 pub use std::thread_local;
 
+pub use abi::{Action, Flags, Kind, Level, Part, Phase, SectionId, Severity, View};
 pub use describe::{Describe, PatternSet, Prefilter, State};
-pub use detail::{Location, Severity};
-pub use entry::{Entry, Part, Text, View};
-pub use flags::Flags;
+pub use detail::Location;
+pub use entry::{Entry, Text};
 pub use global::Global;
-pub use host::{Level, log, match_set};
+pub use host::{log, match_set};
 pub use request::{Malformed, Request};
-pub use rule::{Configure, Inspect, Phase, Rule};
+pub use rule::{Configure, Inspect, Rule};
 #[cfg(not(target_arch = "wasm32"))]
 pub use sample::Sample;
 pub use search::find;
-pub use section::{Kind, Named, Section, SectionId};
+pub use section::{Named, Section};
 #[cfg(not(target_arch = "wasm32"))]
 pub use told::{BadDetail, Match, Told};
-pub use verdict::{Action, Verdict};
+pub use verdict::Verdict;

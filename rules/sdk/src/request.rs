@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use crate::abi::{DIRECTORY_ENTRY_BYTES, HEADER_BYTES, MAGIC, MAJOR};
 use crate::{Flags, Section, SectionId, Text};
 
 /// A request as far as a phase knows it. Nothing is parsed or copied: all texts are borrowed from what the host wrote.
@@ -12,7 +13,7 @@ use crate::{Flags, Section, SectionId, Text};
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
     view: &'a [u8],
-    directory: &'a [[u8; 16]],
+    directory: &'a [[u8; DIRECTORY_ENTRY_BYTES]],
 }
 
 /// The bytes are no view of ABI version 2.
@@ -38,9 +39,6 @@ impl fmt::Display for Malformed {
 
 impl core::error::Error for Malformed {}
 
-/// `PCV2` and major version 2; the minor version may be any.
-const MAGIC: [u8; 6] = *b"PCV2\x02\x00";
-
 impl<'a> Request<'a> {
     /// Reads header and directory of a view. Ids that are not known are skipped.
     ///
@@ -48,8 +46,9 @@ impl<'a> Request<'a> {
     /// If the bytes are not as long as they say, or not of this major version.
     #[inline]
     pub fn read(view: &'a [u8]) -> Result<Self, Malformed> {
-        let (header, rest) = view.split_first_chunk::<16>().ok_or(Malformed::Short)?;
-        if header[..6] != MAGIC {
+        let (header, rest) = view.split_first_chunk::<HEADER_BYTES>().ok_or(Malformed::Short)?;
+        // The minor version may be any.
+        if !header.starts_with(MAGIC.as_bytes()) || u16_at(header, 4) != MAJOR {
             return Err(Malformed::Version);
         }
         if u32_at(header, 8) != view.len() {

@@ -1,44 +1,12 @@
 //! A rule as a value, and the macro that makes a module of it.
 
-use crate::{Describe, Request, Verdict};
+use crate::{Describe, Phase, Request, Verdict};
 
 /// Judges one phase of a request.
 pub type Inspect = fn(&Request<'_>) -> Verdict;
 
 /// Takes the rule's configuration: JSON in UTF-8. The error says what was expected, and refuses it.
 pub type Configure = fn(&[u8]) -> Result<(), &'static str>;
-
-/// When a rule is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Phase {
-    /// With the head of a request.
-    Request,
-    /// With its body.
-    RequestBody,
-    /// With its response.
-    Response,
-    /// With one message of a gRPC or WebSocket stream, as the body.
-    Message,
-    /// With one call inside an application.
-    Hook,
-}
-
-impl Phase {
-    /// All of them, in the order in which a request comes to them.
-    pub const ALL: [Self; 5] = [Self::Request, Self::RequestBody, Self::Response, Self::Message, Self::Hook];
-
-    /// The name in a describe document.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Request => "request",
-            Self::RequestBody => "requestBody",
-            Self::Response => "response",
-            Self::Message => "message",
-            Self::Hook => "hook",
-        }
-    }
-}
 
 /// What [`rule!`](crate::rule) was given.
 #[derive(Clone, Copy, Debug)]

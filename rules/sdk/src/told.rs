@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::detail::tag;
+use crate::abi::{DETAIL_BYTES, item};
 use crate::{Part, Request, SectionId, Verdict, View};
 
 /// What a rule told with its verdict.
@@ -81,7 +81,7 @@ impl Told {
     /// # Errors
     /// If they are not what the ABI allows; a host then drops all of it.
     pub fn read(mut bytes: &[u8]) -> Result<Self, BadDetail> {
-        if bytes.len() > 32 << 10 {
+        if bytes.len() > DETAIL_BYTES {
             return Err(BadDetail::Layout);
         }
         let mut told = Self::default();
@@ -101,28 +101,43 @@ impl Told {
         Ok(told)
     }
 
-    fn take(&mut self, tag: u16, item: &[u8]) -> Result<(), BadDetail> {
+    fn take(&mut self, tag: u16, bytes: &[u8]) -> Result<(), BadDetail> {
         match tag {
-            tag::MESSAGE => once(tag, &mut self.message, text(tag, item, 1024, |_| true)?),
-            tag::RULE_ID => once(tag, &mut self.rule, text(tag, item, 128, |byte| word(byte, b"._:-"))?),
-            tag::SEVERITY => once(tag, &mut self.severity, number(tag, item, 0..=4)?),
-            tag::TAG => several(tag, &mut self.tags, 16, text(tag, item, 64, |byte| word(byte, b"._:/-"))?),
-            tag::MATCH => several(tag, &mut self.matches, 8, place(item)?),
-            tag::STATUS => once(tag, &mut self.status, number(tag, item, 400..=599)?),
-            tag::CONTENT_TYPE => {
-                once(tag, &mut self.content_type, text(tag, item, 128, |byte| matches!(byte, 0x20..0x7f))?)
+            item::MESSAGE => once(tag, &mut self.message, text(tag, bytes, item::MESSAGE_BYTES, |_| true)?),
+            item::RULE_ID => {
+                once(tag, &mut self.rule, text(tag, bytes, item::RULE_ID_BYTES, |byte| word(byte, b"._:-"))?)
             }
-            tag::RETRY_AFTER => once(tag, &mut self.retry_after, number(tag, item, 0..=86_400)?),
-            tag::LOCATION => {
-                let path = text(tag, item, 2048, |byte| matches!(byte, 0x21..0x7f))?;
+            item::SEVERITY => once(tag, &mut self.severity, number(tag, bytes, 0..=4)?),
+            item::TAG => several(
+                tag,
+                &mut self.tags,
+                item::TAG_COUNT,
+                text(tag, bytes, item::TAG_BYTES, |byte| word(byte, b"._:/-"))?,
+            ),
+            item::MATCH => several(tag, &mut self.matches, item::MATCH_COUNT, place(bytes)?),
+            item::STATUS => {
+                once(tag, &mut self.status, number(tag, bytes, item::STATUS_MIN..=item::STATUS_MAX)?)
+            }
+            item::CONTENT_TYPE => once(
+                tag,
+                &mut self.content_type,
+                text(tag, bytes, item::CONTENT_TYPE_BYTES, |byte| matches!(byte, 0x20..0x7f))?,
+            ),
+            item::RETRY_AFTER => {
+                once(tag, &mut self.retry_after, number(tag, bytes, 0..=item::RETRY_AFTER_MAX)?)
+            }
+            item::LOCATION => {
+                let path = text(tag, bytes, item::LOCATION_BYTES, |byte| matches!(byte, 0x21..0x7f))?;
                 match path.as_bytes() {
                     [b'/', b'/' | b'\\', ..] => Err(BadDetail::Forbidden(tag)),
                     [b'/', ..] => once(tag, &mut self.location, path),
                     _ => Err(BadDetail::Forbidden(tag)),
                 }
             }
-            tag::BODY => once(tag, &mut self.body, bytes(tag, item)?),
-            tag::REPLACEMENT => once(tag, &mut self.replacement, bytes(tag, item)?),
+            item::BODY => once(tag, &mut self.body, at_most(tag, bytes, item::BODY_BYTES)?),
+            item::REPLACEMENT => {
+                once(tag, &mut self.replacement, at_most(tag, bytes, item::REPLACEMENT_BYTES)?)
+            }
             _ => Ok(()),
         }
     }
@@ -194,12 +209,12 @@ fn number(tag: u16, item: &[u8], range: std::ops::RangeInclusive<u32>) -> Result
     number.ok().filter(|number| range.contains(number)).ok_or(BadDetail::Forbidden(tag))
 }
 
-fn bytes(tag: u16, item: &[u8]) -> Result<Vec<u8>, BadDetail> {
-    if item.len() <= 16 << 10 { Ok(item.to_vec()) } else { Err(BadDetail::Forbidden(tag)) }
+fn at_most(tag: u16, item: &[u8], longest: usize) -> Result<Vec<u8>, BadDetail> {
+    if item.len() <= longest { Ok(item.to_vec()) } else { Err(BadDetail::Forbidden(tag)) }
 }
 
 fn place(item: &[u8]) -> Result<Match, BadDetail> {
-    let forbidden = BadDetail::Forbidden(tag::MATCH);
+    let forbidden = BadDetail::Forbidden(item::MATCH);
     let ([first, index, offset, length, [0, 0, 0, 0]], []) = item.as_chunks::<4>() else {
         return Err(forbidden);
     };

@@ -1,26 +1,8 @@
 //! What a rule answers.
 
-use crate::detail::{Bytes, Detail, tag};
-use crate::{Location, Severity};
-
-/// What is to happen to a request. The numbers are those of the ABI; a host treats any other as an error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(i32)]
-pub enum Action {
-    /// Go on to the next rule.
-    Allow = 0,
-    /// Refuse it.
-    Block = 1,
-    /// Count it, write it down, go on.
-    Log = 2,
-    /// Count it against the rule's rate limit.
-    RateLimit = 3,
-    /// Go on with a replacement of what matched.
-    Sanitise = 4,
-}
-
-/// Bytes of carry that a host takes.
-const CARRY: usize = 4 << 10;
+use crate::abi::{CARRY_BYTES, item};
+use crate::detail::{Bytes, Detail};
+use crate::{Action, Location, Severity};
 
 /// An action, and what there is to be said about it.
 ///
@@ -63,7 +45,7 @@ impl Verdict {
     /// Go on with `replacement`, up to 16 KiB, in the place of what was found.
     pub fn sanitise(found: Location, replacement: &[u8]) -> Self {
         let mut verdict = Self::new(Action::Sanitise).matched(found);
-        verdict.detail.once(tag::REPLACEMENT, replacement);
+        verdict.detail.once(item::REPLACEMENT, replacement);
         verdict
     }
 
@@ -75,13 +57,13 @@ impl Verdict {
 
     /// Which of the module's own rules it was: up to 128 letters, digits and `._:-`.
     pub fn rule(mut self, id: &str) -> Self {
-        self.detail.once(tag::RULE_ID, id.as_bytes());
+        self.detail.once(item::RULE_ID, id.as_bytes());
         self
     }
 
     /// How bad it is.
     pub fn severity(mut self, severity: Severity) -> Self {
-        self.detail.number(tag::SEVERITY, severity as u32);
+        self.detail.number(item::SEVERITY, severity as u32);
         self
     }
 
@@ -99,31 +81,31 @@ impl Verdict {
 
     /// The status of the answer, 400 to 599.
     pub fn status(mut self, status: u16) -> Self {
-        self.detail.number(tag::STATUS, status.into());
+        self.detail.number(item::STATUS, status.into());
         self
     }
 
     /// The content type of the answer.
     pub fn content_type(mut self, media_type: &str) -> Self {
-        self.detail.once(tag::CONTENT_TYPE, media_type.as_bytes());
+        self.detail.once(item::CONTENT_TYPE, media_type.as_bytes());
         self
     }
 
     /// When to come again: seconds, at most a day.
     pub fn retry_after(mut self, seconds: u32) -> Self {
-        self.detail.number(tag::RETRY_AFTER, seconds);
+        self.detail.number(item::RETRY_AFTER, seconds);
         self
     }
 
     /// The location of the answer: a path of this host.
     pub fn location(mut self, path: &str) -> Self {
-        self.detail.once(tag::LOCATION, path.as_bytes());
+        self.detail.once(item::LOCATION, path.as_bytes());
         self
     }
 
     /// The body of the answer, up to 16 KiB.
     pub fn body(mut self, body: &[u8]) -> Self {
-        self.detail.once(tag::BODY, body);
+        self.detail.once(item::BODY, body);
         self
     }
 
@@ -131,7 +113,7 @@ impl Verdict {
     /// [`Request::carry`](crate::Request::carry); the rule declares the section `Carry` for it. Several are joined; of
     /// what goes beyond 4 KiB nothing is kept.
     pub fn carry(mut self, bytes: &[u8]) -> Self {
-        if bytes.len() <= CARRY - self.carry.as_slice().len() {
+        if bytes.len() <= CARRY_BYTES - self.carry.as_slice().len() {
             self.carry.push(&[bytes]);
         }
         self

@@ -1,6 +1,6 @@
 //! What a charset means for whoever reads the bytes as ASCII or UTF-8.
 
-use crate::section::Flags;
+use crate::abi::Flags;
 
 /// What a rule has to know of text in the charset `name`, of which it sees the bytes:
 /// - nothing for UTF-8 and its usual stand-ins;

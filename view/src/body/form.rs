@@ -3,9 +3,9 @@
 use std::ops::ControlFlow;
 
 use super::{charset, sniff};
+use crate::abi::Flags;
 use crate::found::Found;
 use crate::query;
-use crate::section::Flags;
 
 /// Hands every argument to `sink`. JSON or markup that is sent as a form, as by clients that leave their default in
 /// place, is AMBIGUOUS: there are servers that read it as what it is.

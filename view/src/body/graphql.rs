@@ -6,7 +6,7 @@
 //! `user.@include.if`. Values in a list have the name of the list, those of an input object that and their own. A
 //! variable is a value as it was sent, `$id`; what it holds stands in the JSON around it.
 //!
-//! Recursive, as deep as [`MAX_DEPTH`]. Cost: the lexer reads each byte once; string values are decoded once more.
+//! Recursive, as deep as [`MAX_DEPTH`](parser::MAX_DEPTH). Cost: the lexer reads each byte once; string values are decoded once more.
 
 mod block_string;
 mod lexer;
@@ -14,36 +14,10 @@ mod parser;
 
 use std::ops::ControlFlow;
 
-use self::lexer::Syntax;
-use self::parser::Parser;
+pub(super) use self::parser::Scratch;
+use self::parser::{Parser, Stop};
+use crate::abi::Flags;
 use crate::found::Found;
-use crate::section::Flags;
-
-/// Selections, values and types inside each other.
-const MAX_DEPTH: usize = 32;
-
-/// Buffers that are kept between documents.
-#[derive(Default)]
-pub(super) struct Scratch {
-    path: Vec<u8>,
-    /// A string without its escapes.
-    decoded: Vec<u8>,
-}
-
-/// Why the parser ended before the document did.
-#[derive(Debug)]
-enum Stop {
-    Syntax,
-    TooDeep,
-    /// The sink takes no more.
-    Full,
-}
-
-impl From<Syntax> for Stop {
-    fn from(_: Syntax) -> Stop {
-        Stop::Syntax
-    }
-}
 
 /// Hands out a body that says that it is a document. What stands before an error is handed out.
 pub(super) fn parse(

@@ -17,8 +17,8 @@ use std::ops::ControlFlow;
 
 use self::pointer::{Mark, Pointer};
 use self::string::{Contents, Decoded};
-use crate::found::{Found, Kind, Text};
-use crate::section::Flags;
+use crate::abi::{Flags, Kind};
+use crate::found::{Found, Text};
 
 /// Objects and arrays inside each other.
 const MAX_DEPTH: usize = 32;

@@ -7,9 +7,10 @@ use std::ops::ControlFlow;
 
 use super::json::Extent;
 use super::parameters::Parameter;
-use super::{Scratch, form, json_with_graphql, multipart, sniff};
+use super::scratch::Scratch;
+use super::{form, json_with_graphql, multipart, sniff};
+use crate::abi::Flags;
 use crate::found::Found;
-use crate::section::Flags;
 
 /// A type that is missing, broken, or has no arguments: what is not JSON from beginning to end may still be a form.
 pub(super) fn unnamed(
@@ -32,8 +33,7 @@ pub(super) fn json(
     scratch: &mut Scratch,
     sink: &mut impl FnMut(Found<'_>) -> ControlFlow<()>,
 ) -> Flags {
-    let Scratch { json, graphql, .. } = scratch;
-    by_look(json_with_graphql(body, Extent::Sequence, json, graphql, &mut |found| sink(doubted(found))))
+    by_look(json_with_graphql::parse(body, Extent::Sequence, scratch, &mut |found| sink(doubted(found))))
 }
 
 /// Multipart that is not of a form: some take its parts for those of one.

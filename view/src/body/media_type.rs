@@ -2,7 +2,7 @@
 
 use super::charset;
 use super::parameters::{Parameter, Parameters, is_token};
-use crate::section::Flags;
+use crate::abi::Flags;
 
 /// A Content-Type, in parts.
 #[derive(Debug)]

@@ -17,8 +17,8 @@ use self::part::Part;
 use super::charset;
 use super::media_type::{Format, MediaType};
 use super::parameters::Parameter;
-use crate::found::{Found, Kind, Text};
-use crate::section::Flags;
+use crate::abi::{Flags, Kind};
+use crate::found::{Found, Text};
 
 /// Longest boundary (RFC 2046, section 5.1.1).
 const MAX_BOUNDARY: usize = 70;

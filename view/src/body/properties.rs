@@ -6,8 +6,7 @@ use proptest::sample::select;
 use serde_json::Value;
 
 use super::tests::{Owned, read, read_at_most};
-use crate::found::Kind;
-use crate::section::Flags;
+use crate::abi::{Flags, Kind};
 
 const CONTENT_TYPES: [&str; 6] = [
     "application/x-www-form-urlencoded",

@@ -3,9 +3,8 @@
 use std::ops::ControlFlow;
 
 use super::{Scratch, arguments};
-use crate::found::Kind;
-use crate::section::Flags;
-use crate::view::MAX_NAMES;
+use crate::abi::{Flags, Kind};
+use crate::bounds::MAX_NAMES;
 
 /// An entry that outlives the parser. Names and values as they are decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]

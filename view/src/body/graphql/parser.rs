@@ -2,11 +2,37 @@
 
 use std::ops::ControlFlow;
 
-use super::lexer::{Lexer, Token};
-use super::{MAX_DEPTH, Scratch, Stop, block_string};
+use super::block_string;
+use super::lexer::{Lexer, Syntax, Token};
+use crate::abi::{Flags, Kind};
 use crate::body::json::string::{self, Decoded};
-use crate::found::{Found, Kind, Text};
-use crate::section::Flags;
+use crate::found::{Found, Text};
+
+/// Selections, values and types inside each other.
+pub(super) const MAX_DEPTH: usize = 32;
+
+/// Buffers that are kept between documents.
+#[derive(Default)]
+pub(in crate::body) struct Scratch {
+    path: Vec<u8>,
+    /// A string without its escapes.
+    decoded: Vec<u8>,
+}
+
+/// Why the parser ended before the document did.
+#[derive(Debug)]
+pub(super) enum Stop {
+    Syntax,
+    TooDeep,
+    /// The sink takes no more.
+    Full,
+}
+
+impl From<Syntax> for Stop {
+    fn from(_: Syntax) -> Stop {
+        Stop::Syntax
+    }
+}
 
 pub(super) struct Parser<'t, 's, S> {
     lexer: Lexer<'t>,

@@ -1,8 +1,8 @@
 //! The Content-Disposition of a part (RFC 7578, section 4.2): how its field and its file are called.
 
+use crate::abi::Flags;
 use crate::body::parameters::{Parameter, Parameters};
 use crate::found::Text;
-use crate::section::Flags;
 
 /// Buffers that are kept between parts.
 #[derive(Default)]

@@ -1,7 +1,7 @@
 //! One part: its header fields and its content.
 
+use crate::abi::Flags;
 use crate::body::parameters::{is_control, is_token};
-use crate::section::Flags;
 
 /// A part as it was sent.
 pub(super) struct Part<'a> {

@@ -2,7 +2,8 @@
 //!
 //! The state of an instance is that of its memory, globals and tables, and which of its passive segments were dropped
 //! (WebAssembly core specification, 4.2.5 "Module Instances" and 4.2.6 to 4.2.12). Nothing that an ordinary rule does
-//! reaches tables and segments ([`crate::renewal`]), so what is left are the touched pages of one memory, and a few numbers.
+//! reaches tables and segments ([`crate::instance_reuse`]), so what is left are the touched pages of one memory, and a
+//! few numbers.
 //! Restoring those costs a third of a new instance, and allocates nothing.
 
 use std::io;
@@ -10,10 +11,10 @@ use std::sync::OnceLock;
 
 use wasmtime::{ModuleExport, Val};
 
-use crate::engine::PAGE;
 use crate::instance::Instance;
+use crate::instance_reuse;
 use crate::page_map::{MOST_TOUCHED, PageMap};
-use crate::renewal;
+use crate::settings::PAGE;
 
 /// Zeros that end a run of other bytes.
 const GAP: usize = 64;
@@ -23,11 +24,11 @@ pub(crate) struct Restorable {
     page_map: &'static PageMap,
     globals: Vec<ModuleExport>,
     /// The same for every instance: a start function has nothing to go by. Found out with the first one.
-    pristine: OnceLock<Pristine>,
+    snapshot: OnceLock<Snapshot>,
 }
 
 /// An instance before its first call.
-struct Pristine {
+struct Snapshot {
     memory_bytes: usize,
     /// What of the memory is not zero, in order.
     runs: Vec<Run>,
@@ -44,19 +45,19 @@ impl Restorable {
     /// or the kernel does not tell which pages were touched.
     pub(crate) fn of(module: &wasmtime::Module, globals: u32) -> Option<Self> {
         let globals = (0..globals)
-            .map(|number| module.get_export_index(&renewal::export_name(number)))
+            .map(|number| module.get_export_index(&instance_reuse::export_name(number)))
             .collect::<Option<_>>()?;
-        Some(Self { page_map: PageMap::get()?, globals, pristine: OnceLock::new() })
+        Some(Self { page_map: PageMap::get()?, globals, snapshot: OnceLock::new() })
     }
 
     /// Gets an instance that was not called yet ready for being restored later.
     pub(crate) fn learn(&self, instance: &mut Instance) {
         let Some(globals) = instance.look_up(&self.globals) else { return };
-        if self.pristine.get().is_none() {
+        if self.snapshot.get().is_none() {
             let values = globals.iter().map(|global| instance.get(*global)).collect();
-            let Ok(pristine) = Pristine::of(instance.bytes(), values, self.page_map) else { return };
+            let Ok(snapshot) = Snapshot::of(instance.bytes(), values, self.page_map) else { return };
             // Another thread may have been faster, with the same.
-            let _ = self.pristine.set(pristine);
+            let _ = self.snapshot.set(snapshot);
         }
         instance.globals = Some(globals);
     }
@@ -64,13 +65,13 @@ impl Restorable {
     /// Makes an instance as it was before its first call. Returns the bytes of memory that it holds; `None` if it
     /// cannot be restored: it grew, touched a lot, or the kernel does not say what.
     pub(crate) fn restore(&self, instance: &mut Instance) -> Option<usize> {
-        let pristine = self.pristine.get()?;
-        if instance.memory_size() != pristine.memory_bytes as u64 + instance.appended() * PAGE {
+        let snapshot = self.snapshot.get()?;
+        if instance.memory_size() != snapshot.memory_bytes as u64 + instance.appended() * PAGE {
             return None;
         }
-        let held = pristine.restore_memory(instance.bytes(), self.page_map).ok()??;
+        let held = snapshot.restore_memory(instance.bytes(), self.page_map).ok()??;
         let globals = instance.globals.take()?;
-        for (global, value) in globals.iter().zip(&pristine.globals) {
+        for (global, value) in globals.iter().zip(&snapshot.globals) {
             instance.set(*global, *value).ok()?;
         }
         instance.globals = Some(globals);
@@ -78,7 +79,7 @@ impl Restorable {
     }
 }
 
-impl Pristine {
+impl Snapshot {
     fn of(memory: &[u8], globals: Vec<Val>, page_map: &PageMap) -> io::Result<Self> {
         let mut runs = Vec::new();
         for range in page_map.touched(memory)?.ranges() {
@@ -173,11 +174,11 @@ mod tests {
                 memory[at..at + length].fill(7);
             }
             let expected = memory.to_vec();
-            let pristine = Pristine::of(memory, Vec::new(), page_map).unwrap();
+            let snapshot = Snapshot::of(memory, Vec::new(), page_map).unwrap();
             for (at, length) in after {
                 memory[at..at + length].fill(9);
             }
-            prop_assert!(pristine.restore_memory(memory, page_map).unwrap().is_some());
+            prop_assert!(snapshot.restore_memory(memory, page_map).unwrap().is_some());
             prop_assert!(memory == expected);
         }
     }

@@ -1,5 +1,5 @@
-//! Looks at a module before it is compiled: is it one, does it export what the ABI asks for, is it of a size that
-//! makes compiling and instantiating it cheap. Validates it on the way.
+//! The module check, which comes before compiling: are the bytes a module, does it export what the ABI asks for, is it of
+//! a size that makes compiling and instantiating it cheap. Validates it on the way.
 
 use serde::{Deserialize, Serialize};
 use wasmparser::{
@@ -10,12 +10,11 @@ use wasmparser::{
 use crate::compile_error::{CompileError, Import, invalid};
 use crate::cost::Costs;
 use crate::describe::{self, Describe};
-use crate::engine::PAGE;
 use crate::exports::{self, Abi};
 use crate::function_cost;
+use crate::instance_reuse::{self, InstanceReuse, Survey};
 use crate::phase::{Phase, Phases};
-use crate::renewal::{self, Renewal, Survey};
-use crate::settings::{FEATURES, TABLE_ELEMENTS};
+use crate::settings::{FEATURES, PAGE, TABLE_ELEMENTS};
 
 /// What a module declares.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,7 +34,7 @@ pub struct ModuleInfo {
     /// Phases in which the module is run; of ABI 1, `Request` alone.
     pub phases: Phases,
     /// How every evaluation comes to an instance that is as new.
-    pub renewal: Renewal,
+    pub reuse: InstanceReuse,
     /// What the module says about itself; the default if it says nothing, or is of ABI 1.
     pub describe: Describe,
 }
@@ -78,7 +77,7 @@ pub(crate) fn check(wasm: &[u8], max_bytes: usize, max_memory: u64) -> Result<Mo
             Abi::V2 => 2,
         },
         phases,
-        renewal: seen.survey.result(),
+        reuse: seen.survey.result(),
         describe,
         size: wasm.len(),
         memory_bytes: seen.memory_bytes,
@@ -167,7 +166,7 @@ impl Seen {
                 Costs::exports(section.count())?;
                 for export in section.clone() {
                     let export = export.map_err(invalid)?;
-                    if export.name.starts_with(renewal::PREFIX) {
+                    if export.name.starts_with(instance_reuse::PREFIX) {
                         return Err(CompileError::ReservedExport { name: export.name.into() });
                     }
                     self.exports.push(export.name.into());

@@ -1,4 +1,5 @@
-//! A small HTTP server for the ports beside the proxy: health, metrics, administration.
+//! A small HTTP server for what operators of a program ask it: health, metrics, administration. All of it is bounded, so
+//! that nobody who reaches the port takes the program down.
 
 use std::future::Future;
 use std::io;
@@ -8,12 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, header};
+use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
@@ -25,16 +25,16 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// A whole connection ends after this time.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Where such a port listens.
+/// An admin HTTP server that is bound and does not serve yet.
 #[derive(Debug)]
-pub enum SidePort {
+pub enum AdminServer {
     /// TCP.
     Tcp(TcpListener),
     /// A unix socket.
     Unix(UnixListener),
 }
 
-impl SidePort {
+impl AdminServer {
     /// Binds a TCP port.
     pub async fn tcp(address: SocketAddr) -> io::Result<Self> {
         TcpListener::bind(address).await.map(Self::Tcp)
@@ -118,23 +118,49 @@ where
     }
 }
 
-/// A plain-text answer.
-pub fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
-    answer(status, "text/plain; charset=utf-8", text.into())
-}
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
 
-/// A JSON answer, with the fields in the order of the type.
-pub fn json(status: StatusCode, value: &impl Serialize) -> Response<Full<Bytes>> {
-    match serde_json::to_vec(value) {
-        Ok(body) => answer(status, "application/json", body.into()),
-        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+    use http::StatusCode;
+    use portcullis_test_tools::http::{ask, request};
+    use tokio::net::{TcpStream, UnixStream};
+
+    use super::*;
+    use crate::response::text;
+
+    async fn path_of(request: Request<Incoming>) -> Response<Full<Bytes>> {
+        text(StatusCode::OK, request.uri().path().to_owned())
     }
-}
 
-/// An answer of this type.
-pub fn answer(status: StatusCode, content_type: &'static str, body: Bytes) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(body));
-    *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(content_type));
-    response
+    #[tokio::test]
+    async fn a_port_answers() {
+        let server = AdminServer::tcp("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let address = server.address().expect("a TCP port");
+        tokio::spawn(server.serve(path_of));
+        let stream = TcpStream::connect(address).await.unwrap();
+        let answer = ask(stream, &request("GET", "/readyz", "", b"")).await.unwrap();
+        assert_eq!((answer.status, answer.body.as_str()), (200, "/readyz"));
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_a_crash_left_is_replaced_and_is_this_users_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("admin.sock");
+        drop(AdminServer::unix(&path).unwrap());
+        let server = AdminServer::unix(&path).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        tokio::spawn(server.serve(path_of));
+        let stream = UnixStream::connect(&path).await.unwrap();
+        assert_eq!(ask(stream, &request("GET", "/", "", b"")).await.unwrap().status, 200);
+    }
+
+    #[tokio::test]
+    async fn what_is_no_socket_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("admin.sock");
+        std::fs::write(&path, "a file").unwrap();
+        assert!(AdminServer::unix(&path).is_err());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "a file");
+    }
 }

@@ -1,18 +1,16 @@
 //! The buffer that a rule is given: header, directory, sections (`docs/abi/version-2.md`).
 
+use crate::abi::{
+    CARRY_BYTES, DIRECTORY_ENTRY_BYTES, ENTRY_BYTES, Flags, HEADER_BYTES, MAGIC, MAJOR, MINOR, SectionId,
+};
+use crate::bounds::{MAX_ENTRIES, MAX_NAMES};
 use crate::connection;
-use crate::entry::{ENTRY_BYTES, Row, Section};
-use crate::section::{Flags, SectionId, Sections};
-use crate::view::{MAX_ENTRIES, MAX_NAMES, View};
+use crate::entry::{Row, Section};
+use crate::section::Sections;
+use crate::view::View;
 
 /// Bytes that one phase may hand to the next.
-pub const MAX_CARRY: usize = 4096;
-
-const MAGIC: &[u8; 4] = b"PCV2";
-const MAJOR: u16 = 2;
-const MINOR: u16 = 0;
-pub(crate) const HEADER_BYTES: usize = 16;
-pub(crate) const DIRECTORY_ENTRY_BYTES: usize = 16;
+pub const MAX_CARRY: usize = CARRY_BYTES;
 
 impl View {
     /// Bytes of the view of `sections`. What of them is not laid out is left out; `carry` is written if it is one of
@@ -45,7 +43,7 @@ impl View {
         let ids = sections & self.laid_out();
         let count = ids.len() + usize::from(sections.contains(SectionId::Carry));
         let (header, out) = out.split_at_mut(HEADER_BYTES);
-        header[..4].copy_from_slice(MAGIC);
+        header[..4].copy_from_slice(MAGIC.as_bytes());
         header[4..6].copy_from_slice(&MAJOR.to_le_bytes());
         header[6..8].copy_from_slice(&MINOR.to_le_bytes());
         header[8..12].copy_from_slice(&word(total).to_le_bytes());

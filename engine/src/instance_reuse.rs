@@ -1,4 +1,5 @@
-//! How every evaluation of a module comes to an instance that is as new: see [`crate::pristine`].
+//! Whether an instance of a module can be reused for the next evaluation, restored from a snapshot
+//! ([`crate::snapshot`]).
 
 use std::borrow::Cow;
 use std::fmt;
@@ -32,7 +33,7 @@ const _: () = assert!(SURVEYED.contains(FEATURES));
 /// How every evaluation comes to an instance that is as new.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Renewal {
+pub enum InstanceReuse {
     /// The instance before is restored to what it was before its first call. One that ended in an error or grew its
     /// memory is not, the next evaluation makes another.
     Restored {
@@ -58,7 +59,7 @@ pub enum Obstacle {
     Memory,
 }
 
-impl fmt::Display for Renewal {
+impl fmt::Display for InstanceReuse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let because = match self {
             Self::Restored { .. } => return f.write_str("restored for each request"),
@@ -112,10 +113,10 @@ impl Survey {
         }
     }
 
-    pub(crate) fn result(&self) -> Renewal {
+    pub(crate) fn result(&self) -> InstanceReuse {
         match self.obstacle {
-            Some(because) => Renewal::Instantiated { because },
-            None => Renewal::Restored { globals: u32::try_from(self.globals).unwrap_or(u32::MAX) },
+            Some(because) => InstanceReuse::Instantiated { because },
+            None => InstanceReuse::Restored { globals: u32::try_from(self.globals).unwrap_or(u32::MAX) },
         }
     }
 }
@@ -127,13 +128,13 @@ pub(crate) fn export_name(number: u32) -> String {
 
 /// The module that is compiled: its start function is left to the host, and where its instances are restored its
 /// mutable globals are exported.
-pub(crate) fn prepare(wasm: &[u8], renewal: Renewal) -> Result<Cow<'_, [u8]>, BinaryReaderError> {
+pub(crate) fn prepare(wasm: &[u8], reuse: InstanceReuse) -> Result<Cow<'_, [u8]>, BinaryReaderError> {
     let mut sections = Vec::new();
     let mut ours = Vec::new();
     for payload in Parser::new(0).parse_all(wasm) {
         let payload = payload?;
         match &payload {
-            Payload::GlobalSection(globals) if matches!(renewal, Renewal::Restored { .. }) => {
+            Payload::GlobalSection(globals) if matches!(reuse, InstanceReuse::Restored { .. }) => {
                 let globals = globals.clone().into_iter().collect::<Result<Vec<_>, _>>()?;
                 let mutable = (0_u32..).zip(&globals).filter(|(_, global)| global.ty.mutable);
                 ours.extend(
