@@ -3,6 +3,7 @@
 //! [`state`] decides and knows no I/O; [`sync`] feeds it from the bus; [`last_known_good`] keeps what it
 //! decided for a start with everything else down.
 
+pub mod fence;
 pub mod last_known_good;
 pub mod state;
 pub mod stream_copy;

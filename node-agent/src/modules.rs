@@ -3,8 +3,10 @@
 pub mod compiled;
 pub mod disk;
 pub mod prepare;
+pub mod prepare_error;
 pub mod way_in;
 
 pub use compiled::Configured;
-pub use prepare::{Modules, PrepareError};
+pub use prepare::Modules;
+pub use prepare_error::PrepareError;
 pub use way_in::WayIn;

@@ -12,7 +12,7 @@ use portcullis_crds::rule_key::RuleKey;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::stream_copy::Fence;
+use super::fence::Fence;
 use super::version::Version;
 use super::{Desired, View};
 

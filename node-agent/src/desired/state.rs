@@ -19,7 +19,8 @@ use portcullis_crds::bus::{Checkpoint, EpochRecord};
 use portcullis_crds::rule_key::RuleKey;
 use thiserror::Error;
 
-use super::stream_copy::{Comparison, Content, Entry, Fence, Noted, StreamCopy};
+use super::fence::Fence;
+use super::stream_copy::{Comparison, Content, Entry, Noted, StreamCopy};
 use super::version::{Refused, Version, View};
 
 /// What is held as desired, whatever happens to the bus.

@@ -9,7 +9,7 @@ use portcullis_crds::revision::Revision;
 use portcullis_crds::rule_key::RuleKey;
 use serde::{Deserialize, Serialize};
 
-use super::stream_copy::Fence;
+use super::fence::Fence;
 
 /// A version of a rule, with what orders it among other versions.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

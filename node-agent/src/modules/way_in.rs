@@ -2,7 +2,7 @@
 
 use portcullis_engine::CompileError;
 
-use super::PrepareError;
+use super::prepare_error::PrepareError;
 
 /// How a module came to this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -16,7 +16,7 @@ use thiserror::Error;
 
 use super::manifest::{self, Manifest, ManifestError};
 use crate::desired::Version;
-use crate::desired::stream_copy::Fence;
+use crate::desired::fence::Fence;
 use crate::desired::version::View;
 
 /// Why a file was not taken.

@@ -3,13 +3,15 @@
 //! There is no API server here, so its checks are made here: unknown keys, ranges, exactly one source.
 
 mod document;
+mod error;
 
+use portcullis_crds::RuleKey;
 use portcullis_crds::wasm_rule::{
     BODY_CEILING, BODY_FLOOR, DEADLINE_CEILING, DEADLINE_FLOOR, FUEL_CEILING, FUEL_FLOOR,
     FUEL_PER_BYTE_CEILING, Limits, MEMORY_CEILING, MEMORY_FLOOR, WasmRuleSpec,
 };
-use portcullis_crds::{GROUP, RuleKey, VERSION};
-use thiserror::Error;
+
+pub use error::ManifestError;
 
 use document::{Rule, Strict};
 
@@ -22,40 +24,6 @@ pub struct Manifest {
     pub spec: WasmRuleSpec,
     /// `source.file`.
     pub file: String,
-}
-
-/// Why a file was not taken.
-#[derive(Debug, Error, PartialEq)]
-pub enum ManifestError {
-    /// Not YAML, or not of this shape.
-    #[error("{0}")]
-    Yaml(String),
-    /// Another kind.
-    #[error(
-        "expected apiVersion {GROUP}/{VERSION} and kind WasmRule, or a List of them, found {api_version} and {kind}"
-    )]
-    Kind {
-        /// As written.
-        api_version: String,
-        /// As written.
-        kind: String,
-    },
-    /// A key that a WasmRule does not have.
-    #[error("rule {rule}: unknown field {}; correct or remove it", .fields.join(", "))]
-    UnknownFields {
-        /// Which rule.
-        rule: String,
-        /// Their paths.
-        fields: Vec<String>,
-    },
-    /// A value that the API server would refuse.
-    #[error("rule {rule}: {message}")]
-    Invalid {
-        /// Which rule.
-        rule: String,
-        /// What was expected, what was found.
-        message: String,
-    },
 }
 
 /// Reads all documents of a file.

@@ -5,7 +5,7 @@ use portcullis_crds::wasm_rule::WasmRuleSpec;
 use portcullis_crds::{GROUP, VERSION};
 use serde::{Deserialize, Deserializer};
 
-use super::ManifestError;
+use super::error::ManifestError;
 
 /// A rule as it is written. Its status is the API server's, and nothing here.
 #[derive(Deserialize)]
