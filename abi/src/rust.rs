@@ -132,7 +132,7 @@ impl File {
                     self.line(format!("pub(crate) const {ident}: u{bits} = {number};"));
                 }
                 (None, Some(number), None) => {
-                    self.line(format!("pub(crate) const {ident}: usize = {number};"))
+                    self.line(format!("pub(crate) const {ident}: usize = {number};"));
                 }
                 _ => panic!("the constant `{name}` is neither a text nor a number"),
             }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use backon::{BackoffBuilder, ExponentialBuilder};
 
 /// After so many doublings every cap is reached.
 const DOUBLINGS: u32 = 64;
@@ -11,38 +11,40 @@ const DOUBLINGS: u32 = 64;
 /// The waits of tries that fail one after the other.
 #[derive(Debug)]
 pub struct Backoff {
-    steps: ExponentialBuilder,
-    waits: ExponentialBackoff,
+    first: Duration,
+    most: Duration,
+    failures: u32,
 }
 
 impl Backoff {
-    /// Steps double from `first` to `most`; a wait is between half of its step and the whole of it.
+    /// Steps double from `first` to `most`.
     pub fn new(first: Duration, most: Duration) -> Self {
-        // The crate adds its jitter to the step, up to as much again.
-        let steps = ExponentialBuilder::new()
-            .with_min_delay(first / 2)
-            .with_max_delay(most / 2)
-            .with_factor(2.0)
-            .with_jitter()
-            .without_max_times();
-        Self { steps, waits: steps.build() }
+        Self { first, most, failures: 0 }
     }
 
     /// The next wait.
     pub fn wait(&mut self) -> Duration {
-        self.waits.next().expect("tries are not counted")
+        self.failures = self.failures.saturating_add(1);
+        wait_after(self.failures, self.first, self.most)
     }
 
     /// Starts over, after a success.
     pub fn reset(&mut self) {
-        self.waits = self.steps.build();
+        self.failures = 0;
     }
 }
 
-/// The wait after `failures` in a row, at least one: for whoever counts them anyway.
+/// The wait after `failures` in a row, at least one: between half of its step and the whole of it.
 pub fn wait_after(failures: u32, first: Duration, most: Duration) -> Duration {
-    let mut backoff = Backoff::new(first, most);
-    (0..failures.clamp(1, DOUBLINGS)).fold(first, |_, _| backoff.wait())
+    // The crate adds its jitter to the step, up to as much again.
+    let mut waits = ExponentialBuilder::new()
+        .with_min_delay(first / 2)
+        .with_max_delay(most / 2)
+        .with_factor(2.0)
+        .with_jitter()
+        .without_max_times()
+        .build();
+    (0..failures.clamp(1, DOUBLINGS)).fold(first, |_, _| waits.next().expect("tries are not counted"))
 }
 
 /// A random span up to `most`.
