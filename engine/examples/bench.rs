@@ -153,7 +153,7 @@ fn prefilters() -> Result<(), Box<dyn Error>> {
 
 fn ask(prefilter: &Prefilter, request: &Request, view: &mut View, scratch: &mut Scratch) {
     request.lay_out(view, Sections::HEAD);
-    assert_eq!(prefilter.standing(view, scratch).count(), 0);
+    assert_eq!(prefilter.candidates(view, scratch).count(), 0);
 }
 
 fn loaded_modules(engine: &Engine, rule: &[u8]) -> Result<(), Box<dyn Error>> {

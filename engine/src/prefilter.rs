@@ -1,6 +1,6 @@
 //! Decides natively which rules have anything to say about a request (design/engine.md). A rule may promise that it
 //! allows whatever holds none of a few literals; those of all rules go into one Aho-Corasick automaton, and Wasm is
-//! entered only for the rules that are left standing.
+//! entered only for the rules that are left.
 //!
 //! What a request can cost here is bounded by its length: each byte is one step of the automaton, and what a state of
 //! it matches is looked at once a section. So there is no budget to run out of.
@@ -44,9 +44,9 @@ pub struct Prefilter {
 #[derive(Debug)]
 struct Search {
     automaton: Kind,
-    /// `standing[begins[p]..begins[p + 1]]` belong to literal `p`.
+    /// `candidates[begins[p]..begins[p + 1]]` belong to literal `p`.
     begins: Vec<u32>,
-    standing: Vec<(u32, SectionId)>,
+    candidates: Vec<(u32, SectionId)>,
 }
 
 #[derive(Debug)]
@@ -58,7 +58,7 @@ enum Kind {
 /// What one search needs; kept by a worker, so that a request allocates nothing.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    standing: Bits,
+    candidates: Bits,
     /// The pass in which the matches that begin with this literal were seen last.
     seen: Vec<u32>,
     pass: u32,
@@ -112,8 +112,8 @@ impl Prefilter {
     }
 
     /// The rules to run on this request, by their index.
-    pub fn standing<'s>(&self, view: &View, scratch: &'s mut Scratch) -> &'s Bits {
-        scratch.standing.copy_from(self.always.iter().map(|word| word.load(Relaxed)));
+    pub fn candidates<'s>(&self, view: &View, scratch: &'s mut Scratch) -> &'s Bits {
+        scratch.candidates.copy_from(self.always.iter().map(|word| word.load(Relaxed)));
         for (id, depending) in &self.depending {
             match view.section(*id) {
                 Some(section) if !section.flags().intersects(UNSOUND) => {
@@ -121,10 +121,10 @@ impl Prefilter {
                         search.run(*id, section.heap(), scratch);
                     }
                 }
-                _ => scratch.standing.add(depending),
+                _ => scratch.candidates.add(depending),
             }
         }
-        &scratch.standing
+        &scratch.candidates
     }
 }
 
@@ -159,7 +159,7 @@ impl Search {
         for index in 0..automaton.match_len(state) {
             for (rule, of) in self.rules_of(automaton.match_pattern(state, index)) {
                 if *of == section {
-                    scratch.standing.set(*rule as usize);
+                    scratch.candidates.set(*rule as usize);
                 }
             }
         }
@@ -167,7 +167,7 @@ impl Search {
 
     fn rules_of(&self, literal: PatternID) -> &[(u32, SectionId)] {
         let literal = literal.as_usize();
-        &self.standing[self.begins[literal] as usize..self.begins[literal + 1] as usize]
+        &self.candidates[self.begins[literal] as usize..self.begins[literal + 1] as usize]
     }
 }
 
@@ -235,15 +235,15 @@ impl Search {
     fn new(mut literals: Vec<(String, u32, SectionId)>) -> Result<Self, PrefilterError> {
         literals.sort();
         literals.dedup();
-        let (mut patterns, mut begins, mut standing) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut patterns, mut begins, mut candidates) = (Vec::new(), Vec::new(), Vec::new());
         for (literal, rule, section) in literals {
             if patterns.last() != Some(&literal) {
-                begins.push(u32::try_from(standing.len()).expect("bounded by rules times literals"));
+                begins.push(u32::try_from(candidates.len()).expect("bounded by rules times literals"));
                 patterns.push(literal);
             }
-            standing.push((rule, section));
+            candidates.push((rule, section));
         }
-        begins.push(u32::try_from(standing.len()).expect("bounded by rules times literals"));
+        begins.push(u32::try_from(candidates.len()).expect("bounded by rules times literals"));
         let bytes: usize = patterns.iter().map(String::len).sum();
         let automaton = if bytes <= DENSE_BYTES {
             let mut builder = dfa::Builder::new();
@@ -254,7 +254,7 @@ impl Search {
             builder.ascii_case_insensitive(true).prefilter(false);
             Kind::Sparse(builder.build(&patterns)?)
         };
-        Ok(Self { automaton, begins, standing })
+        Ok(Self { automaton, begins, candidates })
     }
 }
 

@@ -121,7 +121,7 @@ fn the_view_and_the_prefilter_allocate_nothing() {
     let mut evaluated = 0;
     let mut serve = || {
         lay_out(&mut view);
-        evaluated += prefilter.standing(&view, &mut scratch).iter().count();
+        evaluated += prefilter.candidates(&view, &mut scratch).iter().count();
     };
     // The first request makes the buffers that all later ones use.
     serve();

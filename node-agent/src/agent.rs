@@ -90,6 +90,7 @@ pub async fn run(config: Config) -> Result<(), AgentError> {
     let (buses, bus_receiver) = watch::channel(None);
     let input = ControlInput {
         inspecting_threads: config.proxy.inspecting_threads(),
+        upstream: config.proxy.upstream.clone(),
         views: view_receiver.clone(),
         bus: bus_receiver.clone(),
         keep: Some((&config.state_dir, &cluster)),

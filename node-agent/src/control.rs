@@ -23,8 +23,8 @@ use crate::mappings;
 use crate::modules::Modules;
 use crate::report::Submission;
 use portcullis_proxy::metrics::{Instances, RequestMetrics};
-use portcullis_proxy::rules::{KEPT_INSTANCES, RuleSetHandle};
-use portcullis_proxy::{DrainSignal, Proxy, ProxyConfig, ProxyError};
+use portcullis_proxy::rules::{RuleSetHandle, WORKER_INSTANCES};
+use portcullis_proxy::{DrainSignal, Proxy, ProxyConfig, ProxyError, Upstream};
 
 /// Why the control side could not be put together.
 #[derive(Debug, Error)]
@@ -44,6 +44,8 @@ pub enum ControlError {
 pub struct ControlInput<'a> {
     /// Threads that inspect requests.
     pub inspecting_threads: usize,
+    /// Where requests go that no route of their own names.
+    pub upstream: Upstream,
     /// What is desired.
     pub views: watch::Receiver<Arc<View>>,
     /// The bus, once there is one.
@@ -84,11 +86,11 @@ impl Control {
         metrics: ControlMetrics,
     ) -> Result<Self, ControlError> {
         let request_metrics = RequestMetrics::register(&mut registry);
-        let rules = RuleSetHandle::new(request_metrics.clone());
+        let rules = RuleSetHandle::new(request_metrics.clone(), input.upstream);
         // One more than the proxy has: modules are tried out on a thread of their own.
         let engine = Engine::new(&EngineConfig {
             workers: input.inspecting_threads + 1,
-            per_worker_instances: input.inspecting_threads * KEPT_INSTANCES,
+            per_worker_instances: input.inspecting_threads * WORKER_INSTANCES,
             ..EngineConfig::default()
         })?;
         mappings::say_room_for_modules(engine.slots());

@@ -47,11 +47,11 @@ pub(super) fn blocked<'a>(
     offers.extend(responses.and_then(|r| r.json.clone()).map(|body| (JSON, body)));
     let kinds: Vec<&str> = offers.iter().map(|(kind, _)| *kind).collect();
     let (kind, body) = offers.swap_remove(accepted(accept, &kinds));
-    let body = body.replace("{eventId}", id.as_str());
+    let body = body.replace("{eventId}", &id.to_string());
     // The API admits 400 to 599 only.
     let status = StatusCode::from_u16(rule.block.status).unwrap_or(StatusCode::FORBIDDEN);
     let mut response = answer(status, kind, Bytes::from(body));
-    response.headers_mut().insert(EVENT_ID, HeaderValue::from_str(id.as_str()).expect("a ULID is ASCII"));
+    response.headers_mut().insert(EVENT_ID, HeaderValue::from_str(&id.to_string()).expect("a ULID is ASCII"));
     if let Grounds::Verdict(wanted) = grounds {
         override_with(wanted, id, &mut response);
     }
@@ -66,7 +66,7 @@ fn override_with(wanted: Answer, id: EventId, response: &mut Response<Bytes>) {
     }
     if let Some(body) = body {
         let body = match String::from_utf8(body) {
-            Ok(text) => text.replace("{eventId}", id.as_str()).into_bytes(),
+            Ok(text) => text.replace("{eventId}", &id.to_string()).into_bytes(),
             Err(bytes) => bytes.into_bytes(),
         };
         *response.body_mut() = Bytes::from(body);
@@ -91,7 +91,7 @@ pub(super) fn encoded(rule: &ActiveRule, id: EventId, codings: &str) -> Response
     );
     let mut response = plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, text);
     response.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    response.headers_mut().insert(EVENT_ID, HeaderValue::from_str(id.as_str()).expect("a ULID is ASCII"));
+    response.headers_mut().insert(EVENT_ID, HeaderValue::from_str(&id.to_string()).expect("a ULID is ASCII"));
     response
 }
 

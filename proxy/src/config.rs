@@ -50,7 +50,7 @@ impl ProxyConfig {
 }
 
 /// The service behind the proxy: `http://host:port`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Upstream {
     host: String,
     port: u16,

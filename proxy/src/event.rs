@@ -1,99 +1,12 @@
-//! Security events: an id for the person who was blocked, and a log record under the same id.
+//! Security events: an id for the person who was blocked, and a record under the same id wherever events go.
 
 mod id;
-mod log;
-mod record;
-pub(crate) mod token_bucket;
-
-use std::net::IpAddr;
-
-use portcullis_crds::RuleKey;
-use portcullis_crds::wasm_rule::Mode;
-use portcullis_engine::detail::Detail;
+mod log_sink;
+mod queue;
+mod security_event;
+mod sink;
 
 pub(crate) use id::EventId;
-pub(crate) use log::EventLog;
-
-/// Longest path in a log record, in bytes; what is longer is cut.
-const PATH_MAX: usize = 1024;
-
-/// What was done about a finding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Action {
-    /// The request was answered instead of forwarded.
-    Blocked,
-    /// It would have been, if the rule's mode were Enforce.
-    WouldBlock,
-    /// The rule asked for a record only.
-    Logged,
-    /// The rule asked for rate limiting; the request went on.
-    RateLimited,
-}
-
-impl Action {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Blocked => "blocked",
-            Self::WouldBlock => "would-block",
-            Self::Logged => "logged",
-            Self::RateLimited => "rate-limited",
-        }
-    }
-}
-
-/// One finding of one rule about one request. No header values and no bodies: they may hold secrets.
-#[derive(Debug)]
-pub(crate) struct Event {
-    pub(crate) id: EventId,
-    pub(crate) rule: RuleKey,
-    pub(crate) revision: String,
-    pub(crate) mode: Mode,
-    pub(crate) action: Action,
-    /// `verdict`, or the cause of the failure.
-    pub(crate) cause: &'static str,
-    /// Why the rule failed, if it did.
-    pub(crate) details: Option<String>,
-    /// What the rule says about it.
-    pub(crate) finding: Option<Box<Detail>>,
-    /// Why what the rule says about it is not told.
-    pub(crate) void: Option<String>,
-    pub(crate) method: http::Method,
-    /// Path without query: queries carry tokens.
-    pub(crate) path: String,
-    pub(crate) client: IpAddr,
-}
-
-/// `path`, cut to what a log record may hold.
-pub(crate) fn path_for_log(path: &str) -> String {
-    // Paths that reach this point are ASCII, so every index is a character boundary.
-    path.get(..PATH_MAX).unwrap_or(path).to_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// An event as good as any.
-    pub(super) fn event() -> Event {
-        Event {
-            id: EventId::new(),
-            rule: RuleKey::namespaced("shop", "bots"),
-            revision: "0123456789abcdef".into(),
-            mode: Mode::Enforce,
-            action: Action::Blocked,
-            cause: "malformed",
-            details: Some("body is MALFORMED".into()),
-            finding: None,
-            void: None,
-            method: http::Method::GET,
-            path: "/search".into(),
-            client: [203, 0, 113, 7].into(),
-        }
-    }
-
-    #[test]
-    fn a_long_path_is_cut() {
-        assert_eq!(path_for_log("/search"), "/search");
-        assert_eq!(path_for_log(&"/".repeat(PATH_MAX + 1)).len(), PATH_MAX);
-    }
-}
+pub(crate) use log_sink::LogSink;
+pub(crate) use queue::EventQueue;
+pub(crate) use security_event::{Action, Event, path_for_log};

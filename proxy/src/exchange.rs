@@ -1,5 +1,5 @@
-//! One request and its answer, phase by phase, whatever protocol they come in: admit, request headers, request body,
-//! connect, response headers. The answer's body streams behind it, read by whoever writes it to the client.
+//! One request and its answer, phase by phase, whatever protocol they come in: admit, select route, request headers,
+//! request body, log, connect, response headers. The answer's body streams behind it, read by whoever writes it to the client.
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -15,9 +15,9 @@ use crate::downstream::Downstream;
 use crate::head::{RequestHead, ResponseHead};
 use crate::inspect::{InspectedBody, Inspection, Stop, Subject};
 use crate::metrics::Shed;
-use crate::rules::ActiveSet;
+use crate::rules::{ActiveSet, Route};
+use crate::service::Service;
 use crate::upstream::UpstreamError;
-use crate::worker::Worker;
 
 /// An answer, the upstream's or our own.
 #[derive(Debug)]
@@ -28,13 +28,13 @@ pub(crate) struct Response {
 
 /// Serves one request. Whatever happens, there is an answer.
 pub(crate) async fn serve(
-    worker: &Worker,
+    service: &Service,
     downstream: &Downstream,
     head: RequestHead,
     body: Body,
     deadline: Instant,
 ) -> Response {
-    let exchange = Exchange { worker, downstream, reserved: Cell::new(0) };
+    let exchange = Exchange { service, downstream, reserved: Cell::new(0) };
     match tokio::time::timeout_at(deadline.into(), exchange.run(head, body)).await {
         Ok(Ok(response)) => response,
         Ok(Err(answer)) => own(*answer),
@@ -44,7 +44,7 @@ pub(crate) async fn serve(
 
 /// What the phases of one request share.
 struct Exchange<'a> {
-    worker: &'a Worker,
+    service: &'a Service,
     downstream: &'a Downstream,
     /// Bytes that this exchange holds of what the worker may buffer.
     reserved: Cell<usize>,
@@ -57,35 +57,41 @@ impl Exchange<'_> {
     async fn run(&self, mut head: RequestHead, body: Body) -> Result<Response, Instead> {
         self.admit(&mut head)?;
         // The rules are those of one moment, held until this request is through with them.
-        let rules = self.worker.shared.rules.load();
+        let rules = self.service.rules.load();
+        let route = self.select_route(&rules);
         let subject = Subject { head: &head, downstream: self.downstream };
-        let mut inspection = Inspection::new(self.worker, &rules, subject);
-        let inspected = self.inspect(&rules, &mut inspection, &head, body).await;
-        self.worker.shared.metrics.request(inspection.strongest());
+        let mut inspection = Inspection::new(&self.service.inspector, &rules, route, subject);
+        let inspected = self.inspect(route, &mut inspection, &head, body).await;
+        self.log(&inspection);
         let body = inspected?;
-        let (head, body) = self.connect(&mut head, body).await?;
+        let (head, body) = self.connect(route, &mut head, body).await?;
         Ok(self.response_headers(head, body))
     }
 
     /// Refuses what is too much, and makes of the head what rules see and the upstream gets.
     fn admit(&self, head: &mut RequestHead) -> Result<(), Instead> {
-        if self.worker.has_too_many_requests() {
-            self.worker.shared.metrics.shed(Shed::Requests);
+        if self.service.has_too_many_requests() {
+            self.service.metrics.shed(Shed::Requests);
             return Err(answer::overloaded().into());
         }
         head.make_forwarded(self.downstream.ip(), self.downstream.scheme);
         Ok(())
     }
 
-    async fn inspect<'r>(
+    /// Which upstream the request is for, and which rules run on it.
+    fn select_route<'r>(&self, rules: &'r ActiveSet) -> &'r Route {
+        rules.routes().select()
+    }
+
+    async fn inspect(
         &self,
-        rules: &'r ActiveSet,
-        inspection: &mut Inspection<'r>,
+        route: &Route,
+        inspection: &mut Inspection<'_>,
         head: &RequestHead,
         body: Body,
     ) -> Result<Body, Instead> {
         self.request_headers(inspection, head).await?;
-        match rules.largest_body() {
+        match route.largest_body() {
             Some(most) => self.request_body(inspection, head, body, most).await,
             None => Ok(body),
         }
@@ -140,8 +146,8 @@ impl Exchange<'_> {
 
     /// Takes `bytes` of what the worker may buffer, until this exchange is over.
     fn reserve(&self, bytes: usize) -> Result<(), Instead> {
-        if !self.worker.reserve(bytes) {
-            self.worker.shared.metrics.shed(Shed::Buffers);
+        if !self.service.reserve(bytes) {
+            self.service.metrics.shed(Shed::Buffers);
             return Err(answer::overloaded().into());
         }
         self.reserved.set(self.reserved.get() + bytes);
@@ -149,16 +155,21 @@ impl Exchange<'_> {
     }
 
     /// Sends the request to the upstream and waits for the head of its answer.
-    async fn connect(&self, head: &mut RequestHead, body: Body) -> Result<(ResponseHead, Body), Instead> {
+    async fn connect(
+        &self,
+        route: &Route,
+        head: &mut RequestHead,
+        body: Body,
+    ) -> Result<(ResponseHead, Body), Instead> {
         if body.is_empty() {
             head.announce_no_content();
         }
-        match self.worker.upstream.send(head, body).await {
+        match self.service.upstreams.of(route.upstream()).send(head, body).await {
             Ok(answer) => Ok(answer),
             Err(UpstreamError::RequestBody(error)) => Err(self.body_failed(&error)),
             Err(error) => {
-                self.worker.shared.metrics.upstream_failed(error.failure());
-                if self.worker.may_warn() {
+                self.service.metrics.upstream_failed(error.failure());
+                if self.service.warnings.is_due() {
                     tracing::warn!(error = &error as &dyn std::error::Error, "the upstream gave no answer");
                 }
                 Err(answer::upstream_failed(&error).into())
@@ -172,11 +183,16 @@ impl Exchange<'_> {
         Response { head, body }
     }
 
+    /// Counts what the rules made of the request.
+    fn log(&self, inspection: &Inspection<'_>) {
+        self.service.metrics.request(inspection.strongest());
+    }
+
     /// The answer when the request's body did not come to its end.
     fn body_failed(&self, error: &BodyError) -> Instead {
         match error {
             BodyError::Refused(refusal) => {
-                self.worker.shared.metrics.refused(refusal.reason());
+                self.service.metrics.refused(refusal.reason());
                 answer::refused(*refusal).into()
             }
             BodyError::Broken(_) | BodyError::BadResponse(_) => {
@@ -189,7 +205,7 @@ impl Exchange<'_> {
 
 impl Drop for Exchange<'_> {
     fn drop(&mut self) {
-        self.worker.give_back_reserved(self.reserved.get());
+        self.service.give_back_reserved(self.reserved.get());
     }
 }
 

@@ -12,7 +12,6 @@ mod response_writer;
 mod target;
 mod upgrade;
 
-pub(crate) use client_stream::Scratch;
 pub(crate) use connection::{serve, shed};
 #[cfg(any(test, fuzzing))]
 pub(crate) use {place::Place as RequestPlace, request_decoder::RequestDecoder};

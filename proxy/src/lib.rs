@@ -2,7 +2,7 @@
 //!
 //! Each worker is a thread with a runtime, a listener and connections to the upstream of its own;
 //! nothing on the way of a request takes a lock or waits for another thread, but for rules whose
-//! limits are so high that other requests would wait for them: `offload` runs those. The way, by file:
+//! limits are so high that other requests would wait for them: `thread_pool` runs those. The way, by file:
 //! `worker` accepts, `h1` decodes what a client says and lets nothing through that two servers could
 //! read differently, `exchange` names the phases of one request, `head` makes what is forwarded of
 //! what arrived, `inspect` runs the rules on exactly that, `upstream` sends it, and `answer` says why
@@ -24,9 +24,13 @@ mod head;
 mod inspect;
 mod listener;
 pub mod metrics;
-mod offload;
+mod once_a_second;
 mod refusal;
 pub mod rules;
+mod scratch;
+mod service;
+mod thread_pool;
+mod token_bucket;
 mod upstream;
 mod wire;
 mod worker;
@@ -42,9 +46,9 @@ use crate::rules::RuleSetHandle;
 pub use config::{DrainPlan, ProxyConfig, ProxyLimits, Timeouts, Upstream, UpstreamParseError};
 pub use drain::DrainSignal;
 
-use event::EventLog;
-use offload::Offload;
-use worker::Shared;
+use event::{EventQueue, LogSink};
+use service::Shared;
+use thread_pool::ThreadPool;
 
 /// Why the proxy could not start.
 #[derive(Debug, Error)]
@@ -68,6 +72,7 @@ pub struct Proxy {
     local_addr: SocketAddr,
     workers: Vec<std::net::TcpListener>,
     shared: Shared,
+    drain: DrainSignal,
     /// Threads that end after all workers: they write the events that are left, and run rules.
     others: Vec<JoinHandle<()>>,
 }
@@ -94,12 +99,13 @@ impl Proxy {
         for _ in 1..config.workers.max(1) {
             workers.push(listen(local_addr)?);
         }
-        let (log, events) = EventLog::start(metrics.clone()).map_err(ProxyError::Thread)?;
+        let (queue, events) =
+            EventQueue::start(metrics.clone(), vec![Box::new(LogSink)]).map_err(ProxyError::Thread)?;
         let threads = config.offload_threads();
-        let (offload, mut others) = Offload::start(threads, &metrics).map_err(ProxyError::Thread)?;
+        let (offload, mut others) = ThreadPool::start(threads, &metrics).map_err(ProxyError::Thread)?;
         others.push(events);
-        let shared = Shared { config, rules, metrics, drain, events: log, offload };
-        Ok(Self { local_addr, workers, shared, others })
+        let shared = Shared { config, rules, metrics, events: queue, offload };
+        Ok(Self { local_addr, workers, shared, drain, others })
     }
 
     /// Where the proxy listens, with the port that was free if none was asked for.
@@ -112,11 +118,11 @@ impl Proxy {
     /// # Errors
     /// When a thread or its runtime cannot be made; workers that were already started are drained.
     pub fn run(self) -> Result<Running, ProxyError> {
-        let drain = self.shared.drain.clone();
+        let drain = self.drain;
         let mut threads = Vec::with_capacity(self.workers.len());
         for (i, listener) in self.workers.into_iter().enumerate() {
             let shared = self.shared.clone();
-            let thread = worker::start(i, listener, shared).map_err(|error| {
+            let thread = worker::start(i, listener, shared, drain.clone()).map_err(|error| {
                 drain.start();
                 ProxyError::Thread(error)
             })?;

@@ -5,6 +5,7 @@
 
 mod histogram;
 mod instances;
+mod labels;
 mod rules;
 
 use std::collections::HashSet;
@@ -19,125 +20,12 @@ use portcullis_crds::RuleKey;
 
 pub(crate) use histogram::Histogram;
 pub use instances::Instances;
+pub(crate) use labels::{FailureCause, RequestVerdict, RuleVerdict, Shed, UpstreamFailure};
 use rules::RuleTallies;
 pub(crate) use rules::{OutcomeTally, RuleOutcome, RuleTally};
 
 type Labels<const N: usize> = [(&'static str, String); N];
 type Labelled<const N: usize> = Family<Labels<N>, Counter>;
-
-/// Declares an enum whose variants are the values of one label.
-macro_rules! label {
-    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)+ }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-        pub(crate) enum $name { $($(#[$variant_doc])* $variant,)+ }
-
-        impl $name {
-            const ALL: &'static [Self] = &[$(Self::$variant,)+];
-
-            /// The text of the label.
-            pub(crate) fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $text,)+ }
-            }
-        }
-    };
-}
-
-label! {
-    /// What the rules made of a request, from mild to strong: a request counts once, by the strongest.
-    RequestVerdict {
-        /// No rule had anything to say.
-        Allow = "allow",
-        /// A rule asked for a record.
-        Log = "log",
-        /// A rule asked for rate limiting.
-        RateLimit = "rate_limit",
-        /// A rule in mode Monitor would have blocked it.
-        WouldBlock = "would_block",
-        /// A rule in mode Enforce blocked it.
-        Block = "block",
-        /// The node could not run a rule; nothing is said about the request.
-        Overload = "overload",
-    }
-}
-
-label! {
-    /// The verdicts of a rule.
-    RuleVerdict {
-        /// 0.
-        Allow = "allow",
-        /// 1.
-        Block = "block",
-        /// 2.
-        Log = "log",
-        /// 3.
-        RateLimit = "rate_limit",
-    }
-}
-
-label! {
-    /// Why a rule had no verdict.
-    FailureCause {
-        /// The module trapped or returned no verdict.
-        Error = "error",
-        /// Fuel, memory or deadline ran out.
-        Budget = "budget",
-        /// The body is larger than the rule inspects.
-        BodyTooLarge = "body_too_large",
-        /// A part of the request that the rule reads could not be decoded, or not as a whole.
-        Malformed = "malformed",
-        /// There is no version to run.
-        Unavailable = "unavailable",
-        /// The node had no time for it.
-        Overload = "overload",
-        /// The node itself failed.
-        Host = "host",
-    }
-}
-
-impl FailureCause {
-    /// As `onFailure` of a WasmRule names it: for answers and events, which people read beside the rule.
-    pub(crate) fn setting(self) -> &'static str {
-        match self {
-            Self::BodyTooLarge => "bodyTooLarge",
-            other => other.as_str(),
-        }
-    }
-}
-
-label! {
-    /// What went wrong with the upstream.
-    UpstreamFailure {
-        /// Its name could not be resolved.
-        Resolve = "resolve",
-        /// No connection.
-        Connect = "connect",
-        /// No connection, or no answer, in time.
-        Timeout = "timeout",
-        /// The connection broke before the head of the answer.
-        Broken = "broken",
-        /// It sent what no HTTP server may send.
-        BadResponse = "bad_response",
-        /// The connection broke within the body of the answer.
-        BodyBroken = "body_broken",
-        /// It sent more than its answer announced. What was announced was delivered.
-        Surplus = "surplus",
-    }
-}
-
-label! {
-    /// Why a request or connection was not taken on.
-    Shed {
-        /// Too many connections.
-        Connections = "connections",
-        /// Too many requests.
-        Requests = "requests",
-        /// Too many bytes of bodies that rules read.
-        Buffers = "body_buffers",
-        /// Too many evaluations that wait for a thread.
-        Evaluations = "evaluations",
-    }
-}
 
 /// One counter for each value of a label, found by index.
 #[derive(Debug)]

@@ -7,6 +7,8 @@ mod response_body;
 mod response_decoder;
 mod upload;
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
@@ -17,7 +19,7 @@ use http::Method;
 use thiserror::Error;
 
 use crate::body::{Body, BodyError};
-use crate::config::{ProxyConfig, Timeouts};
+use crate::config::{ProxyConfig, ProxyLimits, Timeouts, Upstream};
 use crate::head::{RequestHead, ResponseHead};
 use crate::metrics::{RequestMetrics, UpstreamFailure};
 use crate::wire::BadResponse;
@@ -81,6 +83,38 @@ impl From<BodyError> for UpstreamError {
     }
 }
 
+/// One worker's connections to all upstreams.
+#[derive(Debug)]
+pub(crate) struct Upstreams {
+    clients: RefCell<HashMap<Upstream, Rc<UpstreamClient>>>,
+    limits: ProxyLimits,
+    timeouts: Timeouts,
+    metrics: RequestMetrics,
+}
+
+impl Upstreams {
+    pub(crate) fn new(config: &ProxyConfig, metrics: RequestMetrics) -> Self {
+        Self { clients: RefCell::default(), limits: config.limits, timeouts: config.timeouts, metrics }
+    }
+
+    /// The connections to one of them.
+    pub(crate) fn of(&self, upstream: &Upstream) -> Rc<UpstreamClient> {
+        let mut clients = self.clients.borrow_mut();
+        if let Some(client) = clients.get(upstream) {
+            return Rc::clone(client);
+        }
+        let client =
+            Rc::new(UpstreamClient::new(upstream, &self.limits, self.timeouts, self.metrics.clone()));
+        clients.insert(upstream.clone(), Rc::clone(&client));
+        client
+    }
+
+    /// Closes connections that nobody used for too long.
+    pub(crate) fn expire(&self, now: Instant) {
+        self.clients.borrow().values().for_each(|client| client.expire(now));
+    }
+}
+
 /// One worker's connections to the upstream.
 #[derive(Debug)]
 pub(crate) struct UpstreamClient {
@@ -91,17 +125,17 @@ pub(crate) struct UpstreamClient {
 }
 
 impl UpstreamClient {
-    pub(crate) fn new(config: &ProxyConfig, metrics: RequestMetrics) -> Self {
+    fn new(upstream: &Upstream, limits: &ProxyLimits, timeouts: Timeouts, metrics: RequestMetrics) -> Self {
         Self {
-            addresses: Addresses::new(&config.upstream),
-            pool: Rc::new(Pool::new(&config.limits, &config.timeouts, metrics.clone())),
-            timeouts: config.timeouts,
+            addresses: Addresses::new(upstream),
+            pool: Rc::new(Pool::new(limits, &timeouts, metrics.clone())),
+            timeouts,
             metrics,
         }
     }
 
     /// Closes connections that nobody used for too long.
-    pub(crate) fn expire(&self, now: Instant) {
+    fn expire(&self, now: Instant) {
         self.pool.expire(now);
     }
 

@@ -1,6 +1,6 @@
-//! One worker: a thread, a runtime, a listener, and all that its connections share.
+//! One worker: a thread, a runtime, a listener, and the connections that it accepts until the proxy ends.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
@@ -15,75 +15,33 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::Notify;
 
-use super::config::ProxyConfig;
-use super::downstream::Downstream;
-use super::drain::DrainSignal;
-use super::event::EventLog;
-use super::h1::{self, Scratch};
-use super::inspect::{Buffers, KeptInstances, LogAllowance, Sampler};
-use super::offload::Offload;
-use super::upstream::UpstreamClient;
-use crate::metrics::{RequestMetrics, Shed};
-use crate::rules::RuleSetHandle;
+use crate::downstream::Downstream;
+use crate::drain::DrainSignal;
+use crate::h1;
+use crate::listener;
+use crate::metrics::Shed;
+use crate::service::{Service, Shared, Stage};
 
-/// Bytes of one read from a client.
-const SCRATCH: usize = 32 * 1024;
 /// How long is waited after an `accept` that failed for want of files or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// How often a failure that may come with every request is logged.
-const WARN_EVERY: Duration = Duration::from_secs(1);
-/// Sets of buffers that are kept for the phases of later requests.
-const BUFFERS: usize = 4;
 /// How often unused connections to the upstream are looked through.
 const HOUSEKEEPING: Duration = Duration::from_secs(2);
 
-/// What all workers of a proxy are given.
-#[derive(Clone, Debug)]
-pub(super) struct Shared {
-    pub(super) config: ProxyConfig,
-    pub(super) rules: RuleSetHandle,
-    pub(super) metrics: RequestMetrics,
-    pub(super) drain: DrainSignal,
-    pub(super) events: EventLog,
-    pub(super) offload: Offload,
-}
-
-/// What all connections of a worker share. Never leaves its thread.
-pub(super) struct Worker {
-    pub(super) shared: Shared,
-    pub(super) upstream: UpstreamClient,
-    pub(super) scratch: Scratch,
-    /// What rules are handed, for the next requests to fill.
-    buffers: RefCell<Vec<Buffers>>,
-    /// Instances of rules with `isolation: PerWorker`.
-    pub(super) kept: RefCell<KeptInstances>,
-    pub(super) sampler: RefCell<Sampler>,
-    pub(super) log_allowance: LogAllowance,
-    requests: Cell<usize>,
-    /// Bytes of request bodies that are buffered for rules.
-    buffered: Cell<usize>,
+struct Worker {
+    service: Rc<Service>,
+    drain: DrainSignal,
     connections: Cell<usize>,
-    warned: Cell<Option<Instant>>,
-    stage: Cell<Stage>,
-    /// Told when `stage` becomes [`Stage::Closing`].
-    closing: Notify,
     /// Told when the last connection ends.
     quiet: Notify,
 }
 
-/// How far the end has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
-    /// Not near.
-    Serving,
-    /// Each answer says `Connection: close`; connections are accepted and kept as before.
-    Draining,
-    /// Connections end as soon as they have no request under way.
-    Closing,
-}
-
 /// Starts a worker on a thread of its own.
-pub(super) fn start(index: usize, listener: StdListener, shared: Shared) -> io::Result<JoinHandle<()>> {
+pub(crate) fn start(
+    index: usize,
+    listener: StdListener,
+    shared: Shared,
+    drain: DrainSignal,
+) -> io::Result<JoinHandle<()>> {
     // Made here so that a failure is told to the caller; the runtime itself stays on its thread.
     let (ready, made) = std::sync::mpsc::channel();
     let thread = std::thread::Builder::new().name(format!("proxy-{index}")).spawn(move || {
@@ -98,7 +56,7 @@ pub(super) fn start(index: usize, listener: StdListener, shared: Shared) -> io::
             match TcpListener::from_std(listener) {
                 Ok(listener) => {
                     ready.send(Ok(())).expect("the caller waits for it");
-                    Rc::new(Worker::new(shared)).run(listener).await;
+                    Rc::new(Worker::new(shared, drain)).run(listener).await;
                 }
                 Err(error) => ready.send(Err(error)).expect("the caller waits for it"),
             }
@@ -111,96 +69,22 @@ pub(super) fn start(index: usize, listener: StdListener, shared: Shared) -> io::
 }
 
 impl Worker {
-    pub(super) fn new(shared: Shared) -> Self {
+    fn new(shared: Shared, drain: DrainSignal) -> Self {
         Self {
-            upstream: UpstreamClient::new(&shared.config, shared.metrics.clone()),
-            scratch: Rc::new(RefCell::new(vec![0; SCRATCH].into())),
-            buffers: RefCell::default(),
-            kept: RefCell::default(),
-            sampler: RefCell::new(Sampler::new()),
-            log_allowance: LogAllowance::new(),
-            requests: Cell::new(0),
-            buffered: Cell::new(0),
+            service: Rc::new(Service::new(shared)),
+            drain,
             connections: Cell::new(0),
-            warned: Cell::new(None),
-            stage: Cell::new(Stage::Serving),
-            closing: Notify::new(),
             quiet: Notify::new(),
-            shared,
-        }
-    }
-
-    /// How far the end has come.
-    pub(super) fn stage(&self) -> Stage {
-        self.stage.get()
-    }
-
-    /// Whether a failure that may come with every request is logged this time: once a second, since
-    /// writing a log line may block. The metrics count all of them.
-    pub(super) fn may_warn(&self) -> bool {
-        let due = self.warned.get().is_none_or(|at| at.elapsed() >= WARN_EVERY);
-        if due {
-            self.warned.set(Some(Instant::now()));
-        }
-        due
-    }
-
-    /// Counts a request, from its head to the last byte of its answer, or to whoever gave up first.
-    pub(super) fn begin_request(self: &Rc<Self>) -> UnderWay {
-        self.requests.set(self.requests.get() + 1);
-        self.shared.metrics.in_flight().inc();
-        UnderWay(Rc::clone(self))
-    }
-
-    /// Whether there are more requests under way than the worker takes on.
-    pub(super) fn has_too_many_requests(&self) -> bool {
-        self.requests.get() > self.shared.config.limits.requests
-    }
-
-    /// Takes `bytes` of what may be buffered of request bodies. False if there is no room.
-    pub(super) fn reserve(&self, bytes: usize) -> bool {
-        let buffered = self.buffered.get() + bytes;
-        let fits = buffered <= self.shared.config.limits.buffered_bytes;
-        if fits {
-            self.buffered.set(buffered);
-        }
-        fits
-    }
-
-    /// Takes back what was reserved.
-    pub(super) fn give_back_reserved(&self, bytes: usize) {
-        self.buffered.set(self.buffered.get() - bytes);
-    }
-
-    /// Buffers for one phase of a request.
-    pub(super) fn take_buffers(&self) -> Buffers {
-        self.buffers.borrow_mut().pop().unwrap_or_default()
-    }
-
-    /// Takes buffers back. More than one set is in use only while rules run on other threads.
-    pub(super) fn give_back(&self, buffers: Buffers) {
-        let mut all = self.buffers.borrow_mut();
-        if all.len() < BUFFERS {
-            all.push(buffers);
-        }
-    }
-
-    /// Waits for [`Stage::Closing`].
-    pub(super) async fn closing(&self) {
-        let notified = self.closing.notified();
-        if self.stage() != Stage::Closing {
-            notified.await;
         }
     }
 
     async fn run(self: Rc<Self>, listener: TcpListener) {
         let upkeep = tokio::task::spawn_local(Rc::clone(&self).keep_house());
-        let plan = self.shared.config.drain;
-        self.accept_until(&listener, self.shared.drain.started()).await;
-        self.stage.set(Stage::Draining);
+        let plan = self.service.config.drain;
+        self.accept_until(&listener, self.drain.started()).await;
+        self.service.set_stage(Stage::Draining);
         self.accept_until(&listener, tokio::time::sleep(plan.delay)).await;
-        self.stage.set(Stage::Closing);
-        self.closing.notify_waiters();
+        self.service.set_stage(Stage::Closing);
         // Whoever still comes is served too: closing the listener now would reset the queue.
         let ended = self.accept_until(&listener, self.no_connections());
         if tokio::time::timeout(plan.timeout, ended).await.is_err() {
@@ -224,7 +108,7 @@ impl Worker {
                 () = &mut end => break,
             }
         }
-        for _ in 0..super::listener::BACKLOG {
+        for _ in 0..listener::BACKLOG {
             let mut accept = std::pin::pin!(listener.accept());
             let queued = poll_fn(|cx| Poll::Ready(accept.as_mut().poll(cx))).await;
             let Poll::Ready(Ok((stream, peer))) = queued else { return };
@@ -234,10 +118,10 @@ impl Worker {
 
     fn accepted(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr) {
         let counted = Counted::new(self);
-        if self.connections.get() > self.shared.config.limits.connections {
-            self.shared.metrics.shed(Shed::Connections);
+        if self.connections.get() > self.service.config.limits.connections {
+            self.service.metrics.shed(Shed::Connections);
             // The answer needs a connection too, so its number is bounded as well.
-            if self.connections.get() <= self.shared.config.limits.connections * 9 / 8 + 1 {
+            if self.connections.get() <= self.service.config.limits.connections * 9 / 8 + 1 {
                 tokio::task::spawn_local(async move {
                     h1::shed(stream).await;
                     drop(counted);
@@ -250,11 +134,11 @@ impl Worker {
             tracing::debug!(%error, "the client was gone before it was served");
             return;
         }
-        let task = h1::serve(Rc::clone(self), stream, Downstream::plain(peer));
+        let task = h1::serve(Rc::clone(&self.service), stream, Downstream::plain(peer));
         tokio::task::spawn_local(async move {
             // What a connection shares with others is in cells and survives a panic whole.
             if AssertUnwindSafe(task).catch_unwind().await.is_err() {
-                worker.shared.metrics.panicked();
+                worker.service.metrics.panicked();
             }
             drop(counted);
         });
@@ -270,7 +154,7 @@ impl Worker {
         let mut ticks = tokio::time::interval(HOUSEKEEPING);
         loop {
             ticks.tick().await;
-            self.upstream.expire(Instant::now());
+            self.service.keep_house(Instant::now());
         }
     }
 }
@@ -290,7 +174,7 @@ struct Counted(Rc<Worker>);
 impl Counted {
     fn new(worker: &Rc<Worker>) -> Self {
         worker.connections.set(worker.connections.get() + 1);
-        worker.shared.metrics.connections().inc();
+        worker.service.metrics.connections().inc();
         Self(Rc::clone(worker))
     }
 }
@@ -299,19 +183,9 @@ impl Drop for Counted {
     fn drop(&mut self) {
         let left = self.0.connections.get() - 1;
         self.0.connections.set(left);
-        self.0.shared.metrics.connections().dec();
+        self.0.service.metrics.connections().dec();
         if left == 0 {
             self.0.quiet.notify_waiters();
         }
-    }
-}
-
-/// A request under way.
-pub(super) struct UnderWay(Rc<Worker>);
-
-impl Drop for UnderWay {
-    fn drop(&mut self) {
-        self.0.requests.set(self.0.requests.get() - 1);
-        self.0.shared.metrics.in_flight().dec();
     }
 }

@@ -57,13 +57,13 @@ fn judge_all(engine: &Engine, seeds: impl Iterator<Item = u64>) -> Seen {
     for seed in seeds {
         let request = Generator::new(seed).request();
         request.lay_out(&mut view, Sections::HEAD);
-        let standing = prefilter.standing(&view, &mut scratch);
+        let candidates = prefilter.candidates(&view, &mut scratch);
         for (index, rule) in rules.iter_mut().enumerate() {
             let verdict = rule.inspect_view(Phase::Request, &view, &[], &limits).unwrap().verdict;
-            let stands = standing.contains(index);
+            let stands = candidates.contains(index);
             assert!(
                 stands || verdict == Verdict::Allow,
-                "request {seed}, rule {index}: {verdict} and not standing: {request:?}"
+                "request {seed}, rule {index}: {verdict} and no candidate: {request:?}"
             );
             seen.skipped += u64::from(!stands);
             seen.blocked += u64::from(verdict == Verdict::Block);
@@ -87,7 +87,7 @@ impl Seen {
 fn a_rule_without_literals_is_always_run() {
     let prefilter = Prefilter::new(Phase::Request, [&[][..], &[][..]]).unwrap();
     let (view, mut scratch) = (View::new(), Scratch::default());
-    assert_eq!(prefilter.standing(&view, &mut scratch).iter().collect::<Vec<_>>(), [0, 1]);
+    assert_eq!(prefilter.candidates(&view, &mut scratch).iter().collect::<Vec<_>>(), [0, 1]);
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn what_cannot_be_searched_is_judged_by_the_rule() {
     let mut stands = |target: &str, sections: Sections| {
         let mut view = View::new();
         requests::Request { target: target.into(), fields: Vec::new() }.lay_out(&mut view, sections);
-        prefilter.standing(&view, &mut scratch).count() == 1
+        prefilter.candidates(&view, &mut scratch).count() == 1
     };
     assert!(!stands("/?a=hay", Sections::HEAD));
     assert!(stands("/?a=NEEDLE", Sections::HEAD));
@@ -130,7 +130,7 @@ fn a_section_that_the_phase_cannot_have_holds_nothing() {
             view.body(b"b=needle", Sections::ALL);
         }
         let prefilter = Prefilter::new(phase, [&*describe.prefilter]).unwrap();
-        prefilter.standing(&view, &mut Scratch::default()).count() == 1
+        prefilter.candidates(&view, &mut Scratch::default()).count() == 1
     };
     assert!(!stands(Phase::Request));
     assert!(stands(Phase::RequestBody));

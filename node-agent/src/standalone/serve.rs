@@ -93,6 +93,7 @@ pub async fn serve(
     let (_no_bus, bus) = watch::channel(None);
     let input = ControlInput {
         inspecting_threads: config.proxy.inspecting_threads(),
+        upstream: config.proxy.upstream.clone(),
         views: view_receiver,
         bus: bus.clone(),
         keep: None,

@@ -1,6 +1,5 @@
 //! The bytes of one client's connection: requests in, answers out, and how long the client may take over them.
 
-use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -18,9 +17,7 @@ use super::request_parser::Request;
 use crate::body::BodyError;
 use crate::config::{ProxyLimits, Timeouts};
 use crate::refusal::Refusal;
-
-/// Where the reads of all connections of a worker land before they are looked at.
-pub(crate) type Scratch = Rc<RefCell<Box<[u8]>>>;
+use crate::scratch::Scratch;
 
 /// Bytes of one read of a body.
 const BODY_READ: usize = 64 * 1024;

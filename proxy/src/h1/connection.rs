@@ -21,7 +21,7 @@ use crate::answer;
 use crate::downstream::Downstream;
 use crate::exchange;
 use crate::refusal::Refusal;
-use crate::worker::{Stage, Worker};
+use crate::service::{Service, Stage};
 
 /// After the answer to a request that was not read to its end, this much of the rest is read and
 /// thrown away: closing with unread bytes resets the connection, and the client may lose the answer.
@@ -33,14 +33,14 @@ const GRACE: Duration = Duration::from_secs(1);
 const REST_OF_REQUEST: Duration = Duration::from_secs(2);
 
 /// Serves a client until it goes, misbehaves, or the proxy ends.
-pub(crate) async fn serve<S>(worker: Rc<Worker>, stream: S, downstream: Downstream)
+pub(crate) async fn serve<S>(service: Rc<Service>, stream: S, downstream: Downstream)
 where
     S: AsyncRead + AsyncWrite + Unpin + fmt::Debug + 'static,
 {
-    let config = &worker.shared.config;
-    let stream = ClientStream::new(stream, Rc::clone(&worker.scratch), config.limits, config.timeouts);
+    let config = &service.config;
+    let stream = ClientStream::new(stream, Rc::clone(&service.scratch), config.limits, config.timeouts);
     let stream = Rc::new(RefCell::new(stream));
-    let connection = Connection { worker: &worker, stream: &stream, downstream };
+    let connection = Connection { service: &service, stream: &stream, downstream };
     if !connection.serve().await {
         return;
     }
@@ -53,7 +53,7 @@ where
 }
 
 struct Connection<'a, S> {
-    worker: &'a Rc<Worker>,
+    service: &'a Rc<Service>,
     stream: &'a Rc<RefCell<ClientStream<S>>>,
     downstream: Downstream,
 }
@@ -61,7 +61,7 @@ struct Connection<'a, S> {
 impl<S: AsyncRead + AsyncWrite + Unpin + fmt::Debug + 'static> Connection<'_, S> {
     /// Serves one request after the other. False if the connection broke off and is to be closed without ceremony.
     async fn serve(&self) -> bool {
-        let mut closing = pin!(self.worker.closing());
+        let mut closing = pin!(self.service.closing());
         let mut is_first = true;
         loop {
             match self.next_request(is_first, closing.as_mut()).await {
@@ -94,7 +94,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + fmt::Debug + 'static> Connection<'_, S>
             if let Some(grace) = &mut grace {
                 return grace.as_mut().poll(cx).map(|()| Ok(None));
             }
-            if self.worker.stage() != Stage::Closing && closing.as_mut().poll(cx).is_pending() {
+            if self.service.stage() != Stage::Closing && closing.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
             if !is_first && stream.place() == Place::Between {
@@ -109,7 +109,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + fmt::Debug + 'static> Connection<'_, S>
     /// Answers one request. Whether the connection can go on.
     async fn answer(&self, request: Request) -> Result<bool, response_writer::WriteError> {
         let Request { head, framing, keep_alive, expects_continue } = request;
-        let deadline = Instant::now() + self.worker.shared.config.timeouts.total;
+        let deadline = Instant::now() + self.service.config.timeouts.total;
         let mut to = To {
             is_head: *head.method() == Method::HEAD,
             is_http_10: head.version() == Version::HTTP_10,
@@ -120,9 +120,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + fmt::Debug + 'static> Connection<'_, S>
         if expects_continue && !body.is_empty() {
             self.stream.borrow_mut().expects_continue();
         }
-        let under_way = self.worker.begin_request();
+        let under_way = self.service.begin_request();
         let mut response = {
-            let mut exchange = pin!(exchange::serve(self.worker, &self.downstream, head, body, deadline));
+            let mut exchange = pin!(exchange::serve(self.service, &self.downstream, head, body, deadline));
             poll_fn(|cx| match exchange.as_mut().poll(cx) {
                 Poll::Ready(response) => Poll::Ready(Ok(response)),
                 Poll::Pending => self.poll_gone(cx).map(Err),
@@ -131,7 +131,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + fmt::Debug + 'static> Connection<'_, S>
         };
         // Nobody reads the rest of the request any more.
         let is_left = Rc::strong_count(self.stream) == 1 && !self.stream.borrow_mut().skip_body();
-        to.keep_alive &= !is_left && !response.head.closes && self.worker.stage() == Stage::Serving;
+        to.keep_alive &= !is_left && !response.head.closes && self.service.stage() == Stage::Serving;
         let keep_alive =
             response_writer::write(self.stream, &mut response.head, &mut response.body, to).await?;
         let finished = poll_fn(|cx| response.body.poll_finish(cx));
@@ -149,7 +149,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + fmt::Debug + 'static> Connection<'_, S>
     }
 
     async fn refuse(&self, refusal: Refusal) -> std::io::Result<()> {
-        self.worker.shared.metrics.refused(refusal.reason());
+        self.service.metrics.refused(refusal.reason());
         tracing::debug!(client = %self.downstream.client, %refusal, "refused a request");
         let bytes = answer::refusal_bytes(refusal);
         let mut written = 0;

@@ -9,17 +9,14 @@ use http::Method;
 use portcullis_crds::wasm_rule::{Block, Mode, OnFailure};
 use portcullis_crds::{Revision, RuleKey};
 use portcullis_engine::{Engine, EngineConfig, Limits};
-use prometheus_client::registry::Registry;
 
-use super::{InspectedBody, Inspection, Sampler, Subject};
+use super::input::Subject;
+use super::inspection::Inspection;
+use super::inspector::Inspector;
+use super::stop::InspectedBody;
 use crate::downstream::Downstream;
-use crate::event::EventLog;
 use crate::head::RequestHead;
-use crate::metrics::RequestMetrics;
-use crate::offload::Offload;
 use crate::rules::{ActiveRule, Loaded, RuleSet, RuleSetHandle};
-use crate::worker::{Shared, Worker};
-use crate::{DrainSignal, ProxyConfig};
 use portcullis_crds::wasm_rule::Isolation;
 
 thread_local! {
@@ -91,22 +88,6 @@ fn rules(engine: &Engine, number: usize) -> Vec<ActiveRule> {
         .collect()
 }
 
-fn worker() -> Worker {
-    let metrics = RequestMetrics::register(&mut Registry::default());
-    let config = ProxyConfig::new("127.0.0.1:0".parse().unwrap(), "http://127.0.0.1:1".parse().unwrap());
-    let worker = Worker::new(Shared {
-        config,
-        rules: RuleSetHandle::new(metrics.clone()),
-        drain: DrainSignal::new(),
-        events: EventLog::start(metrics.clone()).unwrap().0,
-        offload: Offload::start(1, &metrics).unwrap().0,
-        metrics,
-    });
-    // A sample takes the buffers with it.
-    worker.sampler.replace(Sampler::never());
-    worker
-}
-
 fn browser() -> RequestHead {
     RequestHead::of(
         Method::POST,
@@ -125,15 +106,17 @@ fn browser() -> RequestHead {
 #[test]
 fn a_request_that_concerns_no_rule_allocates_nothing() {
     let engine = Engine::new(&EngineConfig { workers: 1, ..EngineConfig::default() }).unwrap();
-    let worker = worker();
-    worker.shared.rules.store(RuleSet { rules: rules(&engine, 200), ..RuleSet::default() });
-    let set = worker.shared.rules.load();
+    let inspector = Inspector::alone();
+    let upstream = "http://127.0.0.1:1".parse().unwrap();
+    let handle = RuleSetHandle::new(inspector.metrics.clone(), upstream);
+    handle.store(RuleSet { rules: rules(&engine, 200), ..RuleSet::default() });
+    let set = handle.load();
     let head = browser();
     let downstream = Downstream::plain("203.0.113.7:50000".parse().unwrap());
     let subject = Subject { head: &head, downstream: &downstream };
     let body = Bytes::from_static(b"user=admin&comment=caf%C3%A9+%2B+more");
     let inspect = || {
-        let mut inspection = Inspection::new(&worker, &set, subject);
+        let mut inspection = Inspection::new(&inspector, &set, set.routes().select(), subject);
         let head = inspection.head_phase().now_or_never().unwrap();
         let body = inspection.body_phase(InspectedBody::Whole(&body)).now_or_never().unwrap();
         assert!(head.is_continue() && body.is_continue());

@@ -4,7 +4,7 @@ use portcullis_engine::{InspectError, Inspection, Phase};
 
 use super::budget::{Cost, Stopwatch};
 use super::input::Input;
-use super::kept::KeptInstances;
+use super::worker_instances::WorkerInstances;
 use crate::rules::{ActiveSet, Loaded};
 
 /// What is to be evaluated.
@@ -27,7 +27,7 @@ pub(crate) struct Evaluated {
 
 impl Evaluation {
     /// Runs the rule, in the instance that this thread keeps of it or in a fresh one.
-    pub(crate) fn run(&self, set: &ActiveSet, input: &Input, kept: &mut KeptInstances) -> Evaluated {
+    pub(crate) fn run(&self, set: &ActiveSet, input: &Input, kept: &mut WorkerInstances) -> Evaluated {
         let watch = Stopwatch::start(self.measures_cpu);
         let result = self.result(set, input, kept);
         let cost = watch.stop(&result);
@@ -38,7 +38,7 @@ impl Evaluation {
         &self,
         set: &ActiveSet,
         input: &Input,
-        kept: &mut KeptInstances,
+        kept: &mut WorkerInstances,
     ) -> Result<Inspection, InspectError> {
         let (rule, _) = set.rule(self.rule);
         let Loaded::Module(module) = &rule.module else {

@@ -15,8 +15,8 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 
-use super::{FailureCause, RuleVerdict};
-use crate::event::token_bucket::{Rate, TokenBucket};
+use super::labels::{FailureCause, RuleVerdict};
+use crate::token_bucket::{Rate, TokenBucket};
 
 /// What it came to when a rule was asked about a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use portcullis_crds::RuleKey;
 use portcullis_crds::wasm_rule::Mode;
-use portcullis_engine::{Limits, Phase};
+use portcullis_engine::Limits;
 
-use super::{ActiveRule, PhasePlan, PreparedRule, RuleSet};
+use super::active_rule::{ActiveRule, RuleSet};
+use super::prepared_rule::PreparedRule;
+use super::route::RouteTable;
+use crate::config::Upstream;
 use crate::metrics::RequestMetrics;
 
 /// Fuel that one request has for all rules together, at least.
@@ -21,26 +24,27 @@ pub struct ActiveSet {
     set: RuleSet,
     /// About `set.rules`, by index.
     prepared: Vec<PreparedRule>,
-    request: PhasePlan,
-    request_body: PhasePlan,
-    largest_body: Option<u64>,
+    routes: RouteTable,
     total: Limits,
     generation: u64,
 }
 
 impl ActiveSet {
     /// Orders the rules and builds the prefilters: for the control thread.
-    pub(super) fn new(mut set: RuleSet, generation: u64, metrics: &RequestMetrics) -> Self {
+    pub(super) fn new(
+        mut set: RuleSet,
+        generation: u64,
+        upstream: &Upstream,
+        metrics: &RequestMetrics,
+    ) -> Self {
         set.rules.retain(|rule| rule.mode != Mode::Disabled);
         set.rules.sort_by(|a, b| precedence(a).cmp(&precedence(b)));
         let mut prepared: Vec<_> =
             set.rules.iter().map(|rule| PreparedRule::new(rule, metrics.rule(&rule.key))).collect();
-        PreparedRule::limit_kept(&mut prepared);
-        let request = PhasePlan::new(Phase::Request, &set.rules);
-        let request_body = PhasePlan::new(Phase::RequestBody, &set.rules);
-        let largest_body = request_body.rules().filter_map(|index| set.rules[index].body_bytes).max();
+        PreparedRule::limit_worker_instances(&mut prepared);
+        let routes = RouteTable::of_default(upstream.clone(), &set.rules);
         let total = total(&set.rules);
-        Self { set, prepared, request, request_body, largest_body, total, generation }
+        Self { set, prepared, routes, total, generation }
     }
 
     /// The set itself.
@@ -48,19 +52,9 @@ impl ActiveSet {
         &self.set
     }
 
-    /// The rules that run before any byte of the body is read.
-    pub(crate) fn request(&self) -> &PhasePlan {
-        &self.request
-    }
-
-    /// The rules that run with the body.
-    pub(crate) fn request_body(&self) -> &PhasePlan {
-        &self.request_body
-    }
-
-    /// The plan of a phase; `None` for those that the proxy does not run.
-    pub(crate) fn plan(&self, phase: Phase) -> Option<&PhasePlan> {
-        [&self.request, &self.request_body].into_iter().find(|plan| plan.phase() == phase)
+    /// Which requests go where.
+    pub(crate) fn routes(&self) -> &RouteTable {
+        &self.routes
     }
 
     /// A rule of a plan.
@@ -78,11 +72,6 @@ impl ActiveSet {
             .map(|(rule, _)| rule)
     }
 
-    /// The most bytes of a body that any rule inspects; `None` when bodies stream through.
-    pub(crate) fn largest_body(&self) -> Option<u64> {
-        self.largest_body
-    }
-
     /// What one request may cost over all rules.
     pub(crate) fn total(&self) -> &Limits {
         &self.total
@@ -95,8 +84,8 @@ impl ActiveSet {
 
     /// Runs all rules on every request whose modules broke the promise of their prefilters.
     pub(crate) fn distrust_broken_prefilters(&self) {
-        for plan in [&self.request, &self.request_body] {
-            plan.distrust_broken_prefilter(&self.set.rules);
+        for route in self.routes.all() {
+            route.distrust_broken_prefilters(&self.set.rules);
         }
     }
 

@@ -4,7 +4,7 @@ use portcullis_engine::describe::Literals;
 use portcullis_engine::{Phase, Prefilter};
 use portcullis_view::Sections;
 
-use super::{ActiveRule, Loaded};
+use super::active_rule::{ActiveRule, Loaded};
 use portcullis_crds::wasm_rule::Isolation;
 
 /// The rules of one phase.

@@ -6,12 +6,12 @@ use std::time::Duration;
 use portcullis_engine::{Limits, Phase};
 use portcullis_view::Sections;
 
-use super::{ActiveRule, Loaded};
+use super::active_rule::{ActiveRule, Loaded};
 use crate::metrics::RuleTally;
 use portcullis_crds::wasm_rule::Isolation;
 
 /// Instances that a thread keeps at most, for rules with `isolation: PerWorker`.
-pub const KEPT_INSTANCES: usize = 16;
+pub const WORKER_INSTANCES: usize = 16;
 
 /// A rule that costs no more than this is run by the worker that serves the request.
 const INLINE_DEADLINE: Duration = Duration::from_millis(1);
@@ -53,8 +53,8 @@ impl PreparedRule {
     }
 
     /// The first in order of precedence keep theirs.
-    pub(super) fn limit_kept(rules: &mut [Self]) {
-        for rule in rules.iter_mut().filter(|rule| rule.keeps_instance).skip(KEPT_INSTANCES) {
+    pub(super) fn limit_worker_instances(rules: &mut [Self]) {
+        for rule in rules.iter_mut().filter(|rule| rule.keeps_instance).skip(WORKER_INSTANCES) {
             rule.keeps_instance = false;
         }
     }
@@ -85,7 +85,7 @@ impl PreparedRule {
         }
         if rule.isolation == Isolation::PerWorker && !self.keeps_instance {
             surprises.push(format!(
-                "isolation: PerWorker is not kept, every evaluation has a fresh instance; it is for rules of ABI 2, {KEPT_INSTANCES} of them on a node"
+                "isolation: PerWorker is not kept, every evaluation has a fresh instance; it is for rules of ABI 2, {WORKER_INSTANCES} of them on a node"
             ));
         }
         surprises

@@ -42,7 +42,7 @@ impl World {
         change(&mut config);
         let mut registry = Registry::default();
         let metrics = RequestMetrics::register(&mut registry);
-        let rules = RuleSetHandle::new(metrics.clone());
+        let rules = RuleSetHandle::new(metrics.clone(), config.upstream.clone());
         let drain = DrainSignal::new();
         let proxy = Proxy::bind(config, rules.clone(), metrics, drain.clone()).unwrap();
         let address = proxy.local_addr();

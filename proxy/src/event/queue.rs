@@ -1,4 +1,4 @@
-//! The log of events: sampled, bounded, and never waited for.
+//! Events on their way to the sinks: sampled, bounded, and never waited for.
 //!
 //! A flood of attacks must neither slow other requests nor push everything else out of the log. So of each outcome of each
 //! rule the first lines of a burst are written and then one a second, and of all together no more than [`ALL`]. What is not
@@ -10,9 +10,10 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::{Event, record};
-use crate::event::token_bucket::{Rate, TokenBucket};
+use super::security_event::Event;
+use super::sink::EventSink;
 use crate::metrics::{OutcomeTally, RequestMetrics};
+use crate::token_bucket::{Rate, TokenBucket};
 
 /// Lines of one outcome of one rule.
 const EACH: Rate = Rate { burst: 10, every: Duration::from_secs(1) };
@@ -21,9 +22,9 @@ const ALL: Rate = Rate { burst: 100, every: Duration::from_millis(100) };
 /// Events that wait to be written at most.
 const QUEUE: usize = 1024;
 
-/// Where workers put events. Clones are the same log.
+/// Where workers put events. Clones are the same queue.
 #[derive(Clone, Debug)]
-pub(crate) struct EventLog {
+pub(crate) struct EventQueue {
     queue: SyncSender<Sampled>,
     metrics: RequestMetrics,
     all: Arc<TokenBucket>,
@@ -39,16 +40,25 @@ struct Sampled {
     suppressed: u64,
 }
 
-impl EventLog {
-    /// Starts the thread that writes the log; it ends when the last clone is gone.
-    pub(crate) fn start(metrics: RequestMetrics) -> std::io::Result<(Self, JoinHandle<()>)> {
-        let (log, events) = Self::new(QUEUE, metrics);
+impl EventQueue {
+    /// Starts the thread that hands events to the sinks; it ends when the last clone is gone.
+    pub(crate) fn start(
+        metrics: RequestMetrics,
+        mut sinks: Vec<Box<dyn EventSink>>,
+    ) -> std::io::Result<(Self, JoinHandle<()>)> {
+        let (queue, events) = Self::new(QUEUE, metrics);
         let thread = std::thread::Builder::new().name("events".into()).spawn(move || {
             for Sampled { event, suppressed } in events {
-                record::write(&event, suppressed);
+                sinks.iter_mut().for_each(|sink| sink.write(&event, suppressed));
             }
         })?;
-        Ok((log, thread))
+        Ok((queue, thread))
+    }
+
+    /// A queue that nobody empties, and that has no room.
+    #[cfg(test)]
+    pub(crate) fn without_thread(metrics: &RequestMetrics) -> Self {
+        Self::new(0, metrics.clone()).0
     }
 
     fn new(places: usize, metrics: RequestMetrics) -> (Self, Receiver<Sampled>) {
@@ -80,7 +90,7 @@ impl EventLog {
 mod tests {
     use prometheus_client::registry::Registry;
 
-    use super::super::tests::event;
+    use super::super::security_event::tests::event;
     use super::*;
     use crate::metrics::{FailureCause, RuleOutcome, RuleTally, RuleVerdict};
 
@@ -88,8 +98,8 @@ mod tests {
     const MALFORMED: RuleOutcome = RuleOutcome::Failed(FailureCause::Malformed);
     const START: Duration = Duration::from_secs(5);
 
-    fn log(places: usize) -> (EventLog, Receiver<Sampled>) {
-        EventLog::new(places, RequestMetrics::register(&mut Registry::default()))
+    fn log(places: usize) -> (EventQueue, Receiver<Sampled>) {
+        EventQueue::new(places, RequestMetrics::register(&mut Registry::default()))
     }
 
     /// What each line that was written says of those that were not.

@@ -1,8 +1,9 @@
-//! An event as a record of the log.
+//! Events as records of the log.
 
 use portcullis_engine::detail::{Detail, Match, Part, Severity, View};
 
-use super::{Action, Event};
+use super::security_event::{Action, Event};
+use super::sink::EventSink;
 
 /// What OpenTelemetry's log data model calls INFO, the level of the record. A block is what a rule is there for; numbers
 /// from 17 on say that something has gone wrong. How grave a finding is, `security.alert.severity` says.
@@ -60,8 +61,17 @@ fn severity(action: Action) -> &'static str {
     }
 }
 
-/// Writes an event, and how many of its kind were not written before it.
-pub(super) fn write(event: &Event, suppressed: u64) {
+/// The log of this process.
+#[derive(Debug)]
+pub(crate) struct LogSink;
+
+impl EventSink for LogSink {
+    fn write(&mut self, event: &Event, suppressed: u64) {
+        write(event, suppressed);
+    }
+}
+
+fn write(event: &Event, suppressed: u64) {
     let finding = event.finding.as_deref().map(Finding::of).unwrap_or_default();
     tracing::info!(
         target: "portcullis::alert",
@@ -80,7 +90,7 @@ pub(super) fn write(event: &Event, suppressed: u64) {
         finding.severity = finding.severity,
         finding.tags = finding.tags,
         finding.matches = finding.matches,
-        finding.void = event.void.as_deref(),
+        finding.void = event.detail_error.as_deref(),
         action = event.action.as_str(),
         mode = ?event.mode,
         cause = event.cause,
@@ -97,7 +107,7 @@ mod tests {
     use portcullis_test_tools::log::Captured;
     use tracing_subscriber::EnvFilter;
 
-    use super::super::tests::event;
+    use super::super::security_event::tests::event;
     use super::*;
 
     #[test]

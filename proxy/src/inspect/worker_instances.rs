@@ -8,18 +8,18 @@ use crate::rules::{ActiveRule, ActiveSet};
 /// The instances of one thread: of each revision of a rule one, for as long as the rule is in the newest set that the
 /// thread has seen.
 #[derive(Default)]
-pub(crate) struct KeptInstances {
+pub(crate) struct WorkerInstances {
     generation: u64,
-    instances: Vec<KeptInstance>,
+    instances: Vec<Kept>,
 }
 
-struct KeptInstance {
+struct Kept {
     uid: String,
     revision: Revision,
     instance: WorkerInstance,
 }
 
-impl KeptInstances {
+impl WorkerInstances {
     /// The instance of a rule of a set, if the rule has one.
     pub(super) fn of(
         &mut self,
@@ -37,7 +37,7 @@ impl KeptInstances {
             self.instances.retain(|kept| set.kept().any(|rule| kept.is_of(rule)));
         }
         let at = self.instances.iter().position(|kept| kept.is_of(rule)).unwrap_or_else(|| {
-            self.instances.push(KeptInstance {
+            self.instances.push(Kept {
                 uid: rule.uid.clone(),
                 revision: rule.revision.clone(),
                 instance: WorkerInstance::new(module.clone()),
@@ -48,7 +48,7 @@ impl KeptInstances {
     }
 }
 
-impl KeptInstance {
+impl Kept {
     fn is_of(&self, rule: &ActiveRule) -> bool {
         self.uid == rule.uid && self.revision == rule.revision
     }

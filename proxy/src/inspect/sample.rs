@@ -6,7 +6,7 @@ use portcullis_engine::{Phase, Verdict};
 
 use super::evaluation::Evaluation;
 use super::input::Input;
-use super::kept::KeptInstances;
+use super::worker_instances::WorkerInstances;
 use crate::rules::{ActiveSet, Loaded};
 
 /// One in so many skipped evaluations is done all the same.
@@ -26,8 +26,8 @@ pub(crate) struct Sampler {
 pub(crate) struct Skipped {
     pub(super) set: Arc<ActiveSet>,
     pub(super) phase: Phase,
-    /// Of the rule in the plan of that phase.
-    pub(super) position: usize,
+    /// Index of the rule in its set.
+    pub(super) rule: usize,
     pub(super) carry: Vec<u8>,
 }
 
@@ -70,13 +70,11 @@ fn distance() -> u64 {
 impl Skipped {
     /// Runs the rule. If it does not allow the request, its prefilter is not used any more.
     pub(crate) fn check(&self, input: &Input) {
-        let Some(plan) = self.set.plan(self.phase) else { return };
-        let index = plan.rule(self.position);
-        let (rule, prepared) = self.set.rule(index);
+        let (rule, prepared) = self.set.rule(self.rule);
         let evaluation =
-            Evaluation { rule: index, phase: self.phase, carry: self.carry.clone(), measures_cpu: false };
+            Evaluation { rule: self.rule, phase: self.phase, carry: self.carry.clone(), measures_cpu: false };
         // A rule with a prefilter keeps no instance.
-        let result = evaluation.run(&self.set, input, &mut KeptInstances::default()).result;
+        let result = evaluation.run(&self.set, input, &mut WorkerInstances::default()).result;
         let (Ok(inspection), Loaded::Module(module)) = (result, &rule.module) else { return };
         if inspection.verdict == Verdict::Allow {
             return;

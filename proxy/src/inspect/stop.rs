@@ -1,0 +1,47 @@
+//! What is inspected of a body, and why a request does not go on.
+
+use bytes::Bytes;
+use portcullis_engine::detail::Answer;
+
+use crate::event::EventId;
+use crate::metrics::FailureCause;
+use crate::rules::ActiveRule;
+
+/// Why the request does not go on.
+#[derive(Debug)]
+pub(crate) enum Stop<'a> {
+    /// A rule in mode Enforce says so, or its `onFailure`.
+    Blocked(&'a ActiveRule, EventId, Grounds),
+    /// A rule in mode Enforce reads bodies, and this one has content codings that are not decoded here: which.
+    Encoded(&'a ActiveRule, EventId, String),
+    /// The node could not run a rule. Nothing is said about the request.
+    Overloaded,
+}
+
+/// Why a rule blocks a request.
+#[derive(Debug)]
+pub(crate) enum Grounds {
+    /// Its verdict, and what its module wants the answer to be.
+    Verdict(Answer),
+    /// It came to no verdict.
+    Failure(FailureCause),
+}
+
+/// A body, as far as the rules are concerned.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum InspectedBody<'a> {
+    /// All of it.
+    Whole(&'a Bytes),
+    /// Larger than any rule inspects.
+    TooLarge,
+}
+
+impl<'a> InspectedBody<'a> {
+    /// The body, if all of it is there.
+    pub(super) fn whole(self) -> Option<&'a [u8]> {
+        match self {
+            Self::Whole(bytes) => Some(bytes),
+            Self::TooLarge => None,
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! One request through the rules: no thread, no socket.
+
+use std::ops::ControlFlow;
+use std::sync::{Arc, LazyLock};
+
+use bytes::Bytes;
+use futures::FutureExt;
+use http::Method;
+use portcullis_crds::wasm_rule::{Block, FailureAction, Isolation, Mode, OnFailure};
+use portcullis_crds::{Revision, RuleKey};
+use portcullis_engine::{Engine, EngineConfig, Limits};
+
+use super::input::Subject;
+use super::inspection::Inspection;
+use super::inspector::Inspector;
+use super::stop::{Grounds, InspectedBody, Stop};
+use crate::downstream::Downstream;
+use crate::head::RequestHead;
+use crate::metrics::{FailureCause, RequestVerdict};
+use crate::rules::{ActiveRule, ActiveSet, Loaded, RuleSet, RuleSetHandle};
+
+static ENGINE: LazyLock<Engine> =
+    LazyLock::new(|| Engine::new(&EngineConfig { workers: 1, ..EngineConfig::default() }).unwrap());
+
+/// A rule whose verdict is always the same, in the phase of this export.
+fn always(verdict: u32, export: &str) -> ActiveRule {
+    let module = format!(
+        r#"(module (memory (export "memory") 1)
+            (func (export "pc_buffer") (param i32) (result i32) (i32.const 1024))
+            (func (export "{export}") (param i32 i32) (result i32) (i32.const {verdict})))"#
+    );
+    ActiveRule {
+        key: RuleKey::namespaced("shop", "always"),
+        uid: "1".into(),
+        revision: Revision::from("0123456789abcdef".to_owned()),
+        mode: Mode::Enforce,
+        priority: 100,
+        limits: Limits::default(),
+        isolation: Isolation::PerRequest,
+        body_bytes: Some(10),
+        on_failure: OnFailure::default(),
+        block: Block::default(),
+        module: Loaded::Module(ENGINE.compile(&wat::parse_str(module).unwrap()).unwrap()),
+    }
+}
+
+fn active(inspector: &Inspector, rule: ActiveRule) -> Arc<ActiveSet> {
+    let rules = RuleSetHandle::new(inspector.metrics.clone(), "http://127.0.0.1:1".parse().unwrap());
+    rules.store(RuleSet { rules: vec![rule], ..RuleSet::default() });
+    rules.load()
+}
+
+/// Why the request of a client stopped, if it did, and what counts for it.
+fn inspect(rule: ActiveRule, body: Option<InspectedBody<'_>>) -> (Option<String>, RequestVerdict) {
+    let inspector = Inspector::alone();
+    let set = active(&inspector, rule);
+    let head = RequestHead::of(Method::POST, "/", &[("host", "shop.example")]);
+    let downstream = Downstream::plain("203.0.113.7:50000".parse().unwrap());
+    let subject = Subject { head: &head, downstream: &downstream };
+    let mut inspection = Inspection::new(&inspector, &set, set.routes().select(), subject);
+    let flow = match body {
+        None => inspection.head_phase().now_or_never().unwrap(),
+        Some(body) => inspection.body_phase(body).now_or_never().unwrap(),
+    };
+    let stop = match flow {
+        ControlFlow::Continue(()) => None,
+        ControlFlow::Break(Stop::Blocked(_, _, Grounds::Verdict(_))) => Some("verdict".to_owned()),
+        ControlFlow::Break(Stop::Blocked(_, _, Grounds::Failure(cause))) => Some(cause.as_str().to_owned()),
+        ControlFlow::Break(other) => Some(format!("{other:?}")),
+    };
+    (stop, inspection.strongest())
+}
+
+#[test]
+fn a_verdict_of_allow_lets_a_request_go_on() {
+    assert_eq!(inspect(always(0, "pc_request"), None), (None, RequestVerdict::Allow));
+}
+
+#[test]
+fn a_verdict_of_block_stops_it_only_in_mode_enforce() {
+    let rule = |mode| ActiveRule { mode, ..always(1, "pc_request") };
+    assert_eq!(inspect(rule(Mode::Enforce), None), (Some("verdict".into()), RequestVerdict::Block));
+    assert_eq!(inspect(rule(Mode::Monitor), None), (None, RequestVerdict::WouldBlock));
+    assert_eq!(inspect(rule(Mode::Disabled), None), (None, RequestVerdict::Allow));
+}
+
+#[test]
+fn a_rule_of_the_body_phase_says_nothing_before_the_body() {
+    let body = Bytes::from_static(b"short");
+    assert_eq!(inspect(always(1, "pc_request_body"), None), (None, RequestVerdict::Allow));
+    let (stop, _) = inspect(always(1, "pc_request_body"), Some(InspectedBody::Whole(&body)));
+    assert_eq!(stop.as_deref(), Some("verdict"));
+}
+
+#[test]
+fn a_body_that_a_rule_does_not_see_whole_is_too_large_for_it() {
+    let body = Bytes::from_static(b"longer than ten bytes");
+    let too_large = FailureCause::BodyTooLarge.as_str();
+    for body in [InspectedBody::Whole(&body), InspectedBody::TooLarge] {
+        let blocks = OnFailure { body_too_large: FailureAction::Block, ..OnFailure::default() };
+        let rule = ActiveRule { on_failure: blocks, ..always(0, "pc_request_body") };
+        assert_eq!(inspect(rule, Some(body)).0.as_deref(), Some(too_large));
+        let allows = OnFailure { body_too_large: FailureAction::Allow, ..OnFailure::default() };
+        let rule = ActiveRule { on_failure: allows, ..always(0, "pc_request_body") };
+        assert_eq!(inspect(rule, Some(body)).0, None);
+    }
+}
+
+#[test]
+fn a_rule_without_a_module_is_unavailable() {
+    let rule = ActiveRule { module: Loaded::Unavailable, ..always(0, "pc_request") };
+    let blocks = OnFailure { unavailable: FailureAction::Block, ..OnFailure::default() };
+    let (stop, verdict) = inspect(ActiveRule { on_failure: blocks, ..rule }, None);
+    assert_eq!((stop.as_deref(), verdict), (Some("unavailable"), RequestVerdict::Block));
+}
+
+#[test]
+fn a_rule_for_which_no_thread_has_time_stops_the_request_and_is_not_blamed() {
+    let slow = Limits { deadline: std::time::Duration::from_millis(10), ..Limits::default() };
+    let (stop, verdict) = inspect(ActiveRule { limits: slow, ..always(0, "pc_request") }, None);
+    assert_eq!((stop.as_deref(), verdict), (Some("Overloaded"), RequestVerdict::Overload));
+}

@@ -1,0 +1,51 @@
+//! The rules that a node is told to run, ready to run.
+
+use portcullis_crds::wasm_rule::{Block, Isolation, Mode, OnFailure};
+use portcullis_crds::{Revision, RuleKey};
+
+/// All rules that are run on a request, of one state of the bus.
+#[derive(Debug, Default)]
+pub struct RuleSet {
+    /// Which stream the state was read from; empty before the first.
+    pub stream: String,
+    /// Sequence of the newest message that is part of it.
+    pub sequence: u64,
+    /// The rules. A set that is active holds them in order of precedence, whatever order they came in.
+    pub rules: Vec<ActiveRule>,
+}
+
+/// One rule, ready to run.
+#[derive(Debug)]
+pub struct ActiveRule {
+    /// Which rule.
+    pub key: RuleKey,
+    /// UID of the object, so that a rule that was deleted and made again is another one.
+    pub uid: String,
+    /// What of it runs.
+    pub revision: Revision,
+    /// What a verdict does. Rules that are Disabled are never run, also when they are in a set.
+    pub mode: Mode,
+    /// Lower runs first.
+    pub priority: i32,
+    /// What one evaluation may cost.
+    pub limits: portcullis_engine::Limits,
+    /// Whether an evaluation may see what an earlier one left behind.
+    pub isolation: Isolation,
+    /// Largest body that is inspected; `None` for a rule that reads no bodies.
+    pub body_bytes: Option<u64>,
+    /// What happens to a request that the rule could not judge.
+    pub on_failure: OnFailure,
+    /// The answer to a blocked request.
+    pub block: Block,
+    /// The module, if this node has a version that it can run.
+    pub module: Loaded,
+}
+
+/// Whether there is something to run.
+#[derive(Debug)]
+pub enum Loaded {
+    /// A compiled module.
+    Module(portcullis_engine::Module),
+    /// No version to run: `onFailure.unavailable` says what happens.
+    Unavailable,
+}
