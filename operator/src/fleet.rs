@@ -245,7 +245,7 @@ pub(crate) mod tests {
         }
     }
 
-    fn pod(name: &str, node: &str, phase: &str) -> Pod {
+    pub(crate) fn pod(name: &str, node: &str, phase: &str) -> Pod {
         serde_json::from_value(serde_json::json!({"metadata": {"name": name, "namespace": "ns"},
             "spec": {"nodeName": node, "containers": []}, "status": {"phase": phase}}))
         .unwrap()

@@ -149,6 +149,14 @@ impl Publisher {
         }
     }
 
+    /// As if this had been read from the bus.
+    #[cfg(test)]
+    pub(crate) fn for_a_test(self, board: Board) -> Self {
+        *self.board() = Some(board);
+        self.stale.store(false, Ordering::Release);
+        self
+    }
+
     /// Connects if needed, corrects the streams, takes an epoch if there is none for this stream, and reads
     /// everything. Afterwards writes are possible.
     pub(crate) async fn take_over(&self) -> Result<Bus, TakeOverError> {

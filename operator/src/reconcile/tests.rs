@@ -1,5 +1,6 @@
 //! Whole reconciliations: a real registry, a real nats-server, a real sandbox, and an API server of a few lines.
 
+mod fleet_change;
 mod quota;
 
 use std::collections::BTreeMap;
