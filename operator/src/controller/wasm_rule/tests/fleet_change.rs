@@ -3,14 +3,20 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use portcullis_artifact::RegistryConfig;
-use portcullis_crds::bus::{Exception, ExceptionState};
-use portcullis_crds::wasm_rule::Block;
+use kube::runtime::reflector::store::Writer;
+use kube::runtime::reflector::{Store, store};
+use portcullis_artifact::{Registry, RegistryConfig};
+use portcullis_crds::bus::{Exception, ExceptionState, Report};
 
+use super::world::context_of;
 use super::*;
-use crate::board::Entry;
-use crate::board::tests::{board, rule};
 use crate::fleet::tests::{listed, pod, report};
+use crate::lease::Validity;
+use crate::outcome::Outcome;
+use crate::published_state::tests::{entry_of, rule, state};
+use crate::publisher::Publisher;
+
+type Queued = mpsc::UnboundedReceiver<ObjectRef<WasmRule>>;
 
 const RULES: usize = 10_000;
 const NODES: usize = 10;
@@ -60,7 +66,7 @@ fn name(n: usize) -> String {
 /// A rule with as much in it as real ones have.
 fn desired(n: usize) -> DesiredRule {
     let config = serde_json::from_value::<portcullis_crds::RuleConfig>(json!({"deny": ["sqlmap", "nikto"]}));
-    DesiredRule { config: Some(config.unwrap().canonical()), block: Block::default(), ..rule(&name(n)) }
+    DesiredRule { config: Some(config.unwrap().canonical()), ..rule(&name(n)) }
 }
 
 fn object(n: usize) -> WasmRule {
@@ -72,87 +78,60 @@ fn object(n: usize) -> WasmRule {
 
 /// An operator that leads, with every rule on the bus; every node has reported that it runs all of them.
 fn ten_thousand_rules(watched: &mut Writer<WasmRule>, objects: Store<WasmRule>, now: Instant) -> Context {
-    let entry = |n: usize| {
-        let rule = desired(n);
-        Entry { uid: name(n), generation: 1, revision: Revision::of(&rule), sequence: n as u64 + 1, rule }
-    };
-    let entries: Vec<_> = (0..RULES).map(entry).collect();
-    let api = Arc::<Api>::default();
-    let client = kube::Client::new(tower::service_fn(move |request| api.clone().answer(request)), "default");
-    let options = portcullis_bus::ConnectOptions {
-        url: String::new(),
-        nkey_seed: None,
-        name: String::new(),
-        inbox_prefix: String::new(),
-        cluster: String::new(),
-    };
-    let publisher = Publisher::new(options, StreamBounds::default(), "test", Validity::for_a_test(true));
+    let entries: Vec<_> = (0..RULES).map(|n| entry_of(&name(n), n as u64 + 1, desired(n))).collect();
     let pods = (0..NODES).map(|n| pod(&format!("agent-{n}"), &format!("n{n}"), "Running")).collect();
     let agents = listed(pods, NODES, now);
-    agents.listening(true, now);
-    // Another test may have been faster.
-    drop(rustls::crypto::ring::default_provider().install_default());
-    let engine = portcullis_engine::Engine::new(&portcullis_engine::EngineConfig::default()).unwrap();
-    let ctx = Context {
-        client,
+    agents.set_bus(true, now);
+    let ctx = context_of(
+        Arc::default(),
+        registry_client(),
         objects,
-        registry: Registry::new(RegistryConfig::default()).unwrap(),
-        registry_turns: FairTurns::new(1),
-        validator: Validator::new(engine, portcullis_engine::Compiler::in_process()),
-        modules: ModuleCache::default(),
-        publisher: publisher.for_a_test(board(&entries)),
+        Publisher::for_a_test(state(&entries)),
         agents,
-        rules: Rules::default(),
-        budget: Budget::new(),
-        validity: Validity::for_a_test(true),
-        reporter: Reporter { controller: "test".into(), instance: None },
-        metrics: Metrics::default(),
-        settings: Settings {
-            pull_secret_namespaces: "".parse().unwrap(),
-            max_module_bytes: 1 << 20,
-            quotas: Quotas { default: generous(), namespaces: BTreeMap::new() },
-        },
-    };
+        Validity::for_a_test(true),
+    );
     for n in 0..NODES {
-        ctx.agents.hear(healthy(&ctx, n), now);
+        ctx.agents.receive(healthy(&ctx, n), now);
     }
-    for n in 0..RULES {
-        let published = Published { rule: desired(n), ..crate::progress::tests::published() };
-        let outcome = Outcome::Published(Box::new(published));
-        let polling = Polling { asked: false, every: None };
-        ctx.rules.record(&desired(n).key, &name(n), 1, outcome, polling, now);
+    for (n, entry) in entries.into_iter().enumerate() {
         let mut rule = object(n);
-        rule.status = observe(&rule, ctx.agents.view(now).as_ref(), now, &ctx).status;
+        let published = Published::new(entry, crate::progress::tests::published().resolved);
+        let polling = Polling { asked: false, every: None };
+        ctx.progress.record(Object::of(&rule), Outcome::Published(published), polling, now);
+        rule.status = ctx.observe(&rule, &ctx.agents.view(now), now).status;
         watched.apply_watcher_event(&Event::Apply(rule));
     }
     ctx
 }
 
+fn registry_client() -> Registry {
+    // Another test may have been faster.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    Registry::new(RegistryConfig::default()).unwrap()
+}
+
 fn healthy(ctx: &Context, n: usize) -> Report {
-    let known =
-        ctx.publisher.view(|board| (board.stream().to_string(), board.last_sequence(), board.set_hash()));
+    let known = ctx
+        .publisher
+        .view(|state| (state.stream().to_string(), state.last_sequence(), state.set_hash().clone()));
     let (stream, sequence, set) = known.unwrap();
     report(&format!("agent-{n}"), &stream, sequence, &set)
 }
 
 /// Names of the rules that have something new to say.
-fn look(ctx: &Context, now: Instant) -> Vec<String> {
-    let fleet = ctx.agents.view(now);
-    let mut changed = Vec::new();
-    for rule in ctx.objects.state() {
-        if observe(&rule, fleet.as_ref(), now, ctx).status.is_some() {
-            changed.push(rule.name_any());
-        }
-    }
-    changed
+fn look(controller: &Controller, queued: &mut Queued, now: Instant) -> Vec<String> {
+    controller.look_at_nodes(&controller.ctx.agents.view(now), now, now);
+    std::iter::from_fn(|| queued.try_recv().ok()).map(|rule| rule.name).collect()
 }
 
 #[tokio::test]
 async fn one_change_of_the_fleet_is_found_among_ten_thousand_rules() {
     let (objects, mut watched) = store();
     let now = Instant::now();
-    let ctx = ten_thousand_rules(&mut watched, objects, now);
-    assert_eq!(look(&ctx, now), [""; 0], "nothing has changed yet");
+    let ctx = Arc::new(ten_thousand_rules(&mut watched, objects, now));
+    let (controller, mut queued) =
+        Controller::new(ctx.clone(), Health::new(), Arc::new(CleanupQueue::new().0));
+    assert_eq!(look(&controller, &mut queued, now), [""; 0], "nothing has changed yet");
     let exception = Exception {
         key: desired(7).key,
         wanted: Revision::of(&desired(7)),
@@ -160,11 +139,11 @@ async fn one_change_of_the_fleet_is_found_among_ten_thousand_rules() {
         state: ExceptionState::ProbeFailed,
         message: "why".into(),
     };
-    ctx.agents.hear(Report { exceptions: vec![exception], ..healthy(&ctx, 0) }, now);
+    ctx.agents.receive(Report { exceptions: vec![exception], ..healthy(&ctx, 0) }, now);
 
     let before = (ALLOCATIONS.get(), BYTES.get());
     let begun = std::time::Instant::now();
-    let changed = look(&ctx, now);
+    let changed = look(&controller, &mut queued, now);
     let took = begun.elapsed();
     let (allocations, bytes) = (ALLOCATIONS.get() - before.0, BYTES.get() - before.1);
     println!("{RULES} rules, {NODES} nodes, one changes: {allocations} allocations, {bytes} bytes, {took:?}");
