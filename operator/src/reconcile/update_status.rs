@@ -7,6 +7,7 @@ use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::runtime::events::Reporter;
 use kube::{Client, Resource, ResourceExt};
 use portcullis_crds::condition::ConditionType;
+use portcullis_crds::status::EnforcedRevision;
 use portcullis_crds::{WasmRule, WasmRuleStatus};
 use thiserror::Error;
 
@@ -44,12 +45,13 @@ pub(crate) struct StatusWriter {
 
 /// Whether a status tells more than numbers: then it goes before those that do not.
 pub(crate) fn is_news(before: Option<&WasmRuleStatus>, after: &WasmRuleStatus) -> bool {
-    let told = |status: &WasmRuleStatus| {
-        let ready = status.conditions.iter().find(|c| c.type_ == ConditionType::Ready.as_str());
-        let ready = ready.map(|c| (c.status.clone(), c.reason.clone()));
-        (status.observed_generation, status.enforced.clone(), ready)
-    };
     before.map(told) != Some(told(after))
+}
+
+fn told(status: &WasmRuleStatus) -> (i64, Option<&EnforcedRevision>, Option<(&str, &str)>) {
+    let ready = status.conditions.iter().find(|c| c.type_ == ConditionType::Ready.as_str());
+    let ready = ready.map(|c| (c.status.as_str(), c.reason.as_str()));
+    (status.observed_generation, status.enforced.as_ref(), ready)
 }
 
 /// After this long a status is written again although it says nothing new, so that its `lastReportTime` tells a status that
@@ -67,8 +69,29 @@ pub(crate) fn is_due(before: Option<&WasmRuleStatus>, after: &WasmRuleStatus) ->
 
 /// Whether a status differs from the one before in its time alone.
 pub(crate) fn is_renewal(before: Option<&WasmRuleStatus>, after: &WasmRuleStatus) -> bool {
+    // Field by field, and all of them: ten thousand statuses are not copied to be compared.
+    let WasmRuleStatus {
+        observed_generation,
+        resolved,
+        enforced,
+        stable_revision,
+        candidate_revision,
+        weight,
+        nodes,
+        last_report_time: _,
+        failing,
+        conditions,
+    } = after;
     before.is_some_and(|before| {
-        WasmRuleStatus { last_report_time: before.last_report_time.clone(), ..after.clone() } == *before
+        before.observed_generation == *observed_generation
+            && before.resolved == *resolved
+            && before.enforced == *enforced
+            && before.stable_revision == *stable_revision
+            && before.candidate_revision == *candidate_revision
+            && before.weight == *weight
+            && before.nodes == *nodes
+            && before.failing == *failing
+            && before.conditions == *conditions
     })
 }
 
