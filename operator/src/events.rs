@@ -134,11 +134,11 @@ mod tests {
     use portcullis_crds::status::EnforcedRevision;
 
     use super::*;
-    use crate::progress::Outcome;
+    use crate::halt::{Halt, Retry};
+    use crate::outcome::Outcome;
     use crate::progress::tests::published;
     use crate::reconcile::aggregate::Verdict;
     use crate::reconcile::status::tests::{rollout, status_of};
-    use crate::reconcile::{Halt, Retry};
 
     fn reasons(before: Option<&WasmRuleStatus>, after: &WasmRuleStatus) -> Vec<String> {
         transitions(before, after).into_iter().map(|note| note.reason).collect()
@@ -147,7 +147,7 @@ mod tests {
     fn rolled_out(verdict: Verdict, ready: usize, before: &WasmRuleStatus) -> WasmRuleStatus {
         let revision = EnforcedRevision { revision: "r1".into(), module_digest: "sha256:1".into() };
         status_of(
-            &Outcome::Published(Box::new(published())),
+            &Outcome::Published(published()),
             Some(&revision),
             Some(&rollout(verdict, ready, 2)),
             before,
@@ -157,7 +157,7 @@ mod tests {
     fn unreachable(before: &WasmRuleStatus, message: &str) -> WasmRuleStatus {
         let halt =
             Halt::new(ConditionType::Resolved, Reason::RegistryUnreachable, message.into(), Retry::Soon);
-        status_of(&Outcome::Halted(halt), None, None, before)
+        status_of(&Outcome::Halted { halt, resolved: None }, None, None, before)
     }
 
     #[test]

@@ -54,17 +54,40 @@ pub(crate) struct Agents {
 struct Heard {
     /// By name of the pod; only of pods that exist.
     agents: HashMap<String, Agent>,
-    /// Whether anything can be heard, and since when: while the bus is away, silence says nothing about agents.
-    ear: Ear,
+    /// While the bus is away, silence says nothing about agents.
+    bus: BusState,
     /// What Kubernetes says is complete.
     listed: bool,
 }
 
-/// Whether agents can be heard, and since when that is so.
+/// Whether reports can arrive, and since when that is so.
 #[derive(Clone, Copy, Debug)]
-enum Ear {
-    Open(Instant),
-    Closed(Instant),
+enum BusState {
+    Up(Instant),
+    Down(Instant),
+}
+
+/// What is known of who should run the rules.
+#[derive(Debug)]
+pub(crate) enum FleetView {
+    /// All of it.
+    Known(Fleet),
+    /// Nobody has listened for long enough, or not all agents are listed.
+    NotYet,
+    /// No agent could be heard for three heartbeats, because the bus is away.
+    Unreachable,
+}
+
+// === impl FleetView ===
+
+impl FleetView {
+    /// The fleet, if it is known.
+    pub(crate) fn known(&self) -> Option<&Fleet> {
+        match self {
+            Self::Known(fleet) => Some(fleet),
+            Self::NotYet | Self::Unreachable => None,
+        }
+    }
 }
 
 // === impl Agents ===
@@ -72,7 +95,7 @@ enum Ear {
 impl Agents {
     /// `pods` and `daemon_sets` hold the node-agents of this release.
     pub(crate) fn new(pods: Store<Pod>, daemon_sets: Store<DaemonSet>, now: Instant) -> Self {
-        let heard = Heard { agents: HashMap::new(), ear: Ear::Closed(now), listed: false };
+        let heard = Heard { agents: HashMap::new(), bus: BusState::Down(now), listed: false };
         Self { pods, daemon_sets, heard: Mutex::new(heard), changed: Notify::new() }
     }
 
@@ -89,7 +112,7 @@ impl Agents {
     }
 
     /// Takes a report. One of a pod that does not exist is dropped: nothing that is kept is sized by reports.
-    pub(crate) fn hear(&self, report: Report, now: Instant) {
+    pub(crate) fn receive(&self, report: Report, now: Instant) {
         let known = self.pods.find(|pod| pod.name_any() == report.agent).is_some();
         if !known {
             tracing::debug!(agent = %report.agent.chars().take(63).collect::<String>(), "a report of an unknown agent");
@@ -108,20 +131,12 @@ impl Agents {
     }
 
     /// The bus is there, or not.
-    pub(crate) fn listening(&self, up: bool, now: Instant) {
+    pub(crate) fn set_bus(&self, up: bool, now: Instant) {
         let mut heard = self.lock();
-        if up != matches!(heard.ear, Ear::Open(_)) {
-            heard.ear = if up { Ear::Open(now) } else { Ear::Closed(now) };
+        if up != matches!(heard.bus, BusState::Up(_)) {
+            heard.bus = if up { BusState::Up(now) } else { BusState::Down(now) };
             drop(heard);
             self.changed.notify_one();
-        }
-    }
-
-    /// Whether no agent could be heard for three heartbeats, because the bus is away.
-    pub(crate) fn is_deaf(&self, now: Instant) -> bool {
-        match self.lock().ear {
-            Ear::Open(_) => false,
-            Ear::Closed(since) => now.saturating_duration_since(since) > SILENCE,
         }
     }
 
@@ -141,22 +156,25 @@ impl Agents {
         heard.agents.values().filter(|agent| agent.report.is_some() && !is_silent(agent, now)).count()
     }
 
-    /// Who should run the rules now; `None` while nobody can be heard.
-    pub(crate) fn view(&self, now: Instant) -> Option<Fleet> {
+    /// Who should run the rules now.
+    pub(crate) fn view(&self, now: Instant) -> FleetView {
         let pods = self.pods.state();
         let names: BTreeSet<&str> = pods.iter().filter_map(|pod| pod.metadata.name.as_deref()).collect();
         let mut heard = self.lock();
         heard.agents.retain(|name, _| names.contains(name.as_str()));
-        let Ear::Open(listening) = heard.ear else { return None };
-        if !heard.listed {
-            return None;
-        }
+        let up_since = match heard.bus {
+            BusState::Down(since) if now.saturating_duration_since(since) > SILENCE => {
+                return FleetView::Unreachable;
+            }
+            BusState::Up(since) if heard.listed => since,
+            _ => return FleetView::NotYet,
+        };
         let mut fleet = Fleet::default();
         for pod in &pods {
             let Some(node) = node_of(pod) else { continue };
             let agent = heard.agents.entry(pod.name_any()).or_insert(Agent { report: None, heard: now });
             // What was not heard while nobody listened is no silence of the agent's.
-            let agent = Agent { heard: agent.heard.max(listening), ..agent.clone() };
+            let agent = Agent { heard: agent.heard.max(up_since), ..agent.clone() };
             fleet.nodes.entry(node.to_owned()).or_default().push(agent);
         }
         let daemon_sets = self.daemon_sets.state();
@@ -164,7 +182,7 @@ impl Agents {
             daemon_sets.iter().filter_map(|set| set.status.as_ref()).map(|s| s.desired_number_scheduled);
         let wanted = wanted.filter_map(|n| usize::try_from(n).ok()).sum::<usize>();
         fleet.without_agent = wanted.saturating_sub(fleet.nodes.len());
-        Some(fleet)
+        FleetView::Known(fleet)
     }
 }
 
@@ -245,7 +263,7 @@ pub(crate) mod tests {
         }
     }
 
-    fn pod(name: &str, node: &str, phase: &str) -> Pod {
+    pub(crate) fn pod(name: &str, node: &str, phase: &str) -> Pod {
         serde_json::from_value(serde_json::json!({"metadata": {"name": name, "namespace": "ns"},
             "spec": {"nodeName": node, "containers": []}, "status": {"phase": phase}}))
         .unwrap()
@@ -296,37 +314,39 @@ pub(crate) mod tests {
         ];
         let now = Instant::now();
         let agents = listed(pods, 4, now);
-        assert!(agents.view(now).is_none(), "nobody listens yet");
-        agents.listening(true, now);
-        let fleet = agents.view(now).unwrap();
+        assert!(agents.view(now).known().is_none(), "nobody listens yet");
+        agents.set_bus(true, now);
+        let view = agents.view(now);
+        let fleet = view.known().unwrap();
         let nodes: Vec<_> = fleet.nodes.iter().map(|(n, a)| (n.as_str(), a.len())).collect();
         assert_eq!((nodes, fleet.without_agent), (vec![("n1", 2), ("n2", 1)], 2));
         agents.lock().listed = false;
-        assert!(agents.view(now).is_none(), "no fleet is known before all of it is listed");
+        assert!(agents.view(now).known().is_none(), "no fleet is known before all of it is listed");
     }
 
     #[test]
     fn a_report_of_an_unknown_agent_is_dropped_and_the_node_is_the_pods() {
         let now = Instant::now();
         let agents = listed(vec![pod("a1", "n1", "Running")], 1, now);
-        agents.listening(true, now);
-        agents.hear(report("a1", "s", 1, &empty_set()), now);
-        agents.hear(report("stranger", "s", 1, &empty_set()), now);
+        agents.set_bus(true, now);
+        agents.receive(report("a1", "s", 1, &empty_set()), now);
+        agents.receive(report("stranger", "s", 1, &empty_set()), now);
         assert_eq!(agents.reporting(now), 1);
-        assert_eq!(agents.view(now).unwrap().nodes.keys().collect::<Vec<_>>(), ["n1"]);
+        assert_eq!(agents.view(now).known().unwrap().nodes.keys().collect::<Vec<_>>(), ["n1"]);
     }
 
     #[test]
     fn an_agent_is_not_silent_because_nobody_listened() {
         let start = Instant::now();
         let agents = listed(vec![pod("a1", "n1", "Running")], 1, start);
-        agents.listening(true, start);
-        agents.hear(report("a1", "s", 1, &empty_set()), start);
-        agents.listening(false, start);
+        agents.set_bus(true, start);
+        agents.receive(report("a1", "s", 1, &empty_set()), start);
+        agents.set_bus(false, start);
         let later = start + SILENCE * 2;
-        assert!(agents.view(later).is_none());
-        agents.listening(true, later);
-        let fleet = agents.view(later + SILENCE).unwrap();
+        assert!(agents.view(later).known().is_none());
+        agents.set_bus(true, later);
+        let view = agents.view(later + SILENCE);
+        let fleet = view.known().unwrap();
         assert!(!is_silent(&fleet.nodes["n1"][0], later + SILENCE));
         assert!(is_silent(&fleet.nodes["n1"][0], later + SILENCE + Duration::from_secs(1)));
     }
@@ -335,12 +355,13 @@ pub(crate) mod tests {
     fn without_the_bus_nobody_is_heard_after_three_heartbeats() {
         let start = Instant::now();
         let agents = listed(vec![], 1, start);
+        let is_unreachable = |at| matches!(agents.view(at), FleetView::Unreachable);
         let just = |since: Instant| since + SILENCE + Duration::from_secs(1);
-        assert!(!agents.is_deaf(start + SILENCE) && agents.is_deaf(just(start)), "counted from the start");
-        agents.listening(true, just(start));
-        assert!(!agents.is_deaf(just(just(start))));
-        agents.listening(false, just(start));
-        assert!(!agents.is_deaf(just(start)) && agents.is_deaf(just(just(start))));
+        assert!(!is_unreachable(start + SILENCE) && is_unreachable(just(start)), "counted from the start");
+        agents.set_bus(true, just(start));
+        assert!(!is_unreachable(just(just(start))));
+        agents.set_bus(false, just(start));
+        assert!(!is_unreachable(just(start)) && is_unreachable(just(just(start))));
     }
 
     #[test]

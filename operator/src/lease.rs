@@ -120,6 +120,12 @@ impl Validity {
         }
         validity
     }
+
+    #[cfg(test)]
+    pub(crate) fn end(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) =
+            Deadline { monotonic: Instant::now(), wall: SystemTime::UNIX_EPOCH };
+    }
 }
 
 // === impl Candidate ===

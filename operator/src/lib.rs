@@ -1,11 +1,10 @@
 //! Control plane: resolves, verifies and distributes WasmRules.
 //!
-//! - [`run`](run::run): health port, election, and while leading everything below; `leader` lists the duties.
-//! - `reconcile`: one rule, one file a step; `progress` says what is left to do for it.
-//! - `board` (what is on the bus) and `publisher` (the one writer of it), `sweep` (what has no object any more) and
-//!   `unused_modules` (what no rule names any more).
-//! - `quota` (what a namespace may take up), `fair_turns` (namespaces take turns at what is scarce) and
-//!   `validation_time`.
+//! - [`run`](run::run): health port, election, and while leading everything below; `leader` has a file for each duty.
+//! - `controller`: a file a kind; `reconcile`: the steps of one object, a file each; `progress` says what is left to do.
+//! - `published_state` (what is on the bus) and `publisher` (the one task that writes there).
+//! - `quota` (what a namespace may take up), `fair_semaphore` (namespaces take turns at what is scarce) and
+//!   `validation_time`; `unused_modules` (what no rule names any more).
 //! - `fleet` (kept by `watch_agents`): which agents should run the rules, and what they said.
 //! - [`bootstrap`](bootstrap::bootstrap): the keys of the bus, made once by the chart's hook Job.
 //! - [`uninstall`](uninstall::uninstall): the last word in every status, said by the chart's other hook Job.
@@ -14,25 +13,32 @@
 
 mod api_error;
 mod backoff;
-mod board;
 pub mod bootstrap;
-mod budget;
+mod cleanup_queue;
 mod clock;
 pub mod config;
+mod context;
+mod controller;
 mod events;
-mod fair_turns;
+mod fair_semaphore;
 mod fleet;
+mod halt;
 mod health;
 mod leader;
 mod lease;
 mod metrics;
 mod module_cache;
+mod object;
+mod outcome;
+mod patch_rate_limit;
 mod progress;
+mod published_state;
 mod publisher;
+mod pull_secret;
 pub mod quota;
 mod reconcile;
+mod registries;
 pub mod run;
-mod sweep;
 pub mod uninstall;
 mod unused_modules;
 mod validation_time;

@@ -10,7 +10,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use crate::progress::Outcome;
+use crate::outcome::Outcome;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Step {
@@ -82,7 +82,7 @@ impl Metrics {
     /// A rule came this far.
     pub(crate) fn reconciled(&self, outcome: &Outcome) {
         let (step, reason) = match outcome {
-            Outcome::Halted(halt) => (halt.condition.as_str(), halt.reason.as_str()),
+            Outcome::Halted { halt, .. } => (halt.condition.as_str(), halt.reason.as_str()),
             Outcome::Published(_) => ("Programmed", "Published"),
         };
         self.reconciles.get_or_create(&Step { step, reason }).inc();

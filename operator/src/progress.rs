@@ -5,35 +5,24 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use portcullis_crds::RuleKey;
 use portcullis_crds::condition::Reason;
-use portcullis_crds::status::ResolvedModule;
 use tokio::time::Instant;
 
 use crate::backoff;
+use crate::halt::{Halt, Retry};
+use crate::object::Object;
+use crate::outcome::{Outcome, Published};
 use crate::reconcile::aggregate::Waiting;
-use crate::reconcile::publish::Published;
-use crate::reconcile::{Halt, Retry};
 
 /// What only a person can correct, in the registry or in a Secret, is looked at again this often.
 const SLOWLY: Duration = Duration::from_secs(60);
 /// A module that nodes miss is put on the bus again at most this often.
 const REPUBLISH: Duration = Duration::from_secs(60);
 
-/// How far a generation of a rule has come.
-#[derive(Clone, Debug)]
-pub(crate) enum Outcome {
-    /// Not all the way.
-    Halted(Halt),
-    /// On the bus.
-    Published(Box<Published>),
-}
-
 /// What is known of one generation of a rule.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Progress {
-    pub(crate) uid: String,
-    pub(crate) generation: i64,
+    generation: i64,
     pub(crate) outcome: Outcome,
     /// Why the last look at a polled tag failed.
     pub(crate) poll_failure: Option<String>,
@@ -68,43 +57,32 @@ pub(crate) struct Polling {
     pub(crate) every: Option<Duration>,
 }
 
-/// How far all rules have come.
+/// How far all rules have come, by the uid of their objects.
 #[derive(Debug, Default)]
-pub(crate) struct Rules(Mutex<HashMap<RuleKey, Progress>>);
-
-// === impl Outcome ===
-
-impl Outcome {
-    /// What the reference led to, as far as it is known.
-    pub(crate) fn resolved(&self) -> Option<&ResolvedModule> {
-        match self {
-            Self::Halted(halt) => halt.resolved.as_ref(),
-            Self::Published(published) => Some(&published.resolved),
-        }
-    }
-}
+pub(crate) struct AllProgress(Mutex<HashMap<String, Progress>>);
 
 // === impl Progress ===
 
 impl Progress {
     /// What came of the steps, after `before` (of the same generation).
-    fn new(uid: &str, generation: i64, outcome: Outcome, before: Option<Self>, now: Instant) -> Self {
-        let before = before.filter(|b| b.uid == uid && b.generation == generation);
+    fn new(generation: i64, outcome: Outcome, before: Option<Self>, now: Instant) -> Self {
+        let before = before.filter(|before| before.generation == generation);
         let mut failures = before.as_ref().map_or(0, |b| b.failures);
-        let mut retry_at = None;
-        match &outcome {
-            Outcome::Halted(Halt { retry: Retry::Soon, .. }) => {
+        let retry_at = match &outcome {
+            Outcome::Halted { halt: Halt { retry: Retry::Soon, .. }, .. } => {
                 failures = failures.saturating_add(1);
-                retry_at = Some(now + backoff::delay(failures));
+                Some(now + backoff::delay(failures))
             }
-            Outcome::Halted(Halt { retry: Retry::Slowly, .. }) => {
-                retry_at = Some(now + backoff::spread(SLOWLY));
+            Outcome::Halted { halt: Halt { retry: Retry::Slowly, .. }, .. } => {
+                Some(now + backoff::spread(SLOWLY))
             }
-            Outcome::Halted(Halt { retry: Retry::OnChange, .. }) => {}
-            Outcome::Published(_) => failures = 0,
-        }
+            Outcome::Halted { halt: Halt { retry: Retry::OnChange, .. }, .. } => None,
+            Outcome::Published(_) => {
+                failures = 0;
+                None
+            }
+        };
         Self {
-            uid: uid.to_owned(),
             generation,
             outcome,
             poll_failure: None,
@@ -117,6 +95,20 @@ impl Progress {
         }
     }
 
+    /// Whether its module may be put on the bus again, as it is then at once.
+    fn may_put_module(&mut self, now: Instant) -> bool {
+        let lately = self.republished_at.is_some_and(|at| now.saturating_duration_since(at) < REPUBLISH);
+        if !lately {
+            self.republished_at = Some(now);
+        }
+        !lately
+    }
+
+    /// Whether it waits for nothing but the bus.
+    fn waits_for_bus(&self) -> bool {
+        matches!(&self.outcome, Outcome::Halted { halt, .. } if halt.reason == Reason::BusUnavailable)
+    }
+
     fn work(&self, on_the_bus: Option<bool>, now: Instant) -> Work {
         let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         let poll = due(self.poll_at);
@@ -126,7 +118,7 @@ impl Progress {
             Outcome::Published(_) if on_the_bus == Some(false) || self.republish => {
                 Work::Advance { poll: false }
             }
-            Outcome::Halted(_) if due(self.retry_at) => Work::Advance { poll },
+            Outcome::Halted { .. } if due(self.retry_at) => Work::Advance { poll },
             _ if poll => Work::Advance { poll },
             _ => Work::Nothing,
         }
@@ -138,119 +130,96 @@ impl Progress {
     }
 }
 
-// === impl Rules ===
+// === impl AllProgress ===
 
-impl Rules {
-    fn lock(&self) -> MutexGuard<'_, HashMap<RuleKey, Progress>> {
+impl AllProgress {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Progress>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks at what is known of this generation. Nothing else can be looked at meanwhile.
+    pub(crate) fn look<T>(&self, object: Object<'_>, look: impl FnOnce(&Progress) -> T) -> Option<T> {
+        self.lock().get(object.uid).filter(|progress| progress.generation == object.generation).map(look)
     }
 
     /// What is to be done for this generation of a rule. `on_the_bus` tells whether the bus has what was
     /// published, if that is known.
     pub(crate) fn work(
         &self,
-        key: &RuleKey,
-        uid: &str,
-        generation: i64,
+        object: Object<'_>,
         on_the_bus: impl FnOnce(&Published) -> Option<bool>,
         now: Instant,
     ) -> Work {
-        let rules = self.lock();
-        let Some(progress) = rules.get(key).filter(|p| p.uid == uid && p.generation == generation) else {
-            return Work::Advance { poll: false };
-        };
-        let on_the_bus = match &progress.outcome {
-            Outcome::Published(published) => on_the_bus(published),
-            Outcome::Halted(_) => None,
-        };
-        progress.work(on_the_bus, now)
-    }
-
-    /// What is known of this generation.
-    pub(crate) fn get(&self, key: &RuleKey, uid: &str, generation: i64) -> Option<Progress> {
-        self.lock().get(key).filter(|p| p.uid == uid && p.generation == generation).cloned()
+        let work = self.look(object, |progress| {
+            let on_the_bus = match &progress.outcome {
+                Outcome::Published(published) => on_the_bus(published),
+                Outcome::Halted { .. } => None,
+            };
+            progress.work(on_the_bus, now)
+        });
+        work.unwrap_or(Work::Advance { poll: false })
     }
 
     /// The steps came to this. The next look at a polled tag is counted from the last one.
-    pub(crate) fn record(
-        &self,
-        key: &RuleKey,
-        uid: &str,
-        generation: i64,
-        outcome: Outcome,
-        polling: Polling,
-        now: Instant,
-    ) {
-        let mut rules = self.lock();
-        let before = rules.remove(key);
-        let due_before = before.as_ref().filter(|b| b.uid == uid && b.generation == generation);
-        let due_before = due_before.and_then(|b| b.poll_at).filter(|_| !polling.asked);
-        let mut progress = Progress::new(uid, generation, outcome, before, now);
+    pub(crate) fn record(&self, object: Object<'_>, outcome: Outcome, polling: Polling, now: Instant) {
+        let mut all = self.lock();
+        let before = all.remove(object.uid);
+        let due_before = before.as_ref().filter(|b| b.generation == object.generation && !polling.asked);
+        let due_before = due_before.and_then(|b| b.poll_at);
+        let mut progress = Progress::new(object.generation, outcome, before, now);
         progress.poll_at =
             polling.every.map(|every| due_before.unwrap_or_else(|| now + backoff::spread(every)));
-        rules.insert(key.clone(), progress);
+        all.insert(object.uid.to_owned(), progress);
     }
 
     /// A polled tag was looked at: it has not moved, or the look failed. What was known stays.
-    pub(crate) fn polled(
-        &self,
-        key: &RuleKey,
-        failure: Option<String>,
-        every: Option<Duration>,
-        now: Instant,
-    ) {
-        if let Some(progress) = self.lock().get_mut(key) {
+    pub(crate) fn polled(&self, uid: &str, failure: Option<String>, every: Option<Duration>, now: Instant) {
+        if let Some(progress) = self.lock().get_mut(uid) {
             progress.poll_failure = failure;
             progress.poll_at = every.map(|every| now + backoff::spread(every));
         }
     }
 
     /// Which nodes do not run the rule, and since when.
-    pub(crate) fn set_waiting(&self, key: &RuleKey, waiting: Waiting) {
-        if let Some(progress) = self.lock().get_mut(key) {
+    pub(crate) fn set_waiting(&self, uid: &str, waiting: Waiting) {
+        if let Some(progress) = self.lock().get_mut(uid) {
             progress.waiting = waiting;
         }
     }
 
     /// Whether the steps still lead to the bus for this generation by themselves: they have not run yet, or only the bus
     /// was away, or what was published is published again.
-    pub(crate) fn is_coming(&self, key: &RuleKey, uid: &str, generation: i64) -> bool {
-        let rules = self.lock();
-        let progress = rules.get(key).filter(|p| p.uid == uid && p.generation == generation);
-        progress.is_none_or(|progress| match &progress.outcome {
-            Outcome::Published(_) => true,
-            Outcome::Halted(halt) => halt.reason == Reason::BusUnavailable,
-        })
+    pub(crate) fn is_coming(&self, object: Object<'_>) -> bool {
+        self.look(object, |p| p.outcome.is_published() || p.waits_for_bus()).unwrap_or(true)
     }
 
-    /// Nodes miss the module. True if it is to be put on the bus again now.
-    pub(crate) fn miss_module(&self, key: &RuleKey, now: Instant) -> bool {
-        let mut rules = self.lock();
-        let Some(progress) = rules.get_mut(key) else { return false };
-        let lately = progress.republished_at.is_some_and(|at| now.saturating_duration_since(at) < REPUBLISH);
-        if lately {
+    /// Nodes miss the module of a rule. True if the steps are to put it on the bus again now; a halted rule's do not lead
+    /// there.
+    pub(crate) fn republish_module(&self, uid: &str, now: Instant) -> bool {
+        let mut all = self.lock();
+        let Some(progress) = all.get_mut(uid).filter(|progress| progress.outcome.is_published()) else {
             return false;
-        }
-        progress.republish = true;
-        progress.republished_at = Some(now);
-        true
+        };
+        let is_time = progress.may_put_module(now);
+        progress.republish |= is_time;
+        is_time
+    }
+
+    /// Nodes miss the module of a rule whose steps do not lead to the bus. True if an agent is to be asked for it now.
+    pub(crate) fn recall_module(&self, uid: &str, now: Instant) -> bool {
+        self.lock().get_mut(uid).is_some_and(|progress| progress.may_put_module(now))
     }
 
     /// The bus is back: what waited for it waits no longer.
     pub(crate) fn bus_is_back(&self, now: Instant) {
-        for progress in self.lock().values_mut() {
-            if matches!(&progress.outcome, Outcome::Halted(halt) if halt.reason == Reason::BusUnavailable) {
-                progress.retry_at = Some(now);
-            }
+        for progress in self.lock().values_mut().filter(|progress| progress.waits_for_bus()) {
+            progress.retry_at = Some(now);
         }
     }
 
     /// The object is gone.
-    pub(crate) fn forget(&self, key: &RuleKey, uid: &str) {
-        let mut rules = self.lock();
-        if rules.get(key).is_some_and(|progress| progress.uid == uid) {
-            rules.remove(key);
-        }
+    pub(crate) fn forget(&self, uid: &str) {
+        self.lock().remove(uid);
     }
 }
 
@@ -259,50 +228,46 @@ pub(crate) mod tests {
     use jiff::Timestamp;
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
     use portcullis_crds::condition::ConditionType;
+    use portcullis_crds::status::ResolvedModule;
 
     use super::*;
 
     pub(crate) fn published() -> Published {
-        let rule = crate::board::tests::rule("a");
+        let entry = crate::published_state::tests::entry("a", "u1", 1);
+        let module = entry.module().unwrap();
         let resolved = ResolvedModule {
-            reference: rule.module.reference.clone(),
-            manifest_digest: rule.module.manifest_digest.clone(),
-            module_digest: rule.module.digest.to_string(),
+            reference: module.reference.clone(),
+            manifest_digest: module.manifest_digest.clone(),
+            module_digest: module.digest.to_string(),
             signer: None,
             abi: 1,
             size: 6,
             resolved_at: Time(Timestamp::UNIX_EPOCH),
         };
-        Published { rule, resolved }
+        Published::new(entry, resolved)
     }
 
     fn halted(retry: Retry, reason: Reason) -> Outcome {
-        Outcome::Halted(Halt::new(ConditionType::Resolved, reason, "why".into(), retry))
+        let halt = Halt::new(ConditionType::Resolved, reason, "why".into(), retry);
+        Outcome::Halted { halt, resolved: None }
     }
 
+    const U1: Object<'_> = Object { uid: "u1", generation: 1 };
+
     struct World {
-        rules: Rules,
-        key: RuleKey,
+        all: AllProgress,
         now: Instant,
     }
 
     impl World {
         fn with(outcome: Outcome, poll: Option<Duration>) -> Self {
-            let world =
-                Self { rules: Rules::default(), key: RuleKey::namespaced("shop", "a"), now: Instant::now() };
-            world.rules.record(
-                &world.key,
-                "u1",
-                1,
-                outcome,
-                Polling { asked: false, every: poll },
-                world.now,
-            );
+            let world = Self { all: AllProgress::default(), now: Instant::now() };
+            world.all.record(U1, outcome, Polling { asked: false, every: poll }, world.now);
             world
         }
 
         fn work(&self, generation: i64, on_the_bus: Option<bool>, after: Duration) -> Work {
-            self.rules.work(&self.key, "u1", generation, |_| on_the_bus, self.now + after)
+            self.all.work(Object { generation, ..U1 }, |_| on_the_bus, self.now + after)
         }
     }
 
@@ -313,17 +278,17 @@ pub(crate) mod tests {
     #[test]
     fn a_due_poll_does_not_hide_that_the_bus_lacks_the_rule() {
         let every = Duration::from_secs(300);
-        let world = World::with(Outcome::Published(Box::new(published())), Some(every));
+        let world = World::with(Outcome::Published(published()), Some(every));
         assert_eq!(world.work(1, Some(false), every), ADVANCE, "it is published before the tag is asked for");
         let polling = Polling { asked: false, every: Some(every) };
         let now = world.now + every;
-        world.rules.record(&world.key, "u1", 1, Outcome::Published(Box::new(published())), polling, now);
+        world.all.record(U1, Outcome::Published(published()), polling, now);
         assert_eq!(world.work(1, Some(true), every), Work::Advance { poll: true }, "and then it is");
     }
 
     #[test]
     fn a_new_generation_starts_over() {
-        let world = World::with(Outcome::Published(Box::new(published())), None);
+        let world = World::with(Outcome::Published(published()), None);
         assert_eq!(world.work(1, Some(true), Duration::ZERO), Work::Nothing);
         assert_eq!(world.work(2, Some(true), Duration::ZERO), ADVANCE);
     }
@@ -341,7 +306,7 @@ pub(crate) mod tests {
         assert_eq!(world.work(1, None, Duration::from_secs(1)), ADVANCE);
         for _ in 0..3 {
             let outcome = halted(Retry::Soon, Reason::RegistryUnreachable);
-            world.rules.record(&world.key, "u1", 1, outcome, NEVER, world.now);
+            world.all.record(U1, outcome, NEVER, world.now);
         }
         assert_eq!(world.work(1, None, Duration::from_secs(3)), Work::Nothing);
         assert_eq!(world.work(1, None, Duration::from_secs(8)), ADVANCE);
@@ -349,7 +314,7 @@ pub(crate) mod tests {
 
     #[test]
     fn what_the_bus_lost_is_published_again() {
-        let world = World::with(Outcome::Published(Box::new(published())), None);
+        let world = World::with(Outcome::Published(published()), None);
         assert_eq!(world.work(1, Some(false), Duration::ZERO), ADVANCE);
         assert_eq!(world.work(1, None, LONG), Work::Nothing, "what the bus has is not known");
     }
@@ -358,31 +323,40 @@ pub(crate) mod tests {
     fn what_waited_for_the_bus_goes_on_when_it_is_back() {
         let world = World::with(halted(Retry::Soon, Reason::BusUnavailable), None);
         assert_eq!(world.work(1, None, Duration::ZERO), Work::Nothing);
-        world.rules.bus_is_back(world.now);
+        world.all.bus_is_back(world.now);
         assert_eq!(world.work(1, None, Duration::ZERO), ADVANCE);
     }
 
     #[test]
     fn a_tag_is_asked_for_again_only_when_it_is_polled() {
-        let world = World::with(Outcome::Published(Box::new(published())), None);
+        let world = World::with(Outcome::Published(published()), None);
         assert_eq!(world.work(1, Some(true), LONG), Work::Nothing);
         let every = Duration::from_secs(300);
-        let polled = World::with(Outcome::Published(Box::new(published())), Some(every));
+        let polled = World::with(Outcome::Published(published()), Some(every));
         assert_eq!(polled.work(1, Some(true), Duration::from_secs(149)), Work::Nothing);
         assert_eq!(polled.work(1, Some(true), every), Work::Advance { poll: true });
-        polled.rules.polled(&polled.key, Some("down".into()), Some(every), polled.now + every);
+        polled.all.polled("u1", Some("down".into()), Some(every), polled.now + every);
         assert_eq!(polled.work(1, Some(true), every), Work::Nothing);
-        assert!(polled.rules.get(&polled.key, "u1", 1).unwrap().poll_failure.is_some());
+        assert!(polled.all.look(U1, |progress| progress.poll_failure.is_some()).unwrap());
     }
 
     #[test]
     fn a_module_that_nodes_miss_is_put_back_at_most_once_a_minute() {
-        let world = World::with(Outcome::Published(Box::new(published())), None);
-        assert!(world.rules.miss_module(&world.key, world.now));
+        let world = World::with(Outcome::Published(published()), None);
+        assert!(world.all.republish_module("u1", world.now));
         assert_eq!(world.work(1, Some(true), Duration::ZERO), ADVANCE);
-        world.rules.record(&world.key, "u1", 1, Outcome::Published(Box::new(published())), NEVER, world.now);
+        world.all.record(U1, Outcome::Published(published()), NEVER, world.now);
         assert_eq!(world.work(1, Some(true), Duration::ZERO), Work::Nothing);
-        assert!(!world.rules.miss_module(&world.key, world.now));
-        assert!(world.rules.miss_module(&world.key, world.now + REPUBLISH));
+        assert!(!world.all.republish_module("u1", world.now));
+        assert!(world.all.republish_module("u1", world.now + REPUBLISH));
+    }
+    #[test]
+    fn a_look_at_the_nodes_leaves_the_module_of_a_halted_rule_to_the_agents() {
+        let world = World::with(halted(Retry::OnChange, Reason::NotWasm), None);
+        assert!(!world.all.republish_module("u1", world.now), "its steps would not put it there");
+        assert!(world.all.recall_module("u1", world.now), "so an agent is asked without a wait");
+        assert!(
+            !world.all.recall_module("u1", world.now) && world.all.recall_module("u1", world.now + REPUBLISH)
+        );
     }
 }

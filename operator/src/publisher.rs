@@ -1,405 +1,287 @@
-//! The one writer of desired state: holds the term, knows what is on the bus, and writes one thing at a time,
-//! so that a checkpoint never speaks of a set that a write is about to change.
+//! The one writer of desired state, for all who want something written: a handle to the task that does it.
 
-mod modules;
+pub(crate) mod error;
+mod task;
+pub(crate) mod write;
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use portcullis_bus::{
-    Bus, BusError, ConnectError, ConnectOptions, PublishError, ReadError, StreamBounds, StreamError, Term,
-    TermError,
-};
-use portcullis_crds::Revision;
-use portcullis_crds::bus::{Checkpoint, Desired, DesiredRule, Envelope, SCHEMA};
-use thiserror::Error;
-use tokio::sync::Notify;
+use portcullis_bus::{Bus, ConnectOptions, StreamBounds};
+use portcullis_crds::bus::subject::DesiredSubject;
+use portcullis_crds::bus::{Checkpoint, DesiredRule};
+use portcullis_crds::{ModuleDigest, RuleKey};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 
-use crate::board::{Board, Entry, Orphan};
-use crate::fair_turns::FairTurns;
+use crate::fair_semaphore::{FairSemaphore, Permit};
 use crate::lease::Validity;
-use crate::quota::{Quota, QuotaExceeded};
-use crate::unused_modules::UnusedModules;
+use crate::object::Object;
+use crate::published_state::{Entry, Orphan, PublishedState};
+use crate::quota::Quota;
+use error::{TakeOverError, WriteError};
+use task::{Claim, Command, Exists, Reply, Setup, Task, Unused, View};
+use write::Write;
 
-/// Why nothing was written.
-#[derive(Debug, Error)]
-pub(crate) enum WriteError {
-    /// No connection, or no term yet; nodes go on with what they have.
-    #[error("the bus cannot be reached: {0}")]
-    Unavailable(String),
-    /// The bus has no room for it. Only this was refused; other writes go on.
-    #[error(
-        "the bus has no room for it: {0}; delete rules or make modules smaller, or give it more (nats.storeSize, \
-         bus.maxBytes)"
-    )]
-    Full(String),
-    /// The namespace has had its share.
-    #[error(transparent)]
-    Quota(QuotaExceeded),
-    /// Another operator leads. This one must stop.
-    #[error(transparent)]
-    Deposed(PublishError),
-    /// The lease ran out. This one must stop.
-    #[error("the lease of this operator is no longer valid")]
-    LeaseOver,
-}
-
-/// Why the bus could not be taken over.
-#[derive(Debug, Error)]
-pub(crate) enum TakeOverError {
-    /// No connection.
-    #[error(transparent)]
-    Connect(#[from] ConnectError),
-    /// The streams are not as they have to be.
-    #[error(transparent)]
-    Stream(#[from] StreamError),
-    /// No epoch.
-    #[error(transparent)]
-    Term(#[from] TermError),
-    /// No complete read.
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    /// The lease ran out.
-    #[error("the lease of this operator is no longer valid")]
-    LeaseOver,
-}
-
-impl TakeOverError {
-    /// Whether trying again can help without anybody changing anything.
-    pub(crate) fn is_retryable(&self) -> bool {
-        match self {
-            Self::Stream(StreamError::ServerTooOld(_) | StreamError::OtherCluster { .. })
-            | Self::LeaseOver => false,
-            Self::Connect(_) | Self::Stream(_) | Self::Term(_) | Self::Read(_) => true,
-        }
-    }
-}
-
-/// What a rule is made from.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Object<'a> {
-    pub(crate) uid: &'a str,
-    pub(crate) generation: i64,
-}
+/// Commands that wait; whoever gives one waits for its answer anyway.
+const QUEUE: usize = 64;
 
 /// See the module.
-#[derive(Debug)]
 pub(crate) struct Publisher {
-    options: ConnectOptions,
-    bounds: StreamBounds,
-    holder: String,
     validity: Validity,
+    commands: mpsc::Sender<Command>,
+    view: watch::Receiver<View>,
     /// Whose module and rule go on the bus next.
-    turns: FairTurns,
-    /// Locked during every write.
-    session: tokio::sync::Mutex<Session>,
-    /// What is on the bus; `None` before the first take-over. Never locked across an await.
-    board: Mutex<Option<Board>>,
-    /// What a replaced stream had and this one has not.
-    lost: Mutex<Vec<Entry>>,
-    unused: Mutex<UnusedModules>,
-    /// The board must be read again: a write may or may not have happened, or the stream was replaced.
-    stale: AtomicBool,
-    /// Something was written.
-    changed: Notify,
-    /// The board must be read again, now.
-    wanted: Notify,
-    /// Another operator leads.
-    deposed: Notify,
+    modules: FairSemaphore,
 }
 
-#[derive(Default)]
-struct Session {
-    bus: Option<Bus>,
-    term: Option<Term>,
-}
+/// Tells of writes.
+pub(crate) struct Writes(watch::Receiver<View>);
 
-impl std::fmt::Debug for Session {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Session").field("term", &self.term).finish_non_exhaustive()
+// === impl Writes ===
+
+impl Writes {
+    /// Returns when something was written since the last call.
+    pub(crate) async fn next(&mut self) {
+        while self.0.changed().await.is_ok() {
+            if self.0.borrow_and_update().is_current {
+                return;
+            }
+        }
     }
 }
 
 // === impl Publisher ===
 
 impl Publisher {
-    /// Connects to nothing yet.
-    pub(crate) fn new(
+    /// Connects to nothing yet. The task ends with the handle.
+    pub(crate) fn start(
         options: ConnectOptions,
         bounds: StreamBounds,
         holder: &str,
         validity: Validity,
     ) -> Self {
-        Self {
-            options,
-            bounds,
-            turns: FairTurns::new(1),
-            holder: holder.to_owned(),
-            validity,
-            session: tokio::sync::Mutex::default(),
-            board: Mutex::default(),
-            lost: Mutex::default(),
-            unused: Mutex::default(),
-            stale: AtomicBool::new(true),
-            changed: Notify::new(),
-            wanted: Notify::new(),
-            deposed: Notify::new(),
-        }
+        let (sender, view) = watch::channel(View::default());
+        let (commands, receiver) = mpsc::channel(QUEUE);
+        let setup = Setup { options, bounds, holder: holder.to_owned(), validity: validity.clone() };
+        tokio::spawn(Task::new(setup, sender).run(receiver));
+        Self { validity, commands, view, modules: FairSemaphore::new(1) }
     }
 
-    /// Connects if needed, corrects the streams, takes an epoch if there is none for this stream, and reads
-    /// everything. Afterwards writes are possible.
+    /// As if this had been read from the bus.
+    #[cfg(test)]
+    pub(crate) fn for_a_test(state: PublishedState) -> Self {
+        let (commands, _) = mpsc::channel(1);
+        let view = View { state: Some(state), is_current: true, ..View::default() };
+        let validity = Validity::for_a_test(true);
+        Self { validity, commands, view: watch::channel(view).1, modules: FairSemaphore::new(1) }
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> T {
+        let (reply, answer) = oneshot::channel();
+        self.tell(command(reply)).await;
+        answer.await.expect("the task answers for as long as there is a handle")
+    }
+
+    async fn tell(&self, command: Command) {
+        // A task that is gone has panicked.
+        assert!(self.commands.send(command).await.is_ok(), "the publisher's task has ended");
+    }
+
+    /// Connects if needed, takes an epoch if there is none for the stream that is there, and reads everything. Afterwards
+    /// writes are possible.
     pub(crate) async fn take_over(&self) -> Result<Bus, TakeOverError> {
-        let mut session = self.session.lock().await;
-        let bus = match &session.bus {
-            Some(bus) => bus.clone(),
-            None => session.bus.insert(portcullis_bus::connect(&self.options).await?).clone(),
-        };
-        let stream = bus.ensure_streams(self.bounds).await?;
-        if !self.validity.holds() {
-            return Err(TakeOverError::LeaseOver);
-        }
-        let same_stream = self.board().as_ref().is_some_and(|board| *board.stream() == stream);
-        let term = match session.term {
-            Some(term) if same_stream => term,
-            _ => bus.take_term(&self.holder).await?,
-        };
-        session.term = Some(term);
-        let snapshot = bus.read_all().await?;
-        if snapshot.stream != stream {
-            return Err(ReadError::Replaced.into());
-        }
-        let board = Board::adopt(bus.cluster(), &snapshot);
-        tracing::info!(epoch = term.epoch, stream = %stream, sequence = board.last_sequence(), "bus taken over");
-        let replaced = self.board().replace(board).filter(|before| *before.stream() != stream);
-        self.keep_lost(replaced.into_iter().flat_map(Board::into_entries));
-        self.stale.store(false, Ordering::Release);
-        // Agents that start with the bus wait for the first checkpoint.
-        self.changed.notify_one();
-        Ok(bus)
+        self.ask(Command::TakeOver).await
     }
 
     /// The connection, once there is one.
-    pub(crate) async fn bus(&self) -> Option<Bus> {
-        self.session.lock().await.bus.clone()
+    pub(crate) fn bus(&self) -> Option<Bus> {
+        self.view.borrow().bus.clone()
     }
 
-    /// Makes sure that the stream is still the one that the board is about.
+    /// Makes sure that the stream is still the one that is known.
     pub(crate) async fn confirm_stream(&self) -> Result<(), WriteError> {
-        let session = self.session.lock().await;
-        let (bus, _) = self.open(&session)?;
-        self.same_stream(&bus).await.map(|_| ()).map_err(|e| WriteError::Unavailable(e.to_string()))
+        self.ask(Command::ConfirmStream).await
     }
 
-    /// Looks at what is on the bus; `None` while that is not known.
-    pub(crate) fn view<T>(&self, look: impl FnOnce(&mut Board) -> T) -> Option<T> {
-        if self.stale.load(Ordering::Acquire) {
-            return None;
-        }
-        self.board().as_mut().map(look)
+    /// Looks at what is on the bus; `None` while that is not known. Nothing is recorded meanwhile.
+    pub(crate) fn look<T>(&self, look: impl FnOnce(Option<&PublishedState>) -> T) -> T {
+        look(self.view.borrow().known())
+    }
+
+    /// Looks at what is on the bus, if that is known.
+    pub(crate) fn view<T>(&self, look: impl FnOnce(&PublishedState) -> T) -> Option<T> {
+        self.look(|known| known.map(look))
     }
 
     /// Puts a rule on the bus, if its namespace may: its module, then the message that names it. Namespaces take turns.
-    /// Nothing if by then its object does not exist any more: `exists` is asked while nothing else can be written, so that
-    /// the tombstone of a delete always comes after.
-    pub(crate) async fn put(
+    /// Nothing if by then its object does not exist any more.
+    pub(crate) async fn put_rule(
         &self,
         object: Object<'_>,
         rule: DesiredRule,
         wasm: &Bytes,
-        exists: impl Fn() -> bool,
+        exists: impl Fn() -> bool + Send + 'static,
         quota: &Quota,
     ) -> Result<Option<Entry>, WriteError> {
-        let _turn = self.turn(&rule).await;
+        let _turn = self.turn(&rule.key).await;
         if !exists() {
             return Ok(None);
         }
         self.put_module_within(&rule, wasm, Some(quota)).await?;
-        let session = self.session.lock().await;
-        let (bus, term) = self.open(&session)?;
-        self.write(&bus, &term, object, rule, exists).await
+        self.write(Write::rule(object, rule), Box::new(exists), false).await
     }
 
     /// Puts back what a stream has lost, unless the rule was written in the meantime or is gone. True if it was put back.
-    pub(crate) async fn put_back(
+    pub(crate) async fn put_back_rule(
         &self,
         object: Object<'_>,
         rule: DesiredRule,
         wasm: &Bytes,
-        exists: impl Fn() -> bool,
+        exists: impl Fn() -> bool + Send + 'static,
     ) -> Result<bool, WriteError> {
-        let is_back = || self.board().as_ref().is_some_and(|board| board.get(&rule.key).is_some());
-        if is_back() || !exists() {
+        let subject = DesiredSubject::Rule(rule.key.clone());
+        if !exists() || self.view(|state| state.get(&subject).is_some()) == Some(true) {
             return Ok(false);
         }
         // It was there before: no quota is asked.
         self.put_module_within(&rule, wasm, None).await?;
-        let session = self.session.lock().await;
-        let (bus, term) = self.open(&session)?;
-        if is_back() {
-            return Ok(false);
+        Ok(self.write(Write::rule(object, rule), Box::new(exists), true).await?.is_some())
+    }
+
+    /// Puts a module on the bus again for a rule that is there already.
+    pub(crate) async fn put_module(&self, rule: &DesiredRule, wasm: &Bytes) -> Result<(), WriteError> {
+        let _turn = self.turn(&rule.key).await;
+        self.put_module_within(rule, wasm, None).await
+    }
+
+    /// Waits for a turn of the rule's namespace: one that replaces large modules all the time holds up the others for no
+    /// longer than one of them takes.
+    async fn turn(&self, key: &RuleKey) -> Permit {
+        self.modules.acquire(key.namespace.as_deref().unwrap_or_default(), 1).await
+    }
+
+    /// Puts the module of a rule on the bus, if the quota admits both. Small writes need not wait for it.
+    async fn put_module_within(
+        &self,
+        rule: &DesiredRule,
+        wasm: &Bytes,
+        quota: Option<&Quota>,
+    ) -> Result<(), WriteError> {
+        let (key, module, quota) = (rule.key.clone(), rule.module.clone(), quota.cloned());
+        self.ask(|reply| Command::ClaimModule(Box::new(Claim { key, module, quota }), reply)).await?;
+        let (digest, namespace) = (&rule.module.digest, rule.key.namespace.as_deref().unwrap_or_default());
+        match self.open()?.publish_module(digest, wasm, namespace).await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.ask(|reply| Command::ModuleNotPut(digest.clone(), error, reply)).await),
         }
-        Ok(self.write(&bus, &term, object, rule, exists).await?.is_some())
-    }
-
-    /// What a replaced stream had. Whoever asks has to put it back, or to keep it with [`Self::keep_lost`].
-    pub(crate) fn take_lost(&self) -> Vec<Entry> {
-        std::mem::take(&mut *self.lost.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// For the next who asks.
-    pub(crate) fn keep_lost(&self, entries: impl IntoIterator<Item = Entry>) {
-        self.lost.lock().unwrap_or_else(PoisonError::into_inner).extend(entries);
     }
 
     async fn write(
         &self,
-        bus: &Bus,
-        term: &Term,
-        Object { uid, generation }: Object<'_>,
-        rule: DesiredRule,
-        exists: impl Fn() -> bool,
+        write: Write,
+        exists: Exists,
+        only_if_absent: bool,
     ) -> Result<Option<Entry>, WriteError> {
-        let revision = Revision::of(&rule);
-        let envelope = Envelope {
-            schema: SCHEMA,
-            cluster: bus.cluster().to_owned(),
-            uid: uid.to_owned(),
-            generation,
-            revision: revision.clone(),
-            epoch: term.epoch,
-            requires: rule.requires(),
-            expires: None,
-            payload: Desired::Rule(rule.clone()),
-        };
-        self.check_lease()?;
-        if !exists() {
-            return Ok(None);
-        }
-        let sequence = self.outcome(bus, bus.publish_rule(term, &envelope).await).await?;
-        let entry = Entry { uid: uid.to_owned(), generation, revision, sequence, rule };
-        if let Some(board) = self.board().as_mut() {
-            let replaced = board.put(entry.clone());
-            self.gone(board, replaced);
-        }
-        self.changed.notify_one();
-        Ok(Some(entry))
+        let write = Box::new(write);
+        self.ask(|reply| Command::Write { write, exists, only_if_absent, reply }).await
     }
 
-    /// Puts a tombstone on the bus. False if there was nothing to bury.
-    pub(crate) async fn bury(&self, orphan: &Orphan) -> Result<bool, WriteError> {
-        let session = self.session.lock().await;
-        let (bus, term) = self.open(&session)?;
-        let envelope = self.board().as_ref().and_then(|b| b.tombstone(orphan, bus.cluster(), term.epoch));
-        let Some(envelope) = envelope else { return Ok(false) };
-        self.check_lease()?;
-        let sequence = self.outcome(&bus, bus.publish_rule(&term, &envelope).await).await?;
-        if let Some(board) = self.board().as_mut() {
-            let removed = board.remove(&orphan.key, sequence);
-            self.gone(board, removed);
-        }
-        self.changed.notify_one();
-        Ok(true)
+    /// What a replaced stream had. Whoever asks has to put it back, or to keep it with [`Self::keep_lost`].
+    pub(crate) async fn take_lost(&self) -> Vec<Entry> {
+        self.ask(Command::TakeLost).await
+    }
+
+    /// For the next who asks.
+    pub(crate) async fn keep_lost(&self, entries: Vec<Entry>) {
+        self.tell(Command::KeepLost(entries)).await;
+    }
+
+    /// Writes a tombstone. False if there was nothing left to delete.
+    pub(crate) async fn delete(&self, orphan: &Orphan) -> Result<bool, WriteError> {
+        self.ask(|reply| Command::Delete(orphan.clone(), reply)).await
     }
 
     /// Tells the agents what the whole set is; of the `unknown` objects they keep what they have.
     pub(crate) async fn checkpoint(&self, unknown: BTreeSet<String>) -> Result<Checkpoint, WriteError> {
-        let session = self.session.lock().await;
-        let (bus, term) = self.open(&session)?;
-        let checkpoint =
-            self.board().as_mut().map(|board| board.checkpoint(bus.cluster(), term.epoch, unknown));
-        let checkpoint = checkpoint.ok_or_else(|| WriteError::Unavailable("not taken over yet".into()))?;
-        self.check_lease()?;
-        self.outcome(&bus, bus.publish_checkpoint(&term, &checkpoint).await).await?;
-        Ok(checkpoint)
+        self.ask(|reply| Command::Checkpoint(unknown, reply)).await
     }
 
-    /// Returns when something was written since the last call.
-    pub(crate) async fn changed(&self) {
-        self.changed.notified().await;
+    /// Tells of writes from now on.
+    pub(crate) fn writes(&self) -> Writes {
+        Writes(self.view.clone())
     }
 
     /// Returns when [`Self::take_over`] is needed.
-    pub(crate) async fn wanted(&self) {
-        self.wanted.notified().await;
+    pub(crate) async fn outdated(&self) {
+        self.wait_until(|view| !view.is_current).await;
     }
 
     /// Returns when another operator leads.
     pub(crate) async fn deposed(&self) {
-        self.deposed.notified().await;
+        self.wait_until(|view| view.is_deposed).await;
     }
 
-    fn board(&self) -> MutexGuard<'_, Option<Board>> {
-        self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    async fn wait_until(&self, is_so: impl Fn(&View) -> bool) {
+        let mut view = self.view.clone();
+        assert!(view.wait_for(is_so).await.is_ok(), "the publisher's task has ended");
     }
 
-    fn read_again(&self) {
-        self.stale.store(true, Ordering::Release);
-        self.wanted.notify_one();
+    fn open(&self) -> Result<Bus, WriteError> {
+        self.view.borrow().open(&self.validity)
     }
 
-    /// On "no", the board is no longer used.
-    async fn same_stream(&self, bus: &Bus) -> Result<bool, BusError> {
-        let found = bus.stream_id().await;
-        let known = self.board().as_ref().map(|board| board.stream().clone());
-        match found {
-            Ok(found) if Some(&found) == known.as_ref() => Ok(true),
-            Ok(_) | Err(BusError::Unexpected(_)) => {
-                self.read_again();
-                Ok(false)
+    /// The module from the bus, if what the bus has for this very object is made of it.
+    pub(crate) async fn fetch_module(
+        &self,
+        key: &RuleKey,
+        uid: &str,
+        digest: &ModuleDigest,
+    ) -> Option<Bytes> {
+        let subject = DesiredSubject::Rule(key.clone());
+        let module = self.view(|state| {
+            let module = state.get(&subject).filter(|entry| entry.is_of(uid))?.module()?;
+            (module.digest == *digest).then(|| module.clone())
+        })??;
+        match self.open().ok()?.fetch_module(&module).await {
+            Ok(wasm) => Some(wasm),
+            Err(error) => {
+                tracing::info!(rule = %key, %error, "the module is not on the bus and is pulled again");
+                None
             }
-            Err(error) => Err(error),
         }
     }
 
-    fn check_lease(&self) -> Result<(), WriteError> {
-        if self.validity.holds() { Ok(()) } else { Err(WriteError::LeaseOver) }
-    }
-
-    fn open(&self, session: &Session) -> Result<(Bus, Term), WriteError> {
-        self.check_lease()?;
-        let unavailable = |why: &str| WriteError::Unavailable(why.to_owned());
-        let (Some(bus), Some(term)) = (&session.bus, session.term) else {
-            return Err(unavailable("not taken over yet"));
+    /// Removes the modules from the bus that no rule has named for a while. Returns how many. Does nothing while it is not
+    /// known what the bus has.
+    pub(crate) async fn remove_unused_modules(&self, now: Instant) -> Result<usize, WriteError> {
+        if self.view(|_| ()).is_none() {
+            return Ok(0);
+        }
+        let bus = self.open()?;
+        let on_the_bus = bus.modules().await.map_err(unavailable)?;
+        // After the list: what was put on the bus since then is not on it.
+        let Some(Unused { over, without_owner }) =
+            self.ask(|reply| Command::FindUnused(on_the_bus, now, reply)).await
+        else {
+            return Ok(0);
         };
-        if !bus.connected().borrow().up {
-            return Err(unavailable("not connected"));
+        let mut owners = Vec::new();
+        for digest in without_owner {
+            let owner = bus.module_owner(&digest).await.map_err(unavailable)?;
+            owners.extend(owner.map(|owner| (digest, owner)));
         }
-        if self.stale.load(Ordering::Acquire) {
-            return Err(unavailable("what is on it is being read"));
+        self.tell(Command::SetOwners(owners)).await;
+        let mut removed = 0;
+        for digest in over {
+            removed += usize::from(self.ask(|reply| Command::RemoveModule(digest, now, reply)).await?);
         }
-        Ok((bus.clone(), term))
+        Ok(removed)
     }
+}
 
-    /// A deposed leader must stop, unless the stream itself was replaced: then there is a new term to take.
-    async fn outcome<T>(&self, bus: &Bus, written: Result<T, PublishError>) -> Result<T, WriteError> {
-        match written {
-            Err(deposed @ PublishError::Deposed { .. }) => match self.same_stream(bus).await {
-                Ok(false) => Err(WriteError::Unavailable("the stream was replaced".into())),
-                Ok(true) | Err(_) => {
-                    self.deposed.notify_one();
-                    Err(WriteError::Deposed(deposed))
-                }
-            },
-            other => other.map_err(|e| self.failed(e)),
-        }
-    }
-
-    /// Unless there was no room for it, whether the write happened is not known: what is on the bus must be read before
-    /// the next one.
-    fn failed(&self, error: PublishError) -> WriteError {
-        let error = match error {
-            PublishError::Bus(full @ BusError::Full { .. }) => return WriteError::Full(full.to_string()),
-            PublishError::Bus(BusError::Unreachable(why) | BusError::Unexpected(why)) => {
-                WriteError::Unavailable(why)
-            }
-            deposed @ PublishError::Deposed { .. } => WriteError::Deposed(deposed),
-        };
-        self.read_again();
-        error
-    }
+fn unavailable(error: impl std::fmt::Display) -> WriteError {
+    WriteError::Unavailable(error.to_string())
 }
 
 #[cfg(test)]

@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use portcullis_crds::bus::ModuleRef;
+use portcullis_crds::bus::subject::DesiredSubject;
 use portcullis_crds::condition::{ConditionType, Reason};
 use portcullis_crds::{ByteSize, ModuleDigest, RuleKey};
 use thiserror::Error;
 
-use crate::board::Board;
-use crate::reconcile::{Halt, Retry};
+use crate::halt::{Halt, Retry};
+use crate::published_state::{Entry, PublishedState};
 use crate::unused_modules::UnusedModules;
 
 /// What the rules of one namespace may take up.
@@ -123,19 +124,21 @@ impl Quotas {
 // === impl Quota ===
 
 impl Quota {
-    /// For what has been there before.
-    pub(crate) const UNLIMITED: Self = Self {
-        module_bytes: ByteSize::bytes(u64::MAX),
-        rules: usize::MAX,
-        validation: Duration::MAX,
-        registry_requests: usize::MAX,
-    };
+    /// For what was on the bus before: it may take up whatever it needs, and waits for registries like the others.
+    pub(crate) fn for_what_was_there(&self) -> Self {
+        Self {
+            module_bytes: ByteSize::bytes(u64::MAX),
+            rules: usize::MAX,
+            validation: Duration::MAX,
+            registry_requests: self.registry_requests,
+        }
+    }
 
     /// Whether a rule may be on the bus. One that is there already may: it is not taken away.
-    pub(crate) fn admit_rule(&self, key: &RuleKey, board: &Board) -> Result<(), QuotaExceeded> {
+    pub(crate) fn admit_rule(&self, key: &RuleKey, state: &PublishedState) -> Result<(), QuotaExceeded> {
         let Some(namespace) = &key.namespace else { return Ok(()) };
-        let used = board.of(namespace).count();
-        if used < self.rules || board.get(key).is_some() {
+        let used = state.rules_of(namespace).count();
+        if used < self.rules || state.get(&DesiredSubject::Rule(key.clone())).is_some() {
             return Ok(());
         }
         Err(QuotaExceeded::Rules { namespace: namespace.clone(), limit: self.rules, used })
@@ -146,14 +149,14 @@ impl Quota {
         &self,
         key: &RuleKey,
         module: &ModuleRef,
-        board: &Board,
+        state: &PublishedState,
         unused: &UnusedModules,
     ) -> Result<(), QuotaExceeded> {
         let Some(namespace) = &key.namespace else { return Ok(()) };
-        let named: BTreeMap<&ModuleDigest, u64> =
-            board.of(namespace).map(|entry| (&entry.rule.module.digest, entry.rule.module.size)).collect();
+        let named = state.rules_of(namespace).filter_map(Entry::module);
+        let named: BTreeMap<&ModuleDigest, u64> = named.map(|module| (&module.digest, module.size)).collect();
         let waiting: BTreeMap<&ModuleDigest, u64> =
-            unused.of(namespace).filter(|(digest, _)| !board.names(digest)).collect();
+            unused.of(namespace).filter(|(digest, _)| !state.names(digest)).collect();
         if named.contains_key(&module.digest) || waiting.contains_key(&module.digest) {
             return Ok(());
         }
@@ -171,13 +174,12 @@ impl Quota {
 #[cfg(test)]
 pub(crate) mod tests {
     use portcullis_bus::ModuleOwner;
-    use portcullis_crds::Revision;
     use portcullis_crds::bus::DesiredRule;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::board::Entry;
-    use crate::board::tests::{board, rule};
+    use crate::published_state::subject_of;
+    use crate::published_state::tests::{entry_of, rule, state};
 
     /// Quotas for tests that are about something else.
     pub(crate) fn generous() -> Quota {
@@ -194,8 +196,8 @@ pub(crate) mod tests {
     }
 
     fn entry(namespace: &str, name: &str, module: ModuleRef) -> Entry {
-        let rule = DesiredRule { key: RuleKey::namespaced(namespace, name), module, ..rule(name) };
-        Entry { uid: name.into(), generation: 1, revision: Revision::of(&rule), sequence: 1, rule }
+        let key = RuleKey::namespaced(namespace, name);
+        entry_of(name, 1, DesiredRule { key, module, ..rule(name) })
     }
 
     fn owner(namespace: &str, size: u64) -> ModuleOwner {
@@ -212,22 +214,22 @@ pub(crate) mod tests {
 
     #[test]
     fn one_rule_too_many_is_refused_and_one_that_is_there_stays() {
-        let board = board(&[entry("shop", "a", module("m", 1)), entry("bank", "b", module("m", 1))]);
+        let state = state(&[entry("shop", "a", module("m", 1)), entry("bank", "b", module("m", 1))]);
         let quota = Quota { rules: 1, ..generous() };
-        assert!(quota.admit_rule(&RuleKey::namespaced("shop", "a"), &board).is_ok());
-        assert!(quota.admit_rule(&RuleKey::namespaced("blog", "a"), &board).is_ok());
-        let refused = quota.admit_rule(&key(), &board).unwrap_err();
+        assert!(quota.admit_rule(&RuleKey::namespaced("shop", "a"), &state).is_ok());
+        assert!(quota.admit_rule(&RuleKey::namespaced("blog", "a"), &state).is_ok());
+        let refused = quota.admit_rule(&key(), &state).unwrap_err();
         assert_eq!(refused, QuotaExceeded::Rules { namespace: "shop".into(), limit: 1, used: 1 });
         assert_eq!(Halt::from(refused).condition, ConditionType::Accepted);
     }
 
     #[test]
     fn modules_that_were_replaced_count_until_they_are_removed() {
-        let board = board(&[entry("shop", "a", module("now", 40))]);
+        let state = state(&[entry("shop", "a", module("now", 40))]);
         let mut unused = UnusedModules::default();
-        assert!(bytes(100).admit_module(&key(), &module("next", 60), &board, &unused).is_ok());
+        assert!(bytes(100).admit_module(&key(), &module("next", 60), &state, &unused).is_ok());
         unused.insert(&ModuleDigest::of(b"before"), owner("shop", 30));
-        let refused = bytes(100).admit_module(&key(), &module("next", 60), &board, &unused).unwrap_err();
+        let refused = bytes(100).admit_module(&key(), &module("next", 60), &state, &unused).unwrap_err();
         let expected = QuotaExceeded::ModuleBytes {
             namespace: "shop".into(),
             limit: 100,
@@ -243,23 +245,23 @@ pub(crate) mod tests {
 
     #[test]
     fn a_rule_that_adds_no_module_is_admitted_whatever_the_namespace_takes_up() {
-        let board = board(&[entry("shop", "a", module("now", 40))]);
+        let state = state(&[entry("shop", "a", module("now", 40))]);
         let mut unused = UnusedModules::default();
         unused.insert(&ModuleDigest::of(b"before"), owner("shop", 30));
         for name in ["now", "before"] {
-            assert!(bytes(10).admit_module(&key(), &module(name, 40), &board, &unused).is_ok(), "{name}");
+            assert!(bytes(10).admit_module(&key(), &module(name, 40), &state, &unused).is_ok(), "{name}");
         }
     }
 
     #[test]
     fn what_other_namespaces_have_on_the_bus_does_not_count() {
-        let board = board(&[entry("bank", "a", module("named", 90))]);
+        let state = state(&[entry("bank", "a", module("named", 90))]);
         let mut unused = UnusedModules::default();
         unused.insert(&ModuleDigest::of(b"before"), owner("bank", 90));
         // Put there by this namespace, and named by the other one since.
         unused.insert(&ModuleDigest::of(b"named"), owner("shop", 90));
-        assert!(bytes(20).admit_module(&key(), &module("next", 20), &board, &unused).is_ok());
-        let again = bytes(20).admit_module(&key(), &module("named", 90), &board, &unused);
+        assert!(bytes(20).admit_module(&key(), &module("next", 20), &state, &unused).is_ok());
+        let again = bytes(20).admit_module(&key(), &module("named", 90), &state, &unused);
         assert!(again.is_err(), "a module that both name counts for both");
     }
 
@@ -271,20 +273,21 @@ pub(crate) mod tests {
             writes in proptest::collection::vec((0_u8..2, 0_u8..4, 0_u8..12), 1..100),
             limit in 0_u64..60,
         ) {
-            let (mut board, mut unused) = (board(&[]), UnusedModules::default());
+            let (mut state, mut unused) = (state(&[]), UnusedModules::default());
             let mut on_the_bus = BTreeMap::<String, BTreeMap<ModuleDigest, u64>>::new();
             for (namespace, name, which) in writes {
                 let namespace = format!("ns{namespace}");
                 let key = RuleKey::namespaced(&namespace, name.to_string());
                 let module = module(&format!("{namespace}-{which}"), u64::from(which) + 1);
-                if bytes(limit).admit_module(&key, &module, &board, &unused).is_err() {
+                if bytes(limit).admit_module(&key, &module, &state, &unused).is_err() {
                     continue;
                 }
                 on_the_bus.entry(namespace.clone()).or_default().insert(module.digest.clone(), module.size);
-                if let Some(replaced) = board.put(entry(&namespace, &name.to_string(), module)) {
-                    let ModuleRef { digest, size, .. } = replaced.rule.module;
-                    if !board.names(&digest) {
-                        unused.insert(&digest, owner(&namespace, size));
+                let entry = entry(&namespace, &name.to_string(), module);
+                if let Some(replaced) = state.put(subject_of(&entry.desired), entry) {
+                    let ModuleRef { digest, size, .. } = replaced.module().unwrap();
+                    if !state.names(digest) {
+                        unused.insert(digest, owner(&namespace, *size));
                     }
                 }
                 prop_assert!(on_the_bus[&namespace].values().sum::<u64>() <= limit);

@@ -20,18 +20,21 @@ use tokio::sync::watch;
 
 use crate::api_error::said;
 use crate::backoff;
-use crate::budget::Budget;
 use crate::config::RunArgs;
-use crate::fair_turns::FairTurns;
+use crate::context::Context;
 use crate::health::{Health, Role, bind, serve};
-use crate::leader::{LeadError, lead};
+use crate::leader::lead;
+use crate::leader::lead_error::LeadError;
 use crate::lease::{Candidate, Lost};
 use crate::metrics::Metrics;
 use crate::module_cache::ModuleCache;
-use crate::progress::Rules;
+use crate::patch_rate_limit::PatchRateLimit;
+use crate::progress::AllProgress;
 use crate::publisher::Publisher;
+use crate::pull_secret::PullSecrets;
+use crate::reconcile::update_status::StatusWriter;
 use crate::reconcile::validate::Validator;
-use crate::reconcile::{Context, Settings};
+use crate::registries::Registries;
 use crate::watch_agents::watch_agents;
 
 /// What is under way when the process is told to stop may take this long.
@@ -39,7 +42,7 @@ const DRAIN: Duration = Duration::from_secs(15);
 /// Longest wait for one answer of the API server at the start.
 const ANSWER: Duration = Duration::from_secs(10);
 /// Registries are asked about this many rules at once.
-const REGISTRY_TURNS: usize = 8;
+const REGISTRY_REQUESTS: usize = 8;
 
 /// Why the process ended.
 #[derive(Debug, Error)]
@@ -88,10 +91,10 @@ impl From<LeadError> for RunError {
 pub async fn run(args: RunArgs) -> Result<(), RunError> {
     let health = Health::new();
     let metrics = Metrics::default();
-    let mut registry = prometheus_client::registry::Registry::default();
-    metrics.register(&mut registry);
+    let mut exported = prometheus_client::registry::Registry::default();
+    metrics.register(&mut exported);
     let listener = bind(args.health_listen).await.map_err(RunError::Listen)?;
-    tokio::spawn(serve(listener, health.clone(), Arc::new(registry)));
+    tokio::spawn(serve(listener, health.clone(), Arc::new(exported)));
     let stop = stop_signal()?;
 
     let client = Client::try_default().await?;
@@ -109,40 +112,38 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
 
     let (agents, changes) = watch_agents(&client, &args.namespace, &args.release);
     let (objects, object_writer) = store();
+    let registry = Registry::new(RegistryConfig {
+        plain_http: args.plain_http_registries.clone(),
+        ..RegistryConfig::default()
+    })?;
+    let pull_secrets =
+        PullSecrets { client: client.clone(), namespaces: args.pull_secret_namespaces.clone() };
+    let max_module_bytes = args.max_module_bytes.get();
+    let options = connect_options(&args, &cluster)?;
     let ctx = Arc::new(Context {
         objects,
-        registry: Registry::new(RegistryConfig {
-            plain_http: args.plain_http_registries.clone(),
-            ..RegistryConfig::default()
-        })?,
-        registry_turns: FairTurns::new(REGISTRY_TURNS),
+        registries: Registries::new(registry, pull_secrets, REGISTRY_REQUESTS, max_module_bytes),
         validator: Validator::new(
             Engine::new(&EngineConfig::default())?,
             // A module is compiled once for all nodes' sake: nothing is kept.
             Compiler::new(CompilerConfig::default(), None),
         ),
         modules: ModuleCache::default(),
-        publisher: Publisher::new(
-            connect_options(&args, &cluster)?,
-            args.stream_bounds(),
-            &identity,
-            validity.clone(),
-        ),
+        publisher: Publisher::start(options, args.stream_bounds(), &identity, validity.clone()),
         agents,
-        rules: Rules::default(),
-        budget: Budget::new(),
-        validity,
-        reporter: Reporter {
-            controller: "portcullis-operator".into(),
-            instance: Some(args.identity.clone()),
+        progress: AllProgress::default(),
+        statuses: StatusWriter {
+            client,
+            validity,
+            rate: PatchRateLimit::new(),
+            reporter: Reporter {
+                controller: "portcullis-operator".into(),
+                instance: Some(args.identity.clone()),
+            },
+            metrics: metrics.clone(),
         },
         metrics: metrics.clone(),
-        settings: Settings {
-            pull_secret_namespaces: args.pull_secret_namespaces.clone(),
-            max_module_bytes: args.max_module_bytes.get(),
-            quotas: args.quota.quotas(),
-        },
-        client,
+        quotas: args.quota.quotas(),
     });
     let leading = tokio::spawn(lead(ctx, object_writer, changes, health.clone(), stop.clone()));
     let ended = tokio::select! {

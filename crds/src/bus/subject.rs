@@ -1,5 +1,7 @@
 //! Subjects of one cluster.
 
+use std::fmt;
+
 use crate::module_digest::ModuleDigest;
 use crate::rule_key::RuleKey;
 
@@ -10,7 +12,7 @@ pub struct Subjects {
 }
 
 /// What a desired-state subject is about.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DesiredSubject {
     /// One rule.
     Rule(RuleKey),
@@ -20,6 +22,17 @@ pub enum DesiredSubject {
     Epoch,
     /// Something that this version does not know. It stands in the stream all the same, and has a sequence there.
     Unsupported(String),
+}
+
+impl fmt::Display for DesiredSubject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rule(key) => write!(f, "rule {key}"),
+            Self::Checkpoint => f.write_str("checkpoint"),
+            Self::Epoch => f.write_str("epoch"),
+            Self::Unsupported(subject) => f.write_str(subject),
+        }
+    }
 }
 
 impl Subjects {

@@ -4,7 +4,6 @@
 //! those an operator wrote.
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,10 +14,10 @@ use portcullis_crds::{Revision, RuleKey, WasmRule};
 use thiserror::Error;
 use tokio::time::Instant;
 
-use super::bus::enforced;
-use super::{LeadError, Leader};
-use crate::publisher::{Object, WriteError};
-use crate::reconcile::{identity, observe};
+use super::lead_error::LeadError;
+use crate::context::Context;
+use crate::object::{Object, enforced, rule_key, rule_subject};
+use crate::publisher::error::WriteError;
 
 /// Between two looks for something that the bus has lost.
 const EVERY: Duration = Duration::from_secs(2);
@@ -42,161 +41,145 @@ enum RecoverError {
     Write(#[from] WriteError),
 }
 
+/// What the bus has lost of a rule that nodes are told to run.
+enum Lost<'a> {
+    /// All of it.
+    Rule(Enforced<'a>),
+    /// Only its module.
+    Module(DesiredRule),
+}
+
 /// A rule that nodes are told to run.
 struct Enforced<'a> {
-    key: &'a RuleKey,
-    uid: &'a str,
-    generation: i64,
+    key: RuleKey,
+    object: Object<'a>,
     revision: &'a EnforcedRevision,
 }
 
-/// What the bus has lost of it.
-enum Lost<'a> {
-    /// All of it.
-    Rule(&'a Enforced<'a>),
-    /// Only its module.
-    Module(&'a DesiredRule),
+/// Looks for what is lost, for as long as this operator leads.
+pub(super) async fn recover(ctx: &Context) -> Result<Infallible, LeadError> {
+    loop {
+        tokio::time::sleep(EVERY).await;
+        let Some(bus) = ctx.publisher.bus() else { continue };
+        for rule in ctx.objects.state() {
+            if let Some(lost) = find_lost(&rule, ctx) {
+                put_back(&lost, &bus, ctx).await?;
+            }
+        }
+    }
 }
+
+/// Nothing while it is not known what the bus has.
+fn find_lost<'a>(rule: &'a WasmRule, ctx: &Context) -> Option<Lost<'a>> {
+    let (object, revision) = (Object::of(rule), enforced(rule)?);
+    if ctx.progress.is_coming(object) {
+        return None;
+    }
+    let subject = rule_subject(rule);
+    let entry =
+        ctx.publisher.view(|state| state.get(&subject).filter(|entry| entry.is_of(object.uid)).cloned())?;
+    let Some(entry) = entry else {
+        return Some(Lost::Rule(Enforced { key: rule_key(rule), object, revision }));
+    };
+    let now = Instant::now();
+    let misses_module = ctx.observe(rule, &ctx.agents.view(now), now).misses_module;
+    let recall = misses_module && ctx.progress.recall_module(object.uid, now);
+    entry.rule().filter(|_| recall).map(|rule| Lost::Module(rule.clone()))
+}
+
+/// Asks one agent after the other until one gives what can be put back.
+async fn put_back(lost: &Lost<'_>, bus: &Bus, ctx: &Context) -> Result<(), LeadError> {
+    for agent in agents_with(lost, ctx) {
+        let key = lost.key();
+        match put_back_from(&agent, lost, bus, ctx).await {
+            Ok(()) => {
+                tracing::info!(rule = %key, agent, "put back on the bus, which had lost it");
+                break;
+            }
+            Err(RecoverError::Write(error)) => return LeadError::from_write(&error).map_or(Ok(()), Err),
+            Err(error) => tracing::warn!(rule = %key, %error, "not put back on the bus"),
+        }
+    }
+    Ok(())
+}
+
+/// Names of agents whose last report says that they have it.
+fn agents_with(lost: &Lost<'_>, ctx: &Context) -> Vec<String> {
+    let view = ctx.agents.view(Instant::now());
+    let agents = view.known().into_iter().flat_map(|fleet| fleet.nodes.values().flatten());
+    let reports = agents.filter_map(|agent| agent.report.as_ref()).filter(|report| lost.is_at(report));
+    reports.map(|report| report.agent.clone()).take(ASKED).collect()
+}
+
+async fn put_back_from(agent: &str, lost: &Lost<'_>, bus: &Bus, ctx: &Context) -> Result<(), RecoverError> {
+    let wanted = match lost {
+        Lost::Module(rule) => {
+            let wasm = module(agent, rule, bus, ctx).await?;
+            return Ok(ctx.publisher.put_module(rule, &wasm).await?);
+        }
+        Lost::Rule(wanted) => wanted,
+    };
+    let recalled = bus.recall_rule(agent, &wanted.key).await?;
+    if !is_wanted(&recalled, wanted) {
+        return Err(RecoverError::OtherRevision {
+            agent: agent.to_owned(),
+            expected: wanted.revision.revision.clone(),
+            found: Revision::of(&recalled.rule).to_string(),
+        });
+    }
+    let Recalled { generation, rule, .. } = recalled;
+    let wasm = module(agent, &rule, bus, ctx).await?;
+    let object = Object { generation, ..wanted.object };
+    let exists = ctx.existence(&wanted.key, object.uid);
+    ctx.publisher.put_back_rule(object, rule, &wasm, exists).await?;
+    Ok(())
+}
+
+/// The module, from the nearest place.
+async fn module(agent: &str, rule: &DesiredRule, bus: &Bus, ctx: &Context) -> Result<Bytes, RecoverError> {
+    let namespace = rule.key.namespace.as_deref().unwrap_or_default();
+    if let Some(wasm) = ctx.modules.get(namespace, &rule.module.digest) {
+        return Ok(wasm);
+    }
+    let (most, found) = (ctx.registries.max_module_bytes, rule.module.size);
+    if found > most {
+        return Err(RecoverError::TooLarge { agent: agent.to_owned(), most, found });
+    }
+    if let Ok(wasm) = bus.fetch_module(&rule.module).await {
+        return Ok(wasm);
+    }
+    let wasm = bus.recall_module(agent, &rule.module).await?;
+    ctx.modules.put(namespace, &rule.module.digest, &wasm);
+    Ok(wasm)
+}
+
+// === impl Lost ===
 
 impl Lost<'_> {
     fn key(&self) -> &RuleKey {
         match self {
-            Self::Rule(wanted) => wanted.key,
+            Self::Rule(wanted) => &wanted.key,
             Self::Module(rule) => &rule.key,
         }
     }
-}
 
-impl Leader {
-    /// Looks for what is lost, for as long as this operator leads.
-    pub(super) async fn recover(&self) -> Result<Infallible, LeadError> {
-        loop {
-            tokio::time::sleep(EVERY).await;
-            let Some(bus) = self.ctx.publisher.bus().await else { continue };
-            for rule in self.ctx.objects.state() {
-                let (key, uid, generation) = identity(&rule);
-                let Some(revision) = enforced(&rule) else { continue };
-                if self.ctx.rules.is_coming(&key, &uid, generation) {
-                    continue;
-                }
-                let wanted = Enforced { key: &key, uid: &uid, generation, revision };
-                self.recover_rule(&bus, &rule, &wanted).await?;
-            }
+    /// Whether an agent has it, by its report.
+    fn is_at(&self, report: &Report) -> bool {
+        match self {
+            Self::Rule(Enforced { key, object, revision }) => report.kept.iter().any(|kept| {
+                kept.key == *key && kept.uid == object.uid && kept.revision.as_str() == revision.revision
+            }),
+            Self::Module(rule) => report.exceptions.iter().all(|exception| exception.key != rule.key),
         }
-    }
-
-    async fn recover_rule(&self, bus: &Bus, rule: &WasmRule, wanted: &Enforced<'_>) -> Result<(), LeadError> {
-        let Enforced { key, uid, .. } = wanted;
-        let known = self
-            .ctx
-            .publisher
-            .view(|board| board.get(key).filter(|entry| entry.uid == *uid).map(|entry| entry.rule.clone()));
-        match known {
-            // What the bus has is not known.
-            None => Ok(()),
-            Some(None) => {
-                let keepers = self.reporting(|report| {
-                    report.kept.iter().any(|kept| {
-                        kept.key == **key
-                            && kept.uid == *uid
-                            && kept.revision.as_str() == wanted.revision.revision
-                    })
-                });
-                self.put_back_from_first(bus, keepers, &Lost::Rule(wanted)).await
-            }
-            Some(Some(published)) => {
-                let now = Instant::now();
-                let misses = observe(rule, self.ctx.agents.view(now).as_ref(), now, &self.ctx).misses_module;
-                if !misses || !self.ctx.rules.miss_module(key, now) {
-                    return Ok(());
-                }
-                let runners = self.reporting(|report| report.exceptions.iter().all(|e| e.key != **key));
-                self.put_back_from_first(bus, runners, &Lost::Module(&published)).await
-            }
-        }
-    }
-
-    /// Names of the agents whose report satisfies this.
-    fn reporting(&self, has: impl Fn(&Report) -> bool) -> Vec<String> {
-        let fleet = self.ctx.agents.view(Instant::now()).unwrap_or_default();
-        let reports = fleet.nodes.into_values().flatten().filter_map(|agent| agent.report);
-        reports
-            .filter(|report: &Arc<Report>| has(report))
-            .map(|report| report.agent.clone())
-            .take(ASKED)
-            .collect()
-    }
-
-    /// Asks one agent after the other until one gives what can be put back.
-    async fn put_back_from_first(
-        &self,
-        bus: &Bus,
-        agents: Vec<String>,
-        lost: &Lost<'_>,
-    ) -> Result<(), LeadError> {
-        let key = lost.key();
-        for agent in agents {
-            match self.put_back_from(bus, &agent, lost).await {
-                Ok(()) => {
-                    tracing::info!(rule = %key, agent, "put back on the bus, which had lost it");
-                    break;
-                }
-                Err(RecoverError::Write(error)) => return LeadError::from_write(&error).map_or(Ok(()), Err),
-                Err(error) => tracing::warn!(rule = %key, %error, "not put back on the bus"),
-            }
-        }
-        Ok(())
-    }
-
-    async fn put_back_from(&self, bus: &Bus, agent: &str, lost: &Lost<'_>) -> Result<(), RecoverError> {
-        let wanted = match lost {
-            Lost::Rule(wanted) => wanted,
-            Lost::Module(rule) => {
-                let wasm = self.module(bus, agent, rule).await?;
-                return Ok(self.ctx.publisher.put_module(rule, &wasm).await?);
-            }
-        };
-        let Enforced { key, uid, .. } = wanted;
-        let recalled = bus.recall_rule(agent, key).await?;
-        if !is_wanted(&recalled, wanted) {
-            return Err(RecoverError::OtherRevision {
-                agent: agent.to_owned(),
-                expected: wanted.revision.revision.clone(),
-                found: Revision::of(&recalled.rule).to_string(),
-            });
-        }
-        let Recalled { generation, rule, .. } = recalled;
-        let wasm = self.module(bus, agent, &rule).await?;
-        let exists = || self.ctx.exists(key, uid);
-        self.ctx.publisher.put_back(Object { uid, generation }, rule, &wasm, exists).await?;
-        Ok(())
-    }
-
-    /// The module, from the nearest place.
-    async fn module(&self, bus: &Bus, agent: &str, rule: &DesiredRule) -> Result<Bytes, RecoverError> {
-        let namespace = rule.key.namespace.as_deref().unwrap_or_default();
-        if let Some(wasm) = self.ctx.modules.get(namespace, &rule.module.digest) {
-            return Ok(wasm);
-        }
-        let (most, found) = (self.ctx.settings.max_module_bytes, rule.module.size);
-        if found > most {
-            return Err(RecoverError::TooLarge { agent: agent.to_owned(), most, found });
-        }
-        if let Ok(wasm) = bus.fetch_module(&rule.module).await {
-            return Ok(wasm);
-        }
-        let wasm = bus.recall_module(agent, &rule.module).await?;
-        self.ctx.modules.put(namespace, &rule.module.digest, &wasm);
-        Ok(wasm)
     }
 }
 
 /// Whether this is the very revision that the status names. A generation that the object never had would stand against
 /// the next one.
 fn is_wanted(recalled: &Recalled, wanted: &Enforced<'_>) -> bool {
-    recalled.uid == wanted.uid
-        && recalled.rule.key == *wanted.key
-        && recalled.generation <= wanted.generation
+    recalled.uid == wanted.object.uid
+        && recalled.rule.key == wanted.key
+        && recalled.generation <= wanted.object.generation
         && Revision::of(&recalled.rule).as_str() == wanted.revision.revision
         && recalled.rule.module.digest.to_string() == wanted.revision.module_digest
 }
@@ -204,7 +187,7 @@ fn is_wanted(recalled: &Recalled, wanted: &Enforced<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::board::tests::rule;
+    use crate::published_state::tests::rule;
 
     #[test]
     fn only_the_revision_that_the_status_names_is_put_back() {
@@ -213,8 +196,8 @@ mod tests {
             revision: Revision::of(&rule).to_string(),
             module_digest: rule.module.digest.to_string(),
         };
-        let key = rule.key.clone();
-        let wanted = Enforced { key: &key, uid: "u1", generation: 3, revision: &revision };
+        let object = Object { uid: "u1", generation: 3 };
+        let wanted = Enforced { key: rule.key.clone(), object, revision: &revision };
         let good = Recalled { uid: "u1".into(), generation: 2, rule: rule.clone() };
         assert!(is_wanted(&good, &wanted));
         let weaker = DesiredRule { mode: portcullis_crds::wasm_rule::Mode::Monitor, ..rule.clone() };

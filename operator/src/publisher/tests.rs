@@ -6,12 +6,12 @@ use std::task::Poll;
 use std::time::Duration;
 
 use portcullis_bus::testing::NatsServer;
-use portcullis_crds::bus::ModuleRef;
-use portcullis_crds::{ByteSize, ModuleDigest, RuleKey};
+use portcullis_crds::bus::{Desired, Envelope, ModuleRef, SCHEMA};
+use portcullis_crds::{ByteSize, ModuleDigest, Revision, RuleKey};
 use tokio::time::Instant;
 
 use super::*;
-use crate::board::tests::rule;
+use crate::published_state::tests::{rule, subject};
 use crate::quota::tests::generous;
 use crate::unused_modules::GRACE;
 
@@ -23,7 +23,7 @@ fn publisher(server: &NatsServer, holder: &str) -> Publisher {
 }
 
 fn bounded(server: &NatsServer, holder: &str, bounds: StreamBounds) -> Publisher {
-    Publisher::new(server.operator_options(), bounds, holder, Validity::for_a_test(true))
+    Publisher::start(server.operator_options(), bounds, holder, Validity::for_a_test(true))
 }
 
 fn wanted(name: &str, wasm: &[u8]) -> DesiredRule {
@@ -36,8 +36,9 @@ async fn put(publisher: &Publisher, name: &str) -> Result<Entry, WriteError> {
 }
 
 async fn put_made_of(publisher: &Publisher, name: &str, wasm: &'static [u8]) -> Result<Entry, WriteError> {
-    let put =
-        publisher.put(OBJECT, wanted(name, wasm), &Bytes::from_static(wasm), || true, &generous()).await?;
+    let put = publisher
+        .put_rule(OBJECT, wanted(name, wasm), &Bytes::from_static(wasm), || true, &generous())
+        .await?;
     Ok(put.expect("the object exists"))
 }
 
@@ -72,12 +73,12 @@ async fn a_new_leader_takes_over_what_is_there_and_the_old_one_writes_nothing_mo
     let entry = put(&old, "a").await.unwrap();
 
     new.take_over().await.unwrap();
-    assert_eq!(new.view(|board| board.get(&key("a")).cloned()), Some(Some(entry)));
+    assert_eq!(new.view(|state| state.get(&subject("a")).cloned()), Some(Some(entry)));
 
     let refused = [
         put(&old, "b").await.err(),
         old.checkpoint(BTreeSet::new()).await.err(),
-        old.bury(&Orphan { key: key("a"), uid: Some("u1".into()) }).await.err(),
+        old.delete(&Orphan { subject: subject("a"), uid: Some("u1".into()) }).await.err(),
     ];
     for error in refused {
         assert!(matches!(error, Some(WriteError::Deposed(_))), "{error:?}");
@@ -94,7 +95,8 @@ async fn a_leader_without_a_valid_lease_writes_nothing() {
     let leader = publisher(&server, "a");
     leader.take_over().await.unwrap();
     put(&leader, "a").await.unwrap();
-    let thawed = Publisher { validity: Validity::for_a_test(false), ..leader };
+    let thawed = leader;
+    thawed.validity.end();
     assert!(matches!(put(&thawed, "b").await, Err(WriteError::LeaseOver)));
     assert!(matches!(thawed.checkpoint(BTreeSet::new()).await, Err(WriteError::LeaseOver)));
     assert!(matches!(thawed.take_over().await, Err(TakeOverError::LeaseOver)));
@@ -112,22 +114,23 @@ async fn a_wiped_stream_is_noticed_taken_anew_and_filled_again() {
 
     eventually(|| leader.confirm_stream()).await;
     assert!(leader.view(|_| ()).is_none(), "what was known of the old stream is not used");
-    assert!(has_happened(leader.wanted()).await);
+    assert!(has_happened(leader.outdated()).await);
     eventually(|| leader.take_over()).await;
-    assert_eq!(leader.view(|board| board.get(&key("a")).is_some()), Some(false));
+    assert_eq!(leader.view(|state| state.get(&subject("a")).is_some()), Some(false));
     assert!(!has_happened(leader.deposed()).await, "nobody else leads");
 
-    let lost = leader.take_lost();
-    assert_eq!(lost.iter().map(|entry| &entry.rule.key).collect::<Vec<_>>(), [&key("a")]);
+    let lost = leader.take_lost().await;
+    assert_eq!(lost.iter().map(|entry| &entry.rule().unwrap().key).collect::<Vec<_>>(), [&key("a")]);
     let wasm = Bytes::from_static(WASM);
     let object = Object { uid: &lost[0].uid, generation: lost[0].generation };
-    let put_back =
-        async |exists| leader.put_back(object, lost[0].rule.clone(), &wasm, || exists).await.unwrap();
+    let put_back = async |exists| {
+        leader.put_back_rule(object, lost[0].rule().unwrap().clone(), &wasm, move || exists).await.unwrap()
+    };
     assert!(!put_back(false).await, "what is gone is not put back");
     assert!(put_back(true).await);
     assert!(!put_back(true).await, "what is there already is not written over");
     assert_eq!(leader.checkpoint(BTreeSet::new()).await.unwrap().count, 1);
-    assert!(leader.take_lost().is_empty());
+    assert!(leader.take_lost().await.is_empty());
 }
 
 #[tokio::test]
@@ -140,10 +143,10 @@ async fn after_an_outage_what_is_on_the_bus_is_read_before_the_next_write() {
     server.stop();
     connection.wait_for(|c| !c.up).await.unwrap();
     assert!(matches!(put(&leader, "b").await, Err(WriteError::Unavailable(_))));
-    assert_eq!(leader.view(|board| board.get(&key("a")).cloned()), Some(Some(entry.clone())));
+    assert_eq!(leader.view(|state| state.get(&subject("a")).cloned()), Some(Some(entry.clone())));
     server.resume().await;
     eventually(|| leader.take_over()).await;
-    assert_eq!(leader.view(|board| board.get(&key("a")).cloned()), Some(Some(entry)));
+    assert_eq!(leader.view(|state| state.get(&subject("a")).cloned()), Some(Some(entry)));
     assert!(put(&leader, "b").await.unwrap().sequence > 0);
 }
 
@@ -153,9 +156,9 @@ async fn a_buried_rule_is_gone_for_the_next_leader() {
     let leader = publisher(&server, "a");
     leader.take_over().await.unwrap();
     put(&leader, "a").await.unwrap();
-    let orphan = Orphan { key: key("a"), uid: Some("u1".into()) };
-    assert!(leader.bury(&orphan).await.unwrap());
-    assert!(!leader.bury(&orphan).await.unwrap(), "there is nothing left to bury");
+    let orphan = Orphan { subject: subject("a"), uid: Some("u1".into()) };
+    assert!(leader.delete(&orphan).await.unwrap());
+    assert!(!leader.delete(&orphan).await.unwrap(), "there is nothing left to bury");
     let next = publisher(&server, "b");
     next.take_over().await.unwrap();
     assert_eq!(next.checkpoint(BTreeSet::new()).await.unwrap().count, 0);
@@ -218,7 +221,12 @@ async fn a_namespace_with_many_modules_to_write_lets_another_one_go_next() {
     let put = async |namespace: &str, name: u8| {
         let wasm = Bytes::from(vec![name; 300_000]);
         let rule = of_namespace(namespace, &name.to_string(), &wasm);
-        leader.put(OBJECT, rule, &wasm, || true, &quota).await.unwrap().expect("the object exists").sequence
+        leader
+            .put_rule(OBJECT, rule, &wasm, || true, &quota)
+            .await
+            .unwrap()
+            .expect("the object exists")
+            .sequence
     };
     let many = (1..=10).map(|name| put("many", name));
     let (many, one) = futures::join!(futures::future::join_all(many), put("one", 0));
@@ -232,7 +240,7 @@ async fn a_checkpoint_does_not_wait_for_a_module() {
     let leader = publisher(&server, "a");
     let bus = leader.take_over().await.unwrap();
     let (wasm, quota) = (Bytes::from(vec![1; 4 << 20]), generous());
-    let mut put = pin!(leader.put(OBJECT, wanted("a", &wasm), &wasm, || true, &quota));
+    let mut put = pin!(leader.put_rule(OBJECT, wanted("a", &wasm), &wasm, || true, &quota));
     // The module begins first, and has 32 chunks.
     let checkpoint = tokio::select! {
         biased;
@@ -253,11 +261,11 @@ async fn a_module_that_found_no_room_does_not_count() {
     leader.take_over().await.unwrap();
     let large = Bytes::from(vec![1; 2 << 20]);
     let quota = Quota { module_bytes: ByteSize::mib(2), ..generous() };
-    let refused = leader.put(OBJECT, wanted("a", &large), &large, || true, &quota).await;
+    let refused = leader.put_rule(OBJECT, wanted("a", &large), &large, || true, &quota).await;
     assert!(matches!(refused, Err(WriteError::Full(_))), "{refused:?}");
     put(&leader, "b").await.unwrap();
     let small = Bytes::from(vec![2; 900_000]);
-    leader.put(OBJECT, wanted("c", &small), &small, || true, &quota).await.unwrap();
+    leader.put_rule(OBJECT, wanted("c", &small), &small, || true, &quota).await.unwrap();
 }
 
 #[tokio::test]
@@ -306,7 +314,8 @@ async fn a_module_is_removed_only_by_who_leads() {
     put(&new, "a").await.unwrap();
     let refused = old.remove_unused_modules(now + GRACE).await;
     assert!(matches!(refused, Err(WriteError::Deposed(_))), "{refused:?}");
-    let thawed = Publisher { validity: Validity::for_a_test(false), ..old };
+    let thawed = old;
+    thawed.validity.end();
     let refused = thawed.remove_unused_modules(now + GRACE).await;
     assert!(matches!(refused, Err(WriteError::LeaseOver)), "{refused:?}");
     assert!(bus.fetch_module(&wanted("a", WASM).module).await.is_ok());

@@ -7,7 +7,8 @@ use portcullis_crds::condition::{ConditionType, Reason};
 use portcullis_crds::{CanonicalConfig, RuleConfig, RuleKey, WasmRule};
 use thiserror::Error;
 
-use super::{Halt, Retry};
+use crate::halt::{Halt, Retry};
+use crate::object::Object;
 
 /// Why a spec cannot be carried out.
 #[derive(Debug, Error)]
@@ -60,6 +61,11 @@ impl Accepted {
             on_failure: self.spec.on_failure,
             block: self.spec.block.clone(),
         }
+    }
+
+    /// What it was made from.
+    pub(crate) fn object(&self) -> Object<'_> {
+        Object { uid: &self.uid, generation: self.generation }
     }
 
     /// The rule does not run, whatever its module is.

@@ -56,15 +56,6 @@ pub(crate) enum Place<'a> {
     },
 }
 
-/// What was found before.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Before {
-    /// The rule was Ready with this very revision.
-    pub(crate) ready: bool,
-    /// Since when each node that is not ready has not been.
-    pub(crate) waiting: Waiting,
-}
-
 /// Nodes that are not ready, and since when.
 pub(crate) type Waiting = BTreeMap<String, Instant>;
 
@@ -153,8 +144,15 @@ impl From<Counts> for NodeCounts {
     }
 }
 
-/// Ready only if every desired node itself said that it runs this very revision.
-pub(crate) fn aggregate(target: &Target<'_>, fleet: &Fleet, before: &Before, now: Instant) -> Rollout {
+/// Ready only if every desired node itself said that it runs this very revision. Joining nodes have their grace if the rule
+/// `was_ready` with it; `waiting_before` are those that were not ready before.
+pub(crate) fn aggregate(
+    target: &Target<'_>,
+    fleet: &Fleet,
+    was_ready: bool,
+    waiting_before: &Waiting,
+    now: Instant,
+) -> Rollout {
     let desired = fleet.nodes.len() + fleet.without_agent;
     let mut counts = Counts { desired, ..Counts::default() };
     let mut failing = Vec::new();
@@ -162,10 +160,11 @@ pub(crate) fn aggregate(target: &Target<'_>, fleet: &Fleet, before: &Before, now
     let mut silent = Vec::new();
     let mut waiting = Waiting::new();
     let (mut late, mut stuck, mut settling) = (0, true, false);
-    let mut deadlines = Vec::new();
+    let mut look_again = None::<Instant>;
+    let mut earlier = |at: Instant| look_again = Some(look_again.map_or(at, |before| before.min(at)));
     for (node, agents) in &fleet.nodes {
         settling |= agents.iter().any(|agent| agent.report.is_none() && !is_silent(agent, now));
-        deadlines.extend(agents.iter().filter(|a| !is_silent(a, now)).map(|a| a.heard + SILENCE));
+        agents.iter().filter(|a| !is_silent(a, now)).for_each(|a| earlier(a.heard + SILENCE));
         let state = worst(agents.iter().map(|agent| state_of(target, agent, now)));
         counts.updated +=
             usize::from(!matches!(state, State::Progressing { updated: false } | State::Silent));
@@ -176,9 +175,9 @@ pub(crate) fn aggregate(target: &Target<'_>, fleet: &Fleet, before: &Before, now
             }
             continue;
         }
-        let since = before.waiting.get(node).copied().unwrap_or(now);
+        let since = waiting_before.get(node).copied().unwrap_or(now);
         waiting.insert(node.clone(), since);
-        let in_grace = before.ready && now.saturating_duration_since(since) < GRACE;
+        let in_grace = was_ready && now.saturating_duration_since(since) < GRACE;
         match state {
             State::Failed { reason, message } => {
                 counts.failed += 1;
@@ -190,21 +189,21 @@ pub(crate) fn aggregate(target: &Target<'_>, fleet: &Fleet, before: &Before, now
                 stuck = false;
                 late += usize::from(!in_grace);
                 if in_grace {
-                    deadlines.push(since + GRACE);
+                    earlier(since + GRACE);
                 }
             }
         }
     }
     if fleet.without_agent > 0 {
-        let since = before.waiting.get(WITHOUT_AGENT).copied().unwrap_or(now);
+        let since = waiting_before.get(WITHOUT_AGENT).copied().unwrap_or(now);
         waiting.insert(WITHOUT_AGENT.to_owned(), since);
         stuck = false;
-        let in_grace = before.ready && now.saturating_duration_since(since) < GRACE;
+        let in_grace = was_ready && now.saturating_duration_since(since) < GRACE;
         if now.saturating_duration_since(since) >= SILENCE {
             silent.push(format!("{} without an agent", plural(fleet.without_agent)));
         } else {
             late += if in_grace { 0 } else { fleet.without_agent };
-            deadlines.push(since + if in_grace { GRACE } else { SILENCE });
+            earlier(since + if in_grace { GRACE } else { SILENCE });
         }
     }
     let verdict = if counts.desired == 0 {
@@ -220,7 +219,6 @@ pub(crate) fn aggregate(target: &Target<'_>, fleet: &Fleet, before: &Before, now
     };
     failing.truncate(FAILING_MAX);
     settling |= matches!(verdict, Verdict::Active { in_grace: 1.. });
-    let look_again = deadlines.into_iter().min();
     Rollout { verdict, counts, failing, unsound, waiting, settling, look_again }
 }
 

@@ -1,19 +1,21 @@
 //! Last step: the status goes to the API server, if it differs from what is there.
 
-use std::sync::Arc;
-
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{Api, Patch, PatchParams, PostParams};
-use kube::{Resource, ResourceExt};
+use kube::runtime::events::Reporter;
+use kube::{Client, Resource, ResourceExt};
 use portcullis_crds::condition::ConditionType;
+use portcullis_crds::status::EnforcedRevision;
 use portcullis_crds::{WasmRule, WasmRuleStatus};
 use thiserror::Error;
 
-use super::Context;
 use crate::api_error::said;
 use crate::events::{Note, event, transitions};
+use crate::lease::Validity;
+use crate::metrics::Metrics;
+use crate::patch_rate_limit::PatchRateLimit;
 
 /// Why a status was not written.
 #[derive(Debug, Error)]
@@ -32,14 +34,24 @@ pub(crate) enum UpdateError {
     Api(#[source] kube::Error),
 }
 
+/// Writes statuses, as many as the API server should get, and Events about them.
+pub(crate) struct StatusWriter {
+    pub(crate) client: Client,
+    pub(crate) validity: Validity,
+    pub(crate) rate: PatchRateLimit,
+    pub(crate) reporter: Reporter,
+    pub(crate) metrics: Metrics,
+}
+
 /// Whether a status tells more than numbers: then it goes before those that do not.
 pub(crate) fn is_news(before: Option<&WasmRuleStatus>, after: &WasmRuleStatus) -> bool {
-    let told = |status: &WasmRuleStatus| {
-        let ready = status.conditions.iter().find(|c| c.type_ == ConditionType::Ready.as_str());
-        let ready = ready.map(|c| (c.status.clone(), c.reason.clone()));
-        (status.observed_generation, status.enforced.clone(), ready)
-    };
     before.map(told) != Some(told(after))
+}
+
+fn told(status: &WasmRuleStatus) -> (i64, Option<&EnforcedRevision>, Option<(&str, &str)>) {
+    let ready = status.conditions.iter().find(|c| c.type_ == ConditionType::Ready.as_str());
+    let ready = ready.map(|c| (c.status.as_str(), c.reason.as_str()));
+    (status.observed_generation, status.enforced.as_ref(), ready)
 }
 
 /// After this long a status is written again although it says nothing new, so that its `lastReportTime` tells a status that
@@ -57,24 +69,45 @@ pub(crate) fn is_due(before: Option<&WasmRuleStatus>, after: &WasmRuleStatus) ->
 
 /// Whether a status differs from the one before in its time alone.
 pub(crate) fn is_renewal(before: Option<&WasmRuleStatus>, after: &WasmRuleStatus) -> bool {
+    // Field by field, and all of them: ten thousand statuses are not copied to be compared.
+    let WasmRuleStatus {
+        observed_generation,
+        resolved,
+        enforced,
+        stable_revision,
+        candidate_revision,
+        weight,
+        nodes,
+        last_report_time: _,
+        failing,
+        conditions,
+    } = after;
     before.is_some_and(|before| {
-        WasmRuleStatus { last_report_time: before.last_report_time.clone(), ..after.clone() } == *before
+        before.observed_generation == *observed_generation
+            && before.resolved == *resolved
+            && before.enforced == *enforced
+            && before.stable_revision == *stable_revision
+            && before.candidate_revision == *candidate_revision
+            && before.weight == *weight
+            && before.nodes == *nodes
+            && before.failing == *failing
+            && before.conditions == *conditions
     })
 }
 
-/// Patches the status, for which there was room in the budget, and tells about what has changed.
+/// Patches the status, whose turn by the rate has come, and tells about what has changed.
 pub(crate) async fn update_status(
-    rule: &Arc<WasmRule>,
+    rule: &WasmRule,
     status: &WasmRuleStatus,
-    ctx: &Context,
+    writer: &StatusWriter,
 ) -> Result<(), UpdateError> {
-    if !ctx.validity.holds() {
+    if !writer.validity.holds() {
         return Err(UpdateError::LeaseOver);
     }
-    let api: Api<WasmRule> = Api::namespaced(ctx.client.clone(), &rule.namespace().unwrap_or_default());
+    let api: Api<WasmRule> = Api::namespaced(writer.client.clone(), &rule.namespace().unwrap_or_default());
     let patch = Patch::Merge(patch(rule.resource_version().as_deref(), status));
     let written = api.patch_status(&rule.name_any(), &PatchParams::default(), &patch).await;
-    ctx.metrics.patched(&written);
+    writer.metrics.patched(&written);
     match written {
         Ok(_) => {}
         Err(kube::Error::Api(status)) if status.code == 409 => return Err(UpdateError::Conflict),
@@ -82,7 +115,7 @@ pub(crate) async fn update_status(
         Err(error) => return Err(UpdateError::Api(error)),
     }
     for note in transitions(rule.status.as_ref(), status) {
-        tell(ctx, rule.object_ref(&()), note).await;
+        tell(writer, rule.object_ref(&()), note).await;
     }
     Ok(())
 }
@@ -113,9 +146,10 @@ fn patch(resource_version: Option<&str>, status: &WasmRuleStatus) -> serde_json:
 
 /// An Event is for people: that it could not be written is no reason to do anything again. There is one a
 /// transition, so none is counted up.
-async fn tell(ctx: &Context, about: ObjectReference, note: Note) {
-    let api: Api<Event> = Api::namespaced(ctx.client.clone(), about.namespace.as_deref().unwrap_or_default());
-    let event = event(note, about, &ctx.reporter, Timestamp::now());
+async fn tell(writer: &StatusWriter, about: ObjectReference, note: Note) {
+    let api: Api<Event> =
+        Api::namespaced(writer.client.clone(), about.namespace.as_deref().unwrap_or_default());
+    let event = event(note, about, &writer.reporter, Timestamp::now());
     if let Err(error) = api.create(&PostParams::default(), &event).await {
         tracing::warn!(error = said(&error), reason = event.reason, "an Event could not be written");
     }

@@ -16,8 +16,8 @@ use thiserror::Error;
 use tokio::time::Instant;
 
 use super::verify::Verified;
-use super::{Halt, Retry};
-use crate::fair_turns::FairTurns;
+use crate::fair_semaphore::FairSemaphore;
+use crate::halt::{Halt, Retry};
 use crate::quota::{Quota, QuotaExceeded};
 use crate::validation_time::ValidationTime;
 
@@ -76,7 +76,7 @@ struct Trial {
 pub(crate) struct Validator {
     engine: Arc<Engine>,
     compiler: Arc<Compiler>,
-    turns: FairTurns,
+    turns: FairSemaphore,
     time: Mutex<ValidationTime>,
     /// Many rules are made of one module, which is compiled once for all of them. Oldest first.
     passed: Mutex<VecDeque<(Trial, u32)>>,
@@ -88,7 +88,13 @@ impl Validator {
     /// A validator with the nodes' own engine.
     pub(crate) fn new(engine: Engine, compiler: Compiler) -> Self {
         let (engine, compiler) = (Arc::new(engine), Arc::new(compiler));
-        Self { engine, compiler, turns: FairTurns::new(1), time: Mutex::default(), passed: Mutex::default() }
+        Self {
+            engine,
+            compiler,
+            turns: FairSemaphore::new(1),
+            time: Mutex::default(),
+            passed: Mutex::default(),
+        }
     }
 
     /// Tries the module of a rule. Returns its ABI version.
@@ -98,7 +104,7 @@ impl Validator {
             return Ok(abi);
         }
         let namespace = rule.key.namespace.as_deref().unwrap_or_default();
-        let _turn = self.turns.turn(namespace, 1).await;
+        let _turn = self.turns.acquire(namespace, 1).await;
         // Whoever had the turn before may have tried the same.
         if let Some(abi) = self.passed(&trial) {
             return Ok(abi);

@@ -11,9 +11,15 @@ use portcullis_crds::status::ResolvedModule;
 use thiserror::Error;
 
 use super::accept::Accepted;
-use super::dereference::{Resolved, SecretError, credentials};
-use super::{Context, Halt, Retry, registry_reason};
+use super::dereference::Resolved;
+use super::stop::Stop;
 use crate::clock;
+use crate::halt::{Halt, Retry};
+use crate::module_cache::ModuleCache;
+use crate::publisher::Publisher;
+use crate::pull_secret::SecretError;
+use crate::quota::Quota;
+use crate::registries::{Deleted, Registries, registry_reason};
 
 /// Why the module could not be had, or is not what was promised.
 #[derive(Debug, Error)]
@@ -37,6 +43,9 @@ pub(crate) enum VerifyError {
         /// Now.
         found: String,
     },
+    /// Nobody wants it any more.
+    #[error(transparent)]
+    Deleted(#[from] Deleted),
 }
 
 /// A rule whose module is here and is the one that the reference names.
@@ -49,9 +58,10 @@ pub(crate) struct Verified {
     pub(crate) resolved: ResolvedModule,
 }
 
-impl From<VerifyError> for Halt {
+impl From<VerifyError> for Stop {
     fn from(error: VerifyError) -> Self {
-        match error {
+        Self::Halted(match error {
+            VerifyError::Deleted(_) => return Self::Deleted,
             VerifyError::Secret(secret) => secret.into(),
             VerifyError::Pull(error) => {
                 let retry = if error.is_retryable() {
@@ -63,31 +73,38 @@ impl From<VerifyError> for Halt {
                     Retry::OnChange
                 };
                 let (condition, reason) = registry_reason(error.reason());
-                Self::new(condition, reason, error.to_string(), retry)
+                Halt::new(condition, reason, error.to_string(), retry)
             }
             VerifyError::Digest(_) | VerifyError::OtherModule { .. } => {
-                Self::new(ConditionType::Verified, Reason::DigestMismatch, error.to_string(), Retry::OnChange)
+                Halt::new(ConditionType::Verified, Reason::DigestMismatch, error.to_string(), Retry::OnChange)
             }
-        }
+        })
     }
 }
 
 /// Pulls the module, unless this rule has it already: then the registry may be away.
-pub(crate) async fn verify(resolved: Resolved, ctx: &Context) -> Result<Verified, VerifyError> {
+pub(crate) async fn verify(
+    resolved: Resolved,
+    registries: &Registries,
+    modules: &ModuleCache,
+    publisher: &Publisher,
+    exists: impl Fn() -> bool,
+    quota: &Quota,
+) -> Result<Verified, VerifyError> {
     if let Some(frozen) = &resolved.frozen {
         let digest: ModuleDigest = frozen.module_digest.parse()?;
-        let kept = match ctx.modules.get(&resolved.accepted.namespace, &digest) {
+        let kept = match modules.get(&resolved.accepted.namespace, &digest) {
             Some(kept) => Some(kept),
-            None => ctx.publisher.fetch_module(&resolved.accepted.key, &resolved.accepted.uid, &digest).await,
+            None => publisher.fetch_module(&resolved.accepted.key, &resolved.accepted.uid, &digest).await,
         };
         if let Some(wasm) = kept {
             let frozen = frozen.clone();
             return Ok(verified(resolved.accepted, digest, wasm, frozen));
         }
     }
-    let pulled = pull(&resolved, ctx).await?;
+    let pulled = pull(&resolved, registries, exists, quota).await?;
     let digest: ModuleDigest = pulled.module_digest.to_string().parse()?;
-    ctx.modules.put(&resolved.accepted.namespace, &digest, &pulled.wasm);
+    modules.put(&resolved.accepted.namespace, &digest, &pulled.wasm);
     let now = ResolvedModule {
         reference: resolved.accepted.written.clone(),
         manifest_digest: pulled.manifest_digest.to_string(),
@@ -111,13 +128,18 @@ pub(crate) async fn verify(resolved: Resolved, ctx: &Context) -> Result<Verified
     Ok(verified(resolved.accepted, digest, pulled.wasm, for_status))
 }
 
-async fn pull(resolved: &Resolved, ctx: &Context) -> Result<PulledModule, VerifyError> {
+async fn pull(
+    resolved: &Resolved,
+    registries: &Registries,
+    exists: impl Fn() -> bool,
+    quota: &Quota,
+) -> Result<PulledModule, VerifyError> {
     let credentials = match &resolved.credentials {
         Some(credentials) => credentials.clone(),
-        None => credentials(&resolved.accepted, ctx).await?,
+        None => registries.credentials(&resolved.accepted).await?,
     };
-    let _turn = ctx.registry_turn(&resolved.accepted.namespace).await;
-    Ok(ctx.registry.pull(&resolved.manifest, &credentials, ctx.settings.max_module_bytes).await?)
+    let _turn = registries.turn(&resolved.accepted.namespace, quota.registry_requests, exists).await?;
+    Ok(registries.registry.pull(&resolved.manifest, &credentials, registries.max_module_bytes).await?)
 }
 
 fn verified(accepted: Accepted, digest: ModuleDigest, wasm: Bytes, resolved: ResolvedModule) -> Verified {

@@ -7,6 +7,13 @@ use portcullis_crds::bus::{Kept, SetHash, Unsound};
 use super::*;
 use crate::fleet::tests::report;
 
+/// What was found before.
+#[derive(Clone, Default)]
+struct Before {
+    ready: bool,
+    waiting: Waiting,
+}
+
 struct World {
     key: RuleKey,
     revision: Revision,
@@ -57,7 +64,8 @@ impl World {
         let (key, revision) = (&self.key, &self.revision);
         let target = Target { key, revision, stream: "s1", place, mark: OnceCell::new() };
         let nodes = nodes.into_iter().enumerate().map(|(i, agents)| (format!("n{i}"), agents)).collect();
-        aggregate(&target, &Fleet { nodes, without_agent }, before, self.now)
+        let fleet = Fleet { nodes, without_agent };
+        aggregate(&target, &fleet, before.ready, &before.waiting, self.now)
     }
 
     /// One healthy node beside one whose only agent said this.

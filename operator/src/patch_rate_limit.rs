@@ -12,22 +12,22 @@ const BURST: u32 = 10;
 
 /// Shared by all patches. News goes first: `kubectl wait` must not stand behind ten thousand node counts.
 #[derive(Debug)]
-pub(crate) struct Budget {
+pub(crate) struct PatchRateLimit {
     next: Mutex<Instant>,
     /// Held by the one patch without news that waits for its turn.
     rest: Mutex<()>,
 }
 
-// === impl Budget ===
+// === impl PatchRateLimit ===
 
-impl Budget {
-    /// A budget with its burst unused.
+impl PatchRateLimit {
+    /// With its burst unused.
     pub(crate) fn new() -> Self {
         Self { next: Mutex::new(Instant::now()), rest: Mutex::new(()) }
     }
 
-    /// Waits until one more patch is within the budget.
-    pub(crate) async fn spend(&self, news: bool) {
+    /// Waits until one more patch is within the rate.
+    pub(crate) async fn acquire(&self, news: bool) {
         let _turn = if news { None } else { Some(self.rest.lock().await) };
         let mut next = self.next.lock().await;
         let (at, following) = slot(*next, Instant::now());
@@ -52,14 +52,14 @@ mod tests {
 
     #[tokio::test]
     async fn news_does_not_stand_behind_the_rest() {
-        let budget = Arc::new(Budget::new());
+        let limit = Arc::new(PatchRateLimit::new());
         let mut rest = tokio::task::JoinSet::new();
         for _ in 0..1000 {
-            let budget = budget.clone();
-            rest.spawn(async move { budget.spend(false).await });
+            let limit = limit.clone();
+            rest.spawn(async move { limit.acquire(false).await });
         }
         tokio::task::yield_now().await;
-        budget.spend(true).await;
+        limit.acquire(true).await;
         let mut gone_before = 0;
         while rest.try_join_next().is_some() {
             gone_before += 1;

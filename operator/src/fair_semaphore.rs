@@ -1,4 +1,4 @@
-//! Turns at something scarce, handed out in rotation between namespaces: whoever has five hundred rules keeps nobody
+//! A semaphore that hands out its permits in rotation between namespaces: whoever has five hundred rules keeps nobody
 //! else waiting for more than what is under way.
 
 use std::collections::{HashMap, VecDeque};
@@ -8,52 +8,52 @@ use tokio::sync::oneshot;
 
 /// See the module. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(crate) struct FairTurns(Arc<Mutex<Rotation<oneshot::Sender<Turn>>>>);
+pub(crate) struct FairSemaphore(Arc<Mutex<Rotation<oneshot::Sender<Permit>>>>);
 
-/// One turn; it ends when it is dropped.
+/// One turn at what is scarce; it ends when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Turn {
-    turns: FairTurns,
+pub(crate) struct Permit {
+    semaphore: FairSemaphore,
     namespace: String,
 }
 
-// === impl FairTurns ===
+// === impl FairSemaphore ===
 
-impl FairTurns {
-    /// This many turns at once.
-    pub(crate) fn new(turns: usize) -> Self {
-        Self(Arc::new(Mutex::new(Rotation::new(turns))))
+impl FairSemaphore {
+    /// This many permits at once.
+    pub(crate) fn new(permits: usize) -> Self {
+        Self(Arc::new(Mutex::new(Rotation::new(permits))))
     }
 
-    /// Waits for a turn of this namespace, which has at most `most` (and may always have one) at once. A wait that is
+    /// Waits for a permit of this namespace, which has at most `most` (and may always have one) at once. A wait that is
     /// dropped gives up its place.
-    pub(crate) async fn turn(&self, namespace: &str, most: usize) -> Turn {
+    pub(crate) async fn acquire(&self, namespace: &str, most: usize) -> Permit {
         let (sender, receiver) = oneshot::channel();
         self.lock().wait(namespace, most, sender);
         self.hand_out();
         receiver.await.expect("only its waiter gives up a place in the rotation")
     }
 
-    /// A turn that comes too late for its waiter is dropped with the channel, and so goes to the next one.
+    /// A permit that comes too late for its waiter is dropped with the channel, and so goes to the next one.
     fn hand_out(&self) {
         while let Some((namespace, waiter)) = self.next() {
-            drop(waiter.send(Turn { turns: self.clone(), namespace }));
+            drop(waiter.send(Permit { semaphore: self.clone(), namespace }));
         }
     }
 
-    fn next(&self) -> Option<(String, oneshot::Sender<Turn>)> {
+    fn next(&self) -> Option<(String, oneshot::Sender<Permit>)> {
         self.lock().next(oneshot::Sender::is_closed)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Rotation<oneshot::Sender<Turn>>> {
+    fn lock(&self) -> MutexGuard<'_, Rotation<oneshot::Sender<Permit>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Turn {
+impl Drop for Permit {
     fn drop(&mut self) {
-        self.turns.lock().end(&self.namespace);
-        self.turns.hand_out();
+        self.semaphore.lock().end(&self.namespace);
+        self.semaphore.hand_out();
     }
 }
 
@@ -141,10 +141,10 @@ mod tests {
 
     use super::*;
 
-    type Waiting<'a> = Pin<Box<dyn Future<Output = Turn> + 'a>>;
+    type Waiting<'a> = Pin<Box<dyn Future<Output = Permit> + 'a>>;
 
     /// The turn, if it has come.
-    async fn come(waiting: &mut (impl Future<Output = Turn> + Unpin)) -> Option<Turn> {
+    async fn come(waiting: &mut (impl Future<Output = Permit> + Unpin)) -> Option<Permit> {
         let mut waiting = pin!(waiting);
         poll_fn(|cx| {
             Poll::Ready(match waiting.as_mut().poll(cx) {
@@ -157,13 +157,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_namespace_with_many_waiters_lets_another_one_go_next() {
-        let turns = FairTurns::new(1);
-        let running = turns.turn("many", 1).await;
-        let mut many: Vec<Waiting<'_>> = (0..500).map(|_| Box::pin(turns.turn("many", 1)) as _).collect();
+        let turns = FairSemaphore::new(1);
+        let running = turns.acquire("many", 1).await;
+        let mut many: Vec<Waiting<'_>> = (0..500).map(|_| Box::pin(turns.acquire("many", 1)) as _).collect();
         for waiting in &mut many {
             assert!(come(waiting).await.is_none());
         }
-        let mut one = Box::pin(turns.turn("one", 1));
+        let mut one = Box::pin(turns.acquire("one", 1));
         assert!(come(&mut one).await.is_none());
         drop(running);
         let turn = come(&mut one).await.expect("after the turn that was under way");
@@ -174,11 +174,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_namespace_has_no_more_turns_than_its_share() {
-        let turns = FairTurns::new(4);
-        let held = [turns.turn("a", 2).await, turns.turn("a", 2).await];
-        let mut third = Box::pin(turns.turn("a", 2));
+        let turns = FairSemaphore::new(4);
+        let held = [turns.acquire("a", 2).await, turns.acquire("a", 2).await];
+        let mut third = Box::pin(turns.acquire("a", 2));
         assert!(come(&mut third).await.is_none(), "two turns are free, for others");
-        let other = turns.turn("b", 2).await;
+        let other = turns.acquire("b", 2).await;
         drop(held);
         assert!(come(&mut third).await.is_some());
         drop(other);
@@ -186,11 +186,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_wait_that_is_dropped_gives_up_its_place_before_and_after_its_turn_came() {
-        let turns = FairTurns::new(1);
-        let running = turns.turn("a", 1).await;
-        let mut before = Box::pin(turns.turn("a", 1));
-        let mut after = Box::pin(turns.turn("a", 1));
-        let mut last = Box::pin(turns.turn("a", 1));
+        let turns = FairSemaphore::new(1);
+        let running = turns.acquire("a", 1).await;
+        let mut before = Box::pin(turns.acquire("a", 1));
+        let mut after = Box::pin(turns.acquire("a", 1));
+        let mut last = Box::pin(turns.acquire("a", 1));
         for waiting in [&mut before, &mut after, &mut last] {
             assert!(come(waiting).await.is_none());
         }

@@ -1,8 +1,11 @@
 //! What happens to a rule for which there is no room.
 
+use portcullis_bus::StreamBounds;
 use portcullis_crds::ByteSize;
 
 use super::*;
+use crate::lease::Validity;
+use crate::publisher::Publisher;
 use crate::quota::Quota;
 use crate::quota::tests::generous;
 
@@ -21,7 +24,7 @@ fn module_size() -> u64 {
 impl World {
     fn set_quota(&mut self, quota: Quota) {
         let ctx = Arc::get_mut(&mut self.ctx).expect("nothing is under way");
-        ctx.settings.quotas.default = quota;
+        ctx.quotas.default = quota;
     }
 
     /// Pushes and applies this version, and reconciles.
@@ -119,7 +122,8 @@ async fn a_namespace_that_spent_its_validation_time_waits_for_more() {
 async fn a_bus_without_room_refuses_one_rule_and_says_so() {
     let mut world = World::new().await;
     let bounds = StreamBounds { modules: module_size() + 1024, ..StreamBounds::default() };
-    let publisher = Publisher::new(world.nats.operator_options(), bounds, "test", Validity::for_a_test(true));
+    let publisher =
+        Publisher::start(world.nats.operator_options(), bounds, "test", Validity::for_a_test(true));
     publisher.take_over().await.unwrap();
     Arc::get_mut(&mut world.ctx).expect("nothing is under way").publisher = publisher;
     world.roll_out(1).await;

@@ -1,0 +1,374 @@
+//! The one task that writes: it holds the term, knows what is on the bus, and carries out one command after the other, so
+//! that a checkpoint never speaks of a set that a write is about to change. Module bytes pass it by: they take long.
+
+use std::collections::BTreeSet;
+
+use portcullis_bus::{
+    Bus, BusError, ConnectOptions, ModuleOwner, PublishError, ReadError, StreamBounds, Term,
+};
+use portcullis_crds::bus::{Checkpoint, Envelope, ModuleRef, SCHEMA};
+use portcullis_crds::{ModuleDigest, RuleKey};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use super::error::{TakeOverError, WriteError};
+use super::write::Write;
+use crate::lease::Validity;
+use crate::published_state::{Entry, Orphan, PublishedState, subject_of};
+use crate::quota::Quota;
+use crate::unused_modules::UnusedModules;
+
+/// Where the answer to a command goes. Whoever no longer waits for it misses nothing.
+pub(super) type Reply<T> = oneshot::Sender<T>;
+type Written<T> = Reply<Result<T, WriteError>>;
+
+/// Says whether an object still exists. Asked while nothing else can be written, so that the tombstone of a delete always
+/// comes after.
+pub(super) type Exists = Box<dyn Fn() -> bool + Send>;
+
+/// What the task can be asked for.
+pub(super) enum Command {
+    /// Connect if needed, correct the streams, take an epoch if there is none for this stream, and read everything.
+    TakeOver(Reply<Result<Bus, TakeOverError>>),
+    /// Make sure that the stream is still the one that is known.
+    ConfirmStream(Written<()>),
+    /// From now on the module counts for the rule's namespace, if its quota admits both.
+    ClaimModule(Box<Claim>, Written<()>),
+    /// A claimed module could not be put on the bus.
+    ModuleNotPut(ModuleDigest, PublishError, Reply<WriteError>),
+    /// `None` if the object is gone, or if something is there already that must not be written over.
+    Write { write: Box<Write>, exists: Exists, only_if_absent: bool, reply: Written<Option<Entry>> },
+    /// Write a tombstone. False if there was nothing left to delete.
+    Delete(Orphan, Written<bool>),
+    /// Write the checkpoint; of the rules with these uids nodes keep what they have.
+    Checkpoint(BTreeSet<String>, Written<Checkpoint>),
+    /// What a replaced stream had and this one has not. Whoever asks has to put it back, or to give it back.
+    TakeLost(Reply<Vec<Entry>>),
+    /// For the next who asks.
+    KeepLost(Vec<Entry>),
+    /// Which of these modules nothing has named for a while, and of which it is not known whom they count for. `None` while
+    /// it is not known what the bus has.
+    FindUnused(BTreeSet<ModuleDigest>, Instant, Reply<Option<Unused>>),
+    /// Whom modules count for.
+    SetOwners(Vec<(ModuleDigest, ModuleOwner)>),
+    /// Remove a module, unless somebody has claimed it since. True if it is gone.
+    RemoveModule(ModuleDigest, Instant, Written<bool>),
+}
+
+/// A rule for which a module is about to be put on the bus.
+pub(super) struct Claim {
+    pub(super) key: RuleKey,
+    pub(super) module: ModuleRef,
+    /// `None` for what was there before.
+    pub(super) quota: Option<Quota>,
+}
+
+/// Modules that nothing names.
+pub(super) struct Unused {
+    /// For long enough.
+    pub(super) over: Vec<ModuleDigest>,
+    pub(super) without_owner: Vec<ModuleDigest>,
+}
+
+/// What everybody may look at.
+#[derive(Default)]
+pub(super) struct View {
+    /// The connection, once there is one.
+    pub(super) bus: Option<Bus>,
+    /// What is on the bus; `None` before the first take-over.
+    pub(super) state: Option<PublishedState>,
+    /// False while the state must be read again: a write may or may not have happened, or the stream was replaced.
+    pub(super) is_current: bool,
+    /// Another operator leads.
+    pub(super) is_deposed: bool,
+}
+
+/// How to reach the bus, and as whom.
+pub(super) struct Setup {
+    pub(super) options: ConnectOptions,
+    pub(super) bounds: StreamBounds,
+    pub(super) holder: String,
+    pub(super) validity: Validity,
+}
+
+/// See the module.
+pub(super) struct Task {
+    setup: Setup,
+    term: Option<Term>,
+    /// What a replaced stream had and this one has not.
+    lost: Vec<Entry>,
+    unused: UnusedModules,
+    view: watch::Sender<View>,
+}
+
+// === impl View ===
+
+impl View {
+    /// What is on the bus; `None` while that is not known.
+    pub(super) fn known(&self) -> Option<&PublishedState> {
+        self.state.as_ref().filter(|_| self.is_current)
+    }
+
+    /// The bus, if it can be written to.
+    pub(super) fn open(&self, validity: &Validity) -> Result<Bus, WriteError> {
+        if !validity.holds() {
+            return Err(WriteError::LeaseOver);
+        }
+        let unavailable = |why: &str| WriteError::Unavailable(why.to_owned());
+        let (Some(bus), Some(_)) = (&self.bus, &self.state) else {
+            return Err(unavailable("not taken over yet"));
+        };
+        if !bus.connected().borrow().up {
+            return Err(unavailable("not connected"));
+        }
+        if !self.is_current {
+            return Err(unavailable("what is on it is being read"));
+        }
+        Ok(bus.clone())
+    }
+}
+
+// === impl Task ===
+
+impl Task {
+    pub(super) fn new(setup: Setup, view: watch::Sender<View>) -> Self {
+        Self { setup, term: None, lost: Vec::new(), unused: UnusedModules::default(), view }
+    }
+
+    /// Ends when nobody is left to command anything.
+    pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        while let Some(command) = commands.recv().await {
+            self.carry_out(command).await;
+        }
+    }
+
+    async fn carry_out(&mut self, command: Command) {
+        match command {
+            Command::TakeOver(reply) => answer(reply, self.take_over().await),
+            Command::ConfirmStream(reply) => answer(reply, self.confirm_stream().await),
+            Command::ClaimModule(claim, reply) => answer(reply, self.claim_module(&claim)),
+            Command::ModuleNotPut(digest, error, reply) => {
+                answer(reply, self.module_not_put(&digest, error));
+            }
+            Command::Write { write, exists, only_if_absent, reply } => {
+                answer(reply, self.write(*write, exists, only_if_absent).await);
+            }
+            Command::Delete(orphan, reply) => answer(reply, self.delete(&orphan).await),
+            Command::Checkpoint(unknown, reply) => answer(reply, self.checkpoint(unknown).await),
+            Command::TakeLost(reply) => answer(reply, std::mem::take(&mut self.lost)),
+            Command::KeepLost(entries) => self.lost.extend(entries),
+            Command::FindUnused(on_the_bus, now, reply) => answer(reply, self.find_unused(&on_the_bus, now)),
+            Command::SetOwners(owners) => {
+                owners.into_iter().for_each(|(digest, owner)| self.unused.set_owner(&digest, owner));
+            }
+            Command::RemoveModule(digest, now, reply) => {
+                answer(reply, self.remove_module(&digest, now).await);
+            }
+        }
+    }
+
+    async fn take_over(&mut self) -> Result<Bus, TakeOverError> {
+        let connected = self.view.borrow().bus.clone();
+        let bus = match connected {
+            Some(bus) => bus,
+            None => portcullis_bus::connect(&self.setup.options).await?,
+        };
+        self.view.send_modify(|view| view.bus = Some(bus.clone()));
+        let stream = bus.ensure_streams(self.setup.bounds).await?;
+        if !self.setup.validity.holds() {
+            return Err(TakeOverError::LeaseOver);
+        }
+        let is_same = self.view.borrow().state.as_ref().is_some_and(|state| *state.stream() == stream);
+        let term = match self.term {
+            Some(term) if is_same => term,
+            _ => bus.take_term(&self.setup.holder).await?,
+        };
+        self.term = Some(term);
+        let snapshot = bus.read_all().await?;
+        if snapshot.stream != stream {
+            return Err(ReadError::Replaced.into());
+        }
+        let state = PublishedState::read(bus.cluster(), &snapshot);
+        tracing::info!(epoch = term.epoch, stream = %stream, sequence = state.last_sequence(), "bus taken over");
+        self.view.send_modify(|view| {
+            let before = view.state.replace(state).filter(|before| *before.stream() != stream);
+            self.lost.extend(before.into_iter().flat_map(PublishedState::into_entries));
+            view.is_current = true;
+        });
+        Ok(bus)
+    }
+
+    async fn confirm_stream(&self) -> Result<(), WriteError> {
+        let (bus, _) = self.open()?;
+        self.is_same_stream(&bus).await.map(|_| ()).map_err(|e| WriteError::Unavailable(e.to_string()))
+    }
+
+    async fn write(
+        &mut self,
+        write: Write,
+        exists: Exists,
+        only_if_absent: bool,
+    ) -> Result<Option<Entry>, WriteError> {
+        let (bus, term) = self.open()?;
+        let subject = subject_of(&write.desired);
+        let is_there =
+            || self.view.borrow().state.as_ref().is_some_and(|state| state.get(&subject).is_some());
+        if !exists() || only_if_absent && is_there() {
+            return Ok(None);
+        }
+        let Write { uid, generation, revision, requires, desired } = write;
+        let envelope = Envelope {
+            schema: SCHEMA,
+            cluster: bus.cluster().to_owned(),
+            uid,
+            generation,
+            revision,
+            epoch: term.epoch,
+            requires,
+            expires: None,
+            payload: desired,
+        };
+        let sequence = self.outcome(&bus, bus.publish_rule(&term, &envelope).await).await?;
+        let Envelope { uid, revision, payload, .. } = envelope;
+        let entry = Entry { uid: uid.into(), generation, revision, sequence, desired: payload.into() };
+        self.record(|state| state.put(subject, entry.clone()));
+        Ok(Some(entry))
+    }
+
+    async fn delete(&mut self, orphan: &Orphan) -> Result<bool, WriteError> {
+        let (bus, term) = self.open()?;
+        let tombstone =
+            self.view.borrow().state.as_ref().and_then(|s| s.tombstone(orphan, bus.cluster(), term.epoch));
+        let Some(tombstone) = tombstone else { return Ok(false) };
+        let sequence = self.outcome(&bus, bus.publish_rule(&term, &tombstone).await).await?;
+        self.record(|state| state.remove(&orphan.subject, sequence));
+        Ok(true)
+    }
+
+    /// Something was written in place of what `change` returns. If that was the last one that named its module, the module
+    /// counts for its namespace until it is removed.
+    fn record(&mut self, change: impl FnOnce(&mut PublishedState) -> Option<Entry>) {
+        self.view.send_modify(|view| {
+            let Some(state) = &mut view.state else { return };
+            if let Some(replaced) = change(state)
+                && let Some(rule) = replaced.rule()
+                && !state.names(&rule.module.digest)
+            {
+                self.unused.insert(&rule.module.digest, owner(&rule.key, &rule.module));
+            }
+        });
+    }
+
+    async fn checkpoint(&self, unknown: BTreeSet<String>) -> Result<Checkpoint, WriteError> {
+        let (bus, term) = self.open()?;
+        let checkpoint =
+            self.view.borrow().state.as_ref().map(|s| s.checkpoint(bus.cluster(), term.epoch, unknown));
+        let checkpoint = checkpoint.ok_or_else(|| WriteError::Unavailable("not taken over yet".into()))?;
+        self.outcome(&bus, bus.publish_checkpoint(&term, &checkpoint).await).await?;
+        Ok(checkpoint)
+    }
+
+    fn claim_module(&mut self, Claim { key, module, quota }: &Claim) -> Result<(), WriteError> {
+        self.open()?;
+        if let (Some(quota), Some(state)) = (quota, &self.view.borrow().state) {
+            quota.admit_rule(key, state).map_err(WriteError::Quota)?;
+            quota.admit_module(key, module, state, &self.unused).map_err(WriteError::Quota)?;
+        }
+        // Not removed from now on, although nothing names it yet.
+        self.unused.insert(&module.digest, owner(key, module));
+        Ok(())
+    }
+
+    fn module_not_put(&mut self, digest: &ModuleDigest, error: PublishError) -> WriteError {
+        let error = self.failed(error);
+        if let WriteError::Full(_) = error {
+            self.unused.remove(digest);
+        }
+        error
+    }
+
+    fn find_unused(&mut self, on_the_bus: &BTreeSet<ModuleDigest>, now: Instant) -> Option<Unused> {
+        let named = self.named_modules()?;
+        let over = self.unused.look(on_the_bus, &named, now);
+        Some(Unused { over, without_owner: self.unused.without_owner() })
+    }
+
+    async fn remove_module(&mut self, digest: &ModuleDigest, now: Instant) -> Result<bool, WriteError> {
+        let (bus, term) = self.open()?;
+        let is_over = self.unused.is_over(digest, now);
+        if !is_over || self.named_modules().is_none_or(|named| named.contains(digest)) {
+            return Ok(false);
+        }
+        self.outcome(&bus, bus.remove_module(&term, digest).await).await?;
+        self.unused.remove(digest);
+        tracing::info!(module = %digest, "no rule names the module any more: removed from the bus");
+        Ok(true)
+    }
+
+    /// The modules of what is on the bus and of what is still to be put back; `None` while that is not known.
+    fn named_modules(&self) -> Option<BTreeSet<ModuleDigest>> {
+        let mut named = self.view.borrow().known()?.modules();
+        named.extend(self.lost.iter().filter_map(Entry::module).map(|module| module.digest.clone()));
+        Some(named)
+    }
+
+    fn open(&self) -> Result<(Bus, Term), WriteError> {
+        let bus = self.view.borrow().open(&self.setup.validity)?;
+        let term = self.term.ok_or_else(|| WriteError::Unavailable("not taken over yet".into()))?;
+        Ok((bus, term))
+    }
+
+    /// On "no", what is known is no longer used.
+    async fn is_same_stream(&self, bus: &Bus) -> Result<bool, BusError> {
+        let found = bus.stream_id().await;
+        let known = self.view.borrow().state.as_ref().map(|state| state.stream().clone());
+        match found {
+            Ok(found) if Some(&found) == known.as_ref() => Ok(true),
+            Ok(_) | Err(BusError::Unexpected(_)) => {
+                self.read_again();
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn read_again(&self) {
+        self.view.send_modify(|view| view.is_current = false);
+    }
+
+    /// A deposed leader must stop, unless the stream itself was replaced: then there is a new term to take.
+    async fn outcome<T>(&self, bus: &Bus, written: Result<T, PublishError>) -> Result<T, WriteError> {
+        match written {
+            Err(deposed @ PublishError::Deposed { .. }) => match self.is_same_stream(bus).await {
+                Ok(false) => Err(WriteError::Unavailable("the stream was replaced".into())),
+                Ok(true) | Err(_) => {
+                    self.view.send_modify(|view| view.is_deposed = true);
+                    Err(WriteError::Deposed(deposed))
+                }
+            },
+            other => other.map_err(|e| self.failed(e)),
+        }
+    }
+
+    /// Unless there was no room for it, whether the write happened is not known: what is on the bus must be read before
+    /// the next one.
+    fn failed(&self, error: PublishError) -> WriteError {
+        let error = match error {
+            PublishError::Bus(full @ BusError::Full { .. }) => return WriteError::Full(full.to_string()),
+            PublishError::Bus(BusError::Unreachable(why) | BusError::Unexpected(why)) => {
+                WriteError::Unavailable(why)
+            }
+            deposed @ PublishError::Deposed { .. } => WriteError::Deposed(deposed),
+        };
+        self.read_again();
+        error
+    }
+}
+
+fn answer<T>(reply: Reply<T>, answer: T) {
+    drop(reply.send(answer));
+}
+
+fn owner(key: &RuleKey, module: &ModuleRef) -> ModuleOwner {
+    ModuleOwner { namespace: key.namespace.clone().unwrap_or_default(), size: module.size }
+}

@@ -1,0 +1,155 @@
+//! What the bus has of a rule, what the agents say of it, and what its status should say. No I/O: it only looks.
+
+use std::borrow::Cow;
+use std::cell::OnceCell;
+
+use jiff::Timestamp;
+use portcullis_crds::bus::subject::DesiredSubject;
+use portcullis_crds::condition::ConditionType;
+use portcullis_crds::status::EnforcedRevision;
+use portcullis_crds::{Revision, RuleKey, WasmRule, WasmRuleStatus};
+use tokio::time::Instant;
+
+use super::aggregate::{Place, Rollout, Target, Waiting, aggregate};
+use super::conditions::{Facts, Nodes};
+use super::status::status;
+use super::update_status::{is_due, is_news};
+use crate::fleet::{Fleet, FleetView};
+use crate::object::{Object, rule_key};
+use crate::outcome::{Outcome, enforced};
+use crate::progress::Progress;
+use crate::published_state::{Entry, PublishedState};
+
+/// What a look at a rule and its nodes gave.
+#[derive(Debug, Default)]
+pub(crate) struct Observation {
+    /// What the status should say, if that is not what it says.
+    pub(crate) status: Option<WasmRuleStatus>,
+    /// When the answer changes by the mere passing of time.
+    pub(crate) look_again: Option<Instant>,
+    /// A node cannot get the module.
+    pub(crate) misses_module: bool,
+    /// Nodes that do not run the rule, and since when; `None` while nobody can tell.
+    pub(crate) waiting: Option<Waiting>,
+}
+
+/// What nodes are told to run of a rule.
+enum Wanted<'a> {
+    /// What the bus has.
+    Published(&'a PublishedState, &'a Entry),
+    /// The stream has lost it, and nodes are told to keep theirs.
+    Kept(&'a PublishedState, &'a EnforcedRevision),
+}
+
+/// Looks at one rule. `published` is what is on the bus, if that is known.
+pub(crate) fn observe(
+    rule: &WasmRule,
+    progress: &Progress,
+    published: Option<&PublishedState>,
+    fleet: &FleetView,
+    now: (Instant, Timestamp),
+) -> Observation {
+    let Object { uid, generation } = Object::of(rule);
+    let none = WasmRuleStatus::default();
+    let previous = rule.status.as_ref().unwrap_or(&none);
+    let subject = DesiredSubject::Rule(rule_key(rule));
+    let wanted = published.and_then(|state| match state.get(&subject).filter(|entry| entry.is_of(uid)) {
+        Some(entry) => Some(Wanted::Published(state, entry)),
+        None => Some(Wanted::Kept(state, previous.enforced.as_ref()?)),
+    });
+    let rollout = match (&wanted, fleet) {
+        (Some(wanted), FleetView::Known(fleet)) => {
+            Some(wanted.rollout(&rule_key(rule), uid, previous, progress, fleet, now.0))
+        }
+        _ => None,
+    };
+    let nodes = match (&rollout, fleet) {
+        (Some(rollout), _) => Nodes::Heard(rollout),
+        (None, FleetView::Unreachable) => Nodes::Unheard,
+        (None, FleetView::Known(_) | FleetView::NotYet) => Nodes::NotYet,
+    };
+    let enforced = match (&wanted, &progress.outcome) {
+        (Some(wanted), outcome) => Some(wanted.enforced(outcome)),
+        // While it is not known what the bus has.
+        (None, Outcome::Published(published)) => Some(Cow::Borrowed(&published.enforced)),
+        (None, Outcome::Halted { .. }) => previous.enforced.as_ref().map(Cow::Borrowed),
+    };
+    let facts = Facts {
+        generation,
+        mode: rule.spec.mode,
+        outcome: &progress.outcome,
+        poll_failure: progress.poll_failure.as_deref(),
+        enforced: enforced.as_deref(),
+        nodes,
+    };
+    let status = status(&facts, previous, now.1);
+    let is_worth_it = match nodes {
+        // Numbers that are about to change again are not worth a patch for each rule.
+        Nodes::Heard(rollout) => !rollout.settling || is_news(rule.status.as_ref(), &status),
+        Nodes::NotYet => !already_said(previous, &status, &progress.outcome),
+        Nodes::Unheard => true,
+    };
+    let is_due = is_worth_it && is_due(rule.status.as_ref(), &status);
+    Observation {
+        status: Some(status).filter(|_| is_due),
+        look_again: rollout.as_ref().and_then(|rollout| rollout.look_again),
+        misses_module: rollout.as_ref().is_some_and(Rollout::misses_module),
+        waiting: rollout.map(|rollout| rollout.waiting),
+    }
+}
+
+/// Whether a status speaks of this generation as published already. Then a bus that has just gone away changes nothing
+/// in it.
+fn already_said(previous: &WasmRuleStatus, now: &WasmRuleStatus, outcome: &Outcome) -> bool {
+    outcome.is_published()
+        && previous.observed_generation == now.observed_generation
+        && previous.enforced == now.enforced
+}
+
+// === impl Wanted ===
+
+impl<'a> Wanted<'a> {
+    fn rollout(
+        &self,
+        key: &RuleKey,
+        uid: &str,
+        previous: &WasmRuleStatus,
+        progress: &Progress,
+        fleet: &Fleet,
+        now: Instant,
+    ) -> Rollout {
+        let (state, revision, place) = match self {
+            Self::Published(state, entry) => {
+                let (sequence, head) = (entry.sequence, state.last_sequence());
+                let place = Place::Published { sequence, head, set: state.set_hash() };
+                (state, Cow::Borrowed(&entry.revision), place)
+            }
+            Self::Kept(state, kept) => {
+                (state, Cow::Owned(Revision::from(kept.revision.clone())), Place::Kept { uid })
+            }
+        };
+        let (revision, stream) = (&*revision, state.stream().as_str());
+        let target = Target { key, revision, stream, place, mark: OnceCell::new() };
+        aggregate(&target, fleet, was_ready(previous, revision), &progress.waiting, now)
+    }
+
+    /// How a status names it. The same revision has the same module.
+    fn enforced(&self, outcome: &'a Outcome) -> Cow<'a, EnforcedRevision> {
+        match (self, outcome) {
+            (Self::Kept(_, kept), _) => Cow::Borrowed(kept),
+            (Self::Published(_, entry), Outcome::Published(published))
+                if published.enforced.revision == entry.revision.as_str() =>
+            {
+                Cow::Borrowed(&published.enforced)
+            }
+            (Self::Published(_, entry), _) => Cow::Owned(enforced(entry)),
+        }
+    }
+}
+
+/// The grace of joining nodes is for a rule that has been everywhere.
+fn was_ready(status: &WasmRuleStatus, revision: &Revision) -> bool {
+    let ready =
+        status.conditions.iter().any(|c| c.type_ == ConditionType::Ready.as_str() && c.status == "True");
+    ready && status.stable_revision.as_deref() == Some(revision.as_str())
+}
