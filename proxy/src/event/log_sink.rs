@@ -90,7 +90,7 @@ fn write(event: &Event, suppressed: u64) {
         finding.severity = finding.severity,
         finding.tags = finding.tags,
         finding.matches = finding.matches,
-        finding.void = event.detail_error.as_deref(),
+        finding.error = event.detail_error.as_deref(),
         action = event.action.as_str(),
         mode = ?event.mode,
         cause = event.cause,
