@@ -1,10 +1,14 @@
 //! Answers that the proxy gives itself. Each says why, and none is ever cached.
 
+use std::cmp::Reverse;
+
 use bytes::Bytes;
 use http::header::{
     ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
 };
 use http::{Response, StatusCode};
+use mediatype::names::{_STAR, Q};
+use mediatype::{MediaType, MediaTypeList, ReadParams};
 use portcullis_engine::detail::Answer;
 
 use super::event::EventId;
@@ -180,51 +184,42 @@ fn to_bytes(response: &Response<Bytes>) -> Vec<u8> {
 /// Which of `offers` the client wants most (RFC 9110 section 12.5.1): by weight, then by how exactly
 /// it is named, then by the client's order, then by ours. The first offer if it wants none of them.
 fn accepted<'a>(accept: impl Iterator<Item = &'a [u8]>, offers: &[&str]) -> usize {
-    let wanted: Vec<(&str, f32)> = accept
-        .filter_map(|value| std::str::from_utf8(value).ok())
-        .flat_map(|value| value.split(','))
-        .map(media_range)
+    let values = accept.filter_map(|value| std::str::from_utf8(value).ok());
+    // What is no media range, like the lone `*` of old Java clients, says nothing.
+    let wanted: Vec<(MediaType<'_>, f32)> = values
+        .flat_map(MediaTypeList::new)
+        .flatten()
+        .map(|range| {
+            let weight: f32 = range.get_param(Q).map_or(1.0, |value| value.as_str().parse().unwrap_or(0.0));
+            (range, weight.clamp(0.0, 1.0))
+        })
         .collect();
     let rank = |offer: &str| {
-        let media_type = offer.split(';').next().unwrap_or(offer);
-        wanted
-            .iter()
-            .enumerate()
-            .filter_map(|(position, (range, weight))| {
-                Some((exactness(range, media_type)?, *weight, position))
-            })
-            // The most exact range decides about an offer; of equally exact ones the first.
-            .max_by_key(|(exactness, _, position)| (*exactness, std::cmp::Reverse(*position)))
+        let offer = MediaType::parse(offer).ok()?;
+        let matching = wanted.iter().enumerate().filter_map(|(position, (range, weight))| {
+            Some((exactness(range, &offer)?, *weight, Reverse(position)))
+        });
+        // The most exact range decides about an offer; of equally exact ones the first.
+        matching
+            .max_by_key(|(exactness, _, position)| (*exactness, *position))
             .filter(|(_, weight, _)| *weight > 0.0)
     };
-    offers
-        .iter()
-        .enumerate()
-        .filter_map(|(index, offer)| Some((index, rank(offer)?)))
-        .max_by(|(i, a), (j, b)| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)).then(b.2.cmp(&a.2)).then(j.cmp(i)))
-        .map_or(0, |(index, _)| index)
+    let ranked = offers.iter().enumerate().filter_map(|(index, offer)| Some((Reverse(index), rank(offer)?)));
+    ranked
+        .max_by(|(i, a), (j, b)| a.1.total_cmp(&b.1).then_with(|| (a.0, a.2, i).cmp(&(b.0, b.2, j))))
+        .map_or(0, |(Reverse(index), _)| index)
 }
 
-/// A range and its weight, which is 1 if none is given.
-fn media_range(text: &str) -> (&str, f32) {
-    let mut parts = text.split(';').map(str::trim);
-    let range = parts.next().unwrap_or_default();
-    let weight = parts
-        .filter_map(|part| part.split_once('='))
-        .find(|(name, _)| name.eq_ignore_ascii_case("q"))
-        .map_or(1.0, |(_, weight)| weight.parse::<f32>().unwrap_or(0.0).clamp(0.0, 1.0));
-    (range, weight)
-}
-
-fn exactness(range: &str, media_type: &str) -> Option<u8> {
-    if range.eq_ignore_ascii_case(media_type) {
-        return Some(2);
-    }
-    let main = media_type.split('/').next().unwrap_or_default();
-    match range.strip_suffix("/*") {
-        Some("*") => Some(0),
-        Some(prefix) if prefix.eq_ignore_ascii_case(main) => Some(1),
-        _ => None,
+/// How exactly a range names a media type, if it does.
+fn exactness(range: &MediaType<'_>, media_type: &MediaType<'_>) -> Option<u8> {
+    if range.ty == _STAR && range.subty == _STAR {
+        Some(0)
+    } else if range.ty != media_type.ty {
+        None
+    } else if range.subty == _STAR {
+        Some(1)
+    } else {
+        ((range.subty, range.suffix) == (media_type.subty, media_type.suffix)).then_some(2)
     }
 }
 
@@ -247,6 +242,8 @@ mod tests {
             ("text/plain;q=0.2, application/json;q=0.3", OFFERS[2]),
             ("APPLICATION/JSON", OFFERS[2]),
             ("application/*;q=0.5, text/html;q=0.4", OFFERS[2]),
+            ("text/html; charset=utf-8; Q=0.9, text/plain;q=0.8", OFFERS[1]),
+            ("image/gif, *; q=.2, text/html; q=.3, */*; q=.2", OFFERS[1]),
         ] {
             assert_eq!(OFFERS[accepted([accept.as_bytes()].into_iter(), OFFERS)], expected, "{accept}");
         }

@@ -119,28 +119,30 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ClientStream<S> {
         }
     }
 
-    /// The client waits to be told to send the body of this request.
-    pub(super) fn expects_continue(&mut self) {
-        self.interim = CONTINUE;
+    /// Whether the client waits to be told to send the body of this request.
+    pub(super) fn set_expects_continue(&mut self, expects: bool) {
+        self.interim = if expects { CONTINUE } else { b"" };
     }
 
     /// The next bytes of the present request's body; `None` at its end.
     pub(super) fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         loop {
             match self.decoder.body(&mut self.input) {
-                Ok(Some(data)) => return Poll::Ready((!data.is_empty()).then_some(Ok(data))),
+                Ok(Some(data)) => {
+                    // A client that sends without being told needs not be told.
+                    if self.interim.len() == CONTINUE.len() {
+                        self.interim = b"";
+                    }
+                    return Poll::Ready((!data.is_empty()).then_some(Ok(data)));
+                }
                 Ok(None) => (),
                 Err(refusal) => return Poll::Ready(Some(Err(BodyError::Refused(refusal)))),
             }
             if self.eof {
                 return Poll::Ready(Some(Err(io::Error::from(io::ErrorKind::UnexpectedEof).into())));
             }
-            while !self.interim.is_empty() {
-                let written = ready!(self.poll_write(cx, &[IoSlice::new(self.interim)]));
-                match written {
-                    Ok(count) => self.interim = &self.interim[count..],
-                    Err(error) => return Poll::Ready(Some(Err(error.into()))),
-                }
+            if let Err(error) = ready!(self.poll_interim(cx)) {
+                return Poll::Ready(Some(Err(error.into())));
             }
             self.input.reserve(BODY_READ);
             match pin!(self.stream.read_buf(&mut self.input)).poll(cx) {

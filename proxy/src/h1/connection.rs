@@ -117,9 +117,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + fmt::Debug + 'static> Connection<'_, S>
             deadline,
         };
         let body = request_body(self.stream, framing);
-        if expects_continue && !body.is_empty() {
-            self.stream.borrow_mut().expects_continue();
-        }
+        self.stream.borrow_mut().set_expects_continue(expects_continue && !body.is_empty());
         let under_way = self.service.begin_request();
         let mut response = {
             let mut exchange = pin!(exchange::serve(self.service, &self.downstream, head, body, deadline));
