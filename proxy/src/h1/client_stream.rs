@@ -192,12 +192,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ClientStream<S> {
         Poll::Pending
     }
 
-    /// Writes some of these bytes. An error if the client takes none of them for too long.
+    fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.interim.is_empty() {
+            let written = ready!(self.poll_write_some(cx, &[IoSlice::new(self.interim)]))?;
+            self.interim = &self.interim[written..];
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Writes some of these bytes of an answer. An error if the client takes none of them for too long.
     pub(super) fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
         bytes: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        // An interim answer is written whole or not at all.
+        if self.interim.len() < CONTINUE.len() {
+            ready!(self.poll_interim(cx))?;
+        }
+        self.interim = b"";
+        self.poll_write_some(cx, bytes)
+    }
+
+    fn poll_write_some(&mut self, cx: &mut Context<'_>, bytes: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         match Pin::new(&mut self.stream).poll_write_vectored(cx, bytes) {
             Poll::Ready(Ok(0)) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
             Poll::Ready(result) => {
