@@ -6,8 +6,7 @@ use std::cell::Cell;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{Store, store};
 use portcullis_artifact::{Registry, RegistryConfig};
-use portcullis_crds::CanonicalConfig;
-use portcullis_crds::bus::{Exception, ExceptionState, Report};
+use portcullis_crds::bus::{Exception, ExceptionState, ModuleRef, Report};
 
 use super::world::context_of;
 use super::*;
@@ -21,7 +20,7 @@ type Queued = mpsc::UnboundedReceiver<ObjectRef<WasmRule>>;
 
 const RULES: usize = 10_000;
 const NODES: usize = 10;
-const CONFIG_BYTES: usize = 4096;
+const REFERENCE_BYTES: usize = 4096;
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
@@ -67,8 +66,8 @@ fn name(n: usize) -> String {
 
 /// A rule that nobody clones unnoticed.
 fn desired(n: usize) -> DesiredRule {
-    let config = CanonicalConfig::from("x".repeat(CONFIG_BYTES));
-    DesiredRule { config: Some(config), ..rule(&name(n)) }
+    let rule = rule(&name(n));
+    DesiredRule { module: ModuleRef { reference: "x".repeat(REFERENCE_BYTES), ..rule.module }, ..rule }
 }
 
 /// Time that this thread has worked, whoever else uses the machine.
@@ -155,5 +154,5 @@ async fn one_change_of_the_fleet_is_found_among_ten_thousand_rules() {
     let (allocations, bytes) = (ALLOCATIONS.get() - before.0, BYTES.get() - before.1);
     println!("{RULES} rules, {NODES} nodes, one changes: {allocations} allocations, {bytes} bytes, {took:?}");
     assert_eq!(changed, [name(7)]);
-    assert!(bytes < (RULES * CONFIG_BYTES) as u64, "a desired rule was cloned for each");
+    assert!(bytes < (RULES * REFERENCE_BYTES) as u64, "a desired rule was cloned for each");
 }
