@@ -20,6 +20,8 @@ type Queued = mpsc::UnboundedReceiver<ObjectRef<WasmRule>>;
 
 const RULES: usize = 10_000;
 const NODES: usize = 10;
+/// Looks of which the fastest is told.
+const LOOKS: usize = 10;
 const REFERENCE_BYTES: usize = 4096;
 
 thread_local! {
@@ -148,11 +150,19 @@ async fn one_change_of_the_fleet_is_found_among_ten_thousand_rules() {
     };
     ctx.agents.receive(Report { exceptions: vec![exception], ..healthy(&ctx, 0) }, now);
 
-    let before = (ALLOCATIONS.get(), BYTES.get(), cpu_time());
+    let before = (ALLOCATIONS.get(), BYTES.get());
     let changed = look(&controller, &mut queued, now);
-    let took = cpu_time() - before.2;
     let (allocations, bytes) = (ALLOCATIONS.get() - before.0, BYTES.get() - before.1);
-    println!("{RULES} rules, {NODES} nodes, one changes: {allocations} allocations, {bytes} bytes, {took:?}");
+    // Nobody writes the status, so that each look finds the same.
+    let timed = || {
+        let begun = cpu_time();
+        look(&controller, &mut queued, now);
+        cpu_time() - begun
+    };
+    let took = std::iter::repeat_with(timed).take(LOOKS).min().unwrap_or_default();
+    println!(
+        "{RULES} rules, {NODES} nodes, one changes: {allocations} allocations, {bytes} bytes, {took:?} CPU"
+    );
     assert_eq!(changed, [name(7)]);
     assert!(bytes < (RULES * REFERENCE_BYTES) as u64, "a desired rule was cloned for each");
 }
