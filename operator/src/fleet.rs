@@ -27,8 +27,8 @@ pub(crate) const SILENCE: Duration = Duration::from_secs(3 * HEARTBEAT_SECONDS);
 pub(crate) struct Agent {
     /// What it said last.
     pub(crate) report: Option<Arc<Report>>,
-    /// When it was last heard, or first expected to say something.
-    pub(crate) heard: Instant,
+    /// When its last report came, or when it was first expected to send one.
+    pub(crate) last_seen: Instant,
 }
 
 /// Who should run the rules.
@@ -45,13 +45,13 @@ pub(crate) struct Fleet {
 pub(crate) struct Agents {
     pods: Store<Pod>,
     daemon_sets: Store<DaemonSet>,
-    heard: Mutex<Heard>,
+    received: Mutex<Received>,
     /// Something changed that may change a status.
     changed: Notify,
 }
 
 #[derive(Debug)]
-struct Heard {
+struct Received {
     /// By name of the pod; only of pods that exist.
     agents: HashMap<String, Agent>,
     /// While the bus is away, silence says nothing about agents.
@@ -72,9 +72,9 @@ enum BusState {
 pub(crate) enum FleetView {
     /// All of it.
     Known(Fleet),
-    /// Nobody has listened for long enough, or not all agents are listed.
+    /// Reports have not arrived for long enough, or not all agents are listed.
     NotYet,
-    /// No agent could be heard for three heartbeats, because the bus is away.
+    /// No report could arrive for three heartbeats, because the bus is away.
     Unreachable,
 }
 
@@ -95,8 +95,8 @@ impl FleetView {
 impl Agents {
     /// `pods` and `daemon_sets` hold the node-agents of this release.
     pub(crate) fn new(pods: Store<Pod>, daemon_sets: Store<DaemonSet>, now: Instant) -> Self {
-        let heard = Heard { agents: HashMap::new(), bus: BusState::Down(now), listed: false };
-        Self { pods, daemon_sets, heard: Mutex::new(heard), changed: Notify::new() }
+        let received = Received { agents: HashMap::new(), bus: BusState::Down(now), listed: false };
+        Self { pods, daemon_sets, received: Mutex::new(received), changed: Notify::new() }
     }
 
     /// Waits until what Kubernetes says of the agents is complete; before that there is no fleet. False if the watch ended.
@@ -107,8 +107,8 @@ impl Agents {
         complete
     }
 
-    fn lock(&self) -> MutexGuard<'_, Heard> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Received> {
+        self.received.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes a report. One of a pod that does not exist is dropped: nothing that is kept is sized by reports.
@@ -119,12 +119,12 @@ impl Agents {
             return;
         }
         let report = Arc::new(bounded(report));
-        let mut heard = self.lock();
+        let mut received = self.lock();
         let name = report.agent.clone();
-        let previous = heard.agents.insert(name, Agent { report: Some(report.clone()), heard: now });
+        let previous = received.agents.insert(name, Agent { report: Some(report.clone()), last_seen: now });
         let spoke_again = previous
             .is_none_or(|agent| is_silent(&agent, now) || !says_the_same(agent.report.as_deref(), &report));
-        drop(heard);
+        drop(received);
         if spoke_again {
             self.changed.notify_one();
         }
@@ -132,10 +132,10 @@ impl Agents {
 
     /// The bus is there, or not.
     pub(crate) fn set_bus(&self, up: bool, now: Instant) {
-        let mut heard = self.lock();
-        if up != matches!(heard.bus, BusState::Up(_)) {
-            heard.bus = if up { BusState::Up(now) } else { BusState::Down(now) };
-            drop(heard);
+        let mut received = self.lock();
+        if up != matches!(received.bus, BusState::Up(_)) {
+            received.bus = if up { BusState::Up(now) } else { BusState::Down(now) };
+            drop(received);
             self.changed.notify_one();
         }
     }
@@ -150,31 +150,32 @@ impl Agents {
         self.changed.notified().await;
     }
 
-    /// How many agents were heard within three heartbeats.
+    /// How many agents reported within three heartbeats.
     pub(crate) fn reporting(&self, now: Instant) -> usize {
-        let heard = self.lock();
-        heard.agents.values().filter(|agent| agent.report.is_some() && !is_silent(agent, now)).count()
+        let received = self.lock();
+        received.agents.values().filter(|agent| agent.report.is_some() && !is_silent(agent, now)).count()
     }
 
     /// Who should run the rules now.
     pub(crate) fn view(&self, now: Instant) -> FleetView {
         let pods = self.pods.state();
         let names: BTreeSet<&str> = pods.iter().filter_map(|pod| pod.metadata.name.as_deref()).collect();
-        let mut heard = self.lock();
-        heard.agents.retain(|name, _| names.contains(name.as_str()));
-        let up_since = match heard.bus {
+        let mut received = self.lock();
+        received.agents.retain(|name, _| names.contains(name.as_str()));
+        let up_since = match received.bus {
             BusState::Down(since) if now.saturating_duration_since(since) > SILENCE => {
                 return FleetView::Unreachable;
             }
-            BusState::Up(since) if heard.listed => since,
+            BusState::Up(since) if received.listed => since,
             _ => return FleetView::NotYet,
         };
         let mut fleet = Fleet::default();
         for pod in &pods {
             let Some(node) = node_of(pod) else { continue };
-            let agent = heard.agents.entry(pod.name_any()).or_insert(Agent { report: None, heard: now });
-            // What was not heard while nobody listened is no silence of the agent's.
-            let agent = Agent { heard: agent.heard.max(up_since), ..agent.clone() };
+            let agent =
+                received.agents.entry(pod.name_any()).or_insert(Agent { report: None, last_seen: now });
+            // Reports that could not arrive are no silence of the agent's.
+            let agent = Agent { last_seen: agent.last_seen.max(up_since), ..agent.clone() };
             fleet.nodes.entry(node.to_owned()).or_default().push(agent);
         }
         let daemon_sets = self.daemon_sets.state();
@@ -188,7 +189,7 @@ impl Agents {
 
 /// Whether an agent has said nothing for three heartbeats.
 pub(crate) fn is_silent(agent: &Agent, now: Instant) -> bool {
-    now.saturating_duration_since(agent.heard) > SILENCE
+    now.saturating_duration_since(agent.last_seen) > SILENCE
 }
 
 /// The node of an agent that should run the rules: not on its way out, not finished. One that is not scheduled yet says by

@@ -149,7 +149,9 @@ impl Candidate {
             match self.look().await {
                 Ok(true) => return self.validity.clone(),
                 Ok(false) => {}
-                Err(error) => tracing::warn!(%error, "election"),
+                Err(error) => {
+                    tracing::warn!(%error, "the lease could not be read or taken; it is tried again");
+                }
             }
             tokio::time::sleep(EVERY).await;
         }
@@ -166,7 +168,7 @@ impl Candidate {
                     Some(other) if other != self.identity => return Lost::Taken(other.to_owned()),
                     _ => {}
                 },
-                Err(error) => tracing::warn!(%error, "renewal"),
+                Err(error) => tracing::warn!(%error, "the lease could not be renewed; it is tried again"),
             }
             if !self.validity.holds() {
                 return Lost::Expired;

@@ -48,14 +48,6 @@ impl Outcome {
 impl Published {
     /// A rule as the bus has it.
     pub(crate) fn new(entry: Entry, resolved: ResolvedModule) -> Self {
-        Self { enforced: enforced(&entry), entry, resolved }
-    }
-}
-
-/// How a status names what the bus has.
-pub(crate) fn enforced(entry: &Entry) -> EnforcedRevision {
-    EnforcedRevision {
-        revision: entry.revision.to_string(),
-        module_digest: entry.module().map(|module| module.digest.to_string()).unwrap_or_default(),
+        Self { enforced: entry.enforced(), entry, resolved }
     }
 }

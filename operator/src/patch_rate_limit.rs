@@ -10,11 +10,11 @@ const EVERY: Duration = Duration::from_millis(100);
 /// After a quiet time this many go through at once.
 const BURST: u32 = 10;
 
-/// Shared by all patches. News goes first: `kubectl wait` must not stand behind ten thousand node counts.
+/// Shared by all patches. What is significant goes first: `kubectl wait` must not stand behind ten thousand node counts.
 #[derive(Debug)]
 pub(crate) struct PatchRateLimit {
     next: Mutex<Instant>,
-    /// Held by the one patch without news that waits for its turn.
+    /// Held by the one insignificant patch that waits for its turn.
     rest: Mutex<()>,
 }
 
@@ -27,8 +27,8 @@ impl PatchRateLimit {
     }
 
     /// Waits until one more patch is within the rate.
-    pub(crate) async fn acquire(&self, news: bool) {
-        let _turn = if news { None } else { Some(self.rest.lock().await) };
+    pub(crate) async fn acquire(&self, is_significant: bool) {
+        let _turn = if is_significant { None } else { Some(self.rest.lock().await) };
         let mut next = self.next.lock().await;
         let (at, following) = slot(*next, Instant::now());
         *next = following;
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn news_does_not_stand_behind_the_rest() {
+    async fn what_is_significant_does_not_stand_behind_the_rest() {
         let limit = Arc::new(PatchRateLimit::new());
         let mut rest = tokio::task::JoinSet::new();
         for _ in 0..1000 {
@@ -64,7 +64,7 @@ mod tests {
         while rest.try_join_next().is_some() {
             gone_before += 1;
         }
-        assert!(gone_before < 1000, "news went last");
+        assert!(gone_before < 1000, "it went last");
     }
 
     #[test]

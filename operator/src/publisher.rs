@@ -1,7 +1,9 @@
 //! The one writer of desired state, for all who want something written: a handle to the task that does it.
 
+mod command;
 pub(crate) mod error;
 mod task;
+mod view;
 pub(crate) mod write;
 
 use std::collections::BTreeSet;
@@ -19,8 +21,10 @@ use crate::lease::Validity;
 use crate::object::Object;
 use crate::published_state::{Entry, Orphan, PublishedState};
 use crate::quota::Quota;
+use command::{Claim, Command, Exists, Reply, Unused};
 use error::{TakeOverError, WriteError};
-use task::{Claim, Command, Exists, Reply, Setup, Task, Unused, View};
+use task::{Setup, Task};
+use view::View;
 use write::Write;
 
 /// Commands that wait; whoever gives one waits for its answer anyway.

@@ -61,8 +61,8 @@ pub enum RunError {
         /// What is wrong.
         source: io::Error,
     },
-    /// Signals cannot be heard.
-    #[error("signals cannot be heard: {0}")]
+    /// No signal handler.
+    #[error("signal handlers cannot be installed: {0}")]
     Signal(#[source] io::Error),
     /// The registry client cannot be made.
     #[error(transparent)]

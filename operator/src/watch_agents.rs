@@ -39,7 +39,7 @@ pub(crate) fn watch_agents(
         .map(|event| event.map(drop));
     let changes = select(pod_watch, daemon_set_watch).map(|event| {
         if let Err(error) = event {
-            tracing::warn!(%error, "watch of the node-agents");
+            tracing::warn!(%error, "the watch of the node-agents broke and is started again");
         }
     });
     (Agents::new(pods, daemon_sets, Instant::now()), changes.boxed())

@@ -28,7 +28,7 @@ use crate::progress::{Polling, Work};
 use crate::published_state::Orphan;
 use crate::publisher::error::WriteError;
 use crate::reconcile::advance::{Advance, advance};
-use crate::reconcile::update_status::{UpdateError, is_news, is_renewal, update_status};
+use crate::reconcile::update_status::{UpdateError, is_renewal, is_significant, update_status};
 
 /// Statuses that are renewed after one look: half of what the patches' rate leaves room for until the next one.
 const RENEWALS: usize = 150;
@@ -38,7 +38,7 @@ const RENEWALS: usize = 150;
 pub(crate) enum ReconcileError {
     /// This operator must stop. Nothing more is said about the rule.
     #[error(transparent)]
-    MustStop(WriteError),
+    NotLeading(WriteError),
     /// The status could not be written.
     #[error(transparent)]
     Update(#[from] UpdateError),
@@ -191,11 +191,11 @@ pub(crate) async fn reconcile(rule: Arc<WasmRule>, ctx: Arc<Context>) -> Result<
                 ctx.progress.forget(object.uid);
                 return Ok(Action::await_change());
             }
-            Advance::MustStop(error) => return Err(ReconcileError::MustStop(error)),
+            Advance::NotLeading(error) => return Err(ReconcileError::NotLeading(error)),
         }
     }
     if let Some(status) = due_status(&rule, &ctx) {
-        ctx.statuses.rate.acquire(is_news(rule.status.as_ref(), &status)).await;
+        ctx.statuses.rate.acquire(is_significant(rule.status.as_ref(), &status)).await;
         // What the agents said in the meantime goes into the same patch.
         if let Some(status) = due_status(&rule, &ctx) {
             update_status(&rule, &status, &ctx.statuses).await?;
@@ -216,9 +216,8 @@ fn after_error(_rule: Arc<WasmRule>, error: &ReconcileError, _ctx: Arc<Context>)
         ReconcileError::Update(UpdateError::Api(_)) => {
             Action::requeue(backoff::spread(Duration::from_secs(10)))
         }
-        ReconcileError::MustStop(_) | ReconcileError::Update(UpdateError::Gone | UpdateError::LeaseOver) => {
-            Action::await_change()
-        }
+        ReconcileError::NotLeading(_)
+        | ReconcileError::Update(UpdateError::Gone | UpdateError::LeaseOver) => Action::await_change(),
     }
 }
 

@@ -75,9 +75,11 @@ impl BusSession<'_> {
             let object = Object { uid: &entry.uid, generation: entry.generation };
             let exists = self.ctx.existence(key, &entry.uid);
             match self.ctx.publisher.put_back_rule(object, rule.clone(), &wasm, exists).await {
-                Ok(put) => tracing::debug!(rule = %key, put, "what the replaced stream had"),
+                Ok(put) => {
+                    tracing::debug!(rule = %key, put, "what the replaced stream had, unless it was written anew");
+                }
                 Err(error @ WriteError::Full(_)) => {
-                    tracing::warn!(rule = %key, %error, "what the replaced stream had");
+                    tracing::warn!(rule = %key, %error, "no room to put back what the replaced stream had");
                     without_room.push(entry);
                 }
                 Err(error) => {

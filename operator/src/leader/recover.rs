@@ -46,7 +46,7 @@ enum Lost<'a> {
     /// All of it.
     Rule(Enforced<'a>),
     /// Only its module.
-    Module(DesiredRule),
+    Module(Box<DesiredRule>),
 }
 
 /// A rule that nodes are told to run.
@@ -84,7 +84,7 @@ fn find_lost<'a>(rule: &'a WasmRule, ctx: &Context) -> Option<Lost<'a>> {
     let now = Instant::now();
     let misses_module = ctx.observe(rule, &ctx.agents.view(now), now).misses_module;
     let recall = misses_module && ctx.progress.recall_module(object.uid, now);
-    entry.rule().filter(|_| recall).map(|rule| Lost::Module(rule.clone()))
+    entry.rule().filter(|_| recall).map(|rule| Lost::Module(Box::new(rule.clone())))
 }
 
 /// Asks one agent after the other until one gives what can be put back.

@@ -8,80 +8,16 @@ use portcullis_bus::{
 };
 use portcullis_crds::bus::{Checkpoint, Envelope, ModuleRef, SCHEMA};
 use portcullis_crds::{ModuleDigest, RuleKey};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use super::command::{Claim, Command, Exists, Reply, Unused};
 use super::error::{TakeOverError, WriteError};
+use super::view::View;
 use super::write::Write;
 use crate::lease::Validity;
 use crate::published_state::{Entry, Orphan, PublishedState, subject_of};
-use crate::quota::Quota;
 use crate::unused_modules::UnusedModules;
-
-/// Where the answer to a command goes. Whoever no longer waits for it misses nothing.
-pub(super) type Reply<T> = oneshot::Sender<T>;
-type Written<T> = Reply<Result<T, WriteError>>;
-
-/// Says whether an object still exists. Asked while nothing else can be written, so that the tombstone of a delete always
-/// comes after.
-pub(super) type Exists = Box<dyn Fn() -> bool + Send>;
-
-/// What the task can be asked for.
-pub(super) enum Command {
-    /// Connect if needed, correct the streams, take an epoch if there is none for this stream, and read everything.
-    TakeOver(Reply<Result<Bus, TakeOverError>>),
-    /// Make sure that the stream is still the one that is known.
-    ConfirmStream(Written<()>),
-    /// From now on the module counts for the rule's namespace, if its quota admits both.
-    ClaimModule(Box<Claim>, Written<()>),
-    /// A claimed module could not be put on the bus.
-    ModuleNotPut(ModuleDigest, PublishError, Reply<WriteError>),
-    /// `None` if the object is gone, or if something is there already that must not be written over.
-    Write { write: Box<Write>, exists: Exists, only_if_absent: bool, reply: Written<Option<Entry>> },
-    /// Write a tombstone. False if there was nothing left to delete.
-    Delete(Orphan, Written<bool>),
-    /// Write the checkpoint; of the rules with these uids nodes keep what they have.
-    Checkpoint(BTreeSet<String>, Written<Checkpoint>),
-    /// What a replaced stream had and this one has not. Whoever asks has to put it back, or to give it back.
-    TakeLost(Reply<Vec<Entry>>),
-    /// For the next who asks.
-    KeepLost(Vec<Entry>),
-    /// Which of these modules nothing has named for a while, and of which it is not known whom they count for. `None` while
-    /// it is not known what the bus has.
-    FindUnused(BTreeSet<ModuleDigest>, Instant, Reply<Option<Unused>>),
-    /// Whom modules count for.
-    SetOwners(Vec<(ModuleDigest, ModuleOwner)>),
-    /// Remove a module, unless somebody has claimed it since. True if it is gone.
-    RemoveModule(ModuleDigest, Instant, Written<bool>),
-}
-
-/// A rule for which a module is about to be put on the bus.
-pub(super) struct Claim {
-    pub(super) key: RuleKey,
-    pub(super) module: ModuleRef,
-    /// `None` for what was there before.
-    pub(super) quota: Option<Quota>,
-}
-
-/// Modules that nothing names.
-pub(super) struct Unused {
-    /// For long enough.
-    pub(super) over: Vec<ModuleDigest>,
-    pub(super) without_owner: Vec<ModuleDigest>,
-}
-
-/// What everybody may look at.
-#[derive(Default)]
-pub(super) struct View {
-    /// The connection, once there is one.
-    pub(super) bus: Option<Bus>,
-    /// What is on the bus; `None` before the first take-over.
-    pub(super) state: Option<PublishedState>,
-    /// False while the state must be read again: a write may or may not have happened, or the stream was replaced.
-    pub(super) is_current: bool,
-    /// Another operator leads.
-    pub(super) is_deposed: bool,
-}
 
 /// How to reach the bus, and as whom.
 pub(super) struct Setup {
@@ -99,33 +35,6 @@ pub(super) struct Task {
     lost: Vec<Entry>,
     unused: UnusedModules,
     view: watch::Sender<View>,
-}
-
-// === impl View ===
-
-impl View {
-    /// What is on the bus; `None` while that is not known.
-    pub(super) fn known(&self) -> Option<&PublishedState> {
-        self.state.as_ref().filter(|_| self.is_current)
-    }
-
-    /// The bus, if it can be written to.
-    pub(super) fn open(&self, validity: &Validity) -> Result<Bus, WriteError> {
-        if !validity.holds() {
-            return Err(WriteError::LeaseOver);
-        }
-        let unavailable = |why: &str| WriteError::Unavailable(why.to_owned());
-        let (Some(bus), Some(_)) = (&self.bus, &self.state) else {
-            return Err(unavailable("not taken over yet"));
-        };
-        if !bus.connected().borrow().up {
-            return Err(unavailable("not connected"));
-        }
-        if !self.is_current {
-            return Err(unavailable("what is on it is being read"));
-        }
-        Ok(bus.clone())
-    }
 }
 
 // === impl Task ===

@@ -28,7 +28,7 @@ pub(crate) enum Advance {
     WaitForBus,
     /// The object was deleted in the meantime.
     Deleted,
-    MustStop(WriteError),
+    NotLeading(WriteError),
 }
 
 /// Takes a rule as far as it comes; with `polls` its tag is asked for again.
@@ -38,7 +38,7 @@ pub(crate) async fn advance(rule: &WasmRule, polls: bool, ctx: &Context) -> Adva
         Ok(advance) => advance,
         Err(Stop::Halted(halt)) => Advance::Outcome(Outcome::Halted { halt, resolved }),
         Err(Stop::Deleted) => Advance::Deleted,
-        Err(Stop::MustStop(error)) => Advance::MustStop(error),
+        Err(Stop::NotLeading(error)) => Advance::NotLeading(error),
     }
 }
 

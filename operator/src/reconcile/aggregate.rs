@@ -96,7 +96,7 @@ pub(crate) struct Rollout {
     pub(crate) unsound: Vec<String>,
     /// Nodes that do not run it now, and since when.
     pub(crate) waiting: Waiting,
-    /// A node is in its grace period, or an agent has not been heard yet: the numbers are about to change.
+    /// A node is in its grace period, or an agent has not reported yet: the numbers are about to change.
     pub(crate) settling: bool,
     /// When the answer changes by the mere passing of time.
     pub(crate) look_again: Option<Instant>,
@@ -164,7 +164,7 @@ pub(crate) fn aggregate(
     let mut earlier = |at: Instant| look_again = Some(look_again.map_or(at, |before| before.min(at)));
     for (node, agents) in &fleet.nodes {
         settling |= agents.iter().any(|agent| agent.report.is_none() && !is_silent(agent, now));
-        agents.iter().filter(|a| !is_silent(a, now)).for_each(|a| earlier(a.heard + SILENCE));
+        agents.iter().filter(|a| !is_silent(a, now)).for_each(|a| earlier(a.last_seen + SILENCE));
         let state = worst(agents.iter().map(|agent| state_of(target, agent, now)));
         counts.updated +=
             usize::from(!matches!(state, State::Progressing { updated: false } | State::Silent));

@@ -32,18 +32,18 @@ pub(crate) struct Facts<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Nodes<'a> {
     /// What they say.
-    Heard(&'a Rollout),
-    /// Nobody has listened for long enough to say anything.
+    Reported(&'a Rollout),
+    /// Reports have not arrived for long enough to say anything.
     NotYet,
     /// The bus has been away for three heartbeats.
-    Unheard,
+    Unreachable,
 }
 
 impl<'a> Nodes<'a> {
     pub(crate) fn rollout(self) -> Option<&'a Rollout> {
         match self {
-            Self::Heard(rollout) => Some(rollout),
-            Self::NotYet | Self::Unheard => None,
+            Self::Reported(rollout) => Some(rollout),
+            Self::NotYet | Self::Unreachable => None,
         }
     }
 }
@@ -117,12 +117,12 @@ fn published_findings(facts: &Facts<'_>, resolved: &ResolvedModule) -> Vec<Findi
 fn ready_finding(facts: &Facts<'_>) -> Finding {
     let revision = facts.revision();
     let rollout = match facts.nodes {
-        Nodes::Heard(rollout) => rollout,
+        Nodes::Reported(rollout) => rollout,
         Nodes::NotYet => {
             let message = format!("Revision {revision} is on the bus; the nodes have not been heard yet");
             return finding(ConditionType::Ready, ConditionStatus::False, Reason::Progressing, message);
         }
-        Nodes::Unheard => {
+        Nodes::Unreachable => {
             let message = format!(
                 "The bus cannot be reached, and no node was heard for 90 s; they go on with what they have, revision {revision} \
                  if they took it up before"
@@ -213,11 +213,11 @@ fn what_goes_on(facts: &Facts<'_>) -> String {
     }
     let revision = facts.revision();
     match facts.nodes {
-        Nodes::Heard(Rollout { counts, .. }) => {
+        Nodes::Reported(Rollout { counts, .. }) => {
             format!("revision {revision} stays enforced on {}/{} nodes", counts.ready, counts.desired)
         }
         Nodes::NotYet => format!("revision {revision} stays enforced where it was"),
-        Nodes::Unheard => {
+        Nodes::Unreachable => {
             format!(
                 "revision {revision} was enforced before; the bus cannot be reached, and no node was heard for 90 s"
             )

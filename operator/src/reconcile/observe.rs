@@ -13,10 +13,10 @@ use tokio::time::Instant;
 use super::aggregate::{Place, Rollout, Target, Waiting, aggregate};
 use super::conditions::{Facts, Nodes};
 use super::status::status;
-use super::update_status::{is_due, is_news};
+use super::update_status::{is_due, is_significant};
 use crate::fleet::{Fleet, FleetView};
 use crate::object::{Object, rule_key};
-use crate::outcome::{Outcome, enforced};
+use crate::outcome::Outcome;
 use crate::progress::Progress;
 use crate::published_state::{Entry, PublishedState};
 
@@ -64,8 +64,8 @@ pub(crate) fn observe(
         _ => None,
     };
     let nodes = match (&rollout, fleet) {
-        (Some(rollout), _) => Nodes::Heard(rollout),
-        (None, FleetView::Unreachable) => Nodes::Unheard,
+        (Some(rollout), _) => Nodes::Reported(rollout),
+        (None, FleetView::Unreachable) => Nodes::Unreachable,
         (None, FleetView::Known(_) | FleetView::NotYet) => Nodes::NotYet,
     };
     let enforced = match (&wanted, &progress.outcome) {
@@ -85,9 +85,9 @@ pub(crate) fn observe(
     let status = status(&facts, previous, now.1);
     let is_worth_it = match nodes {
         // Numbers that are about to change again are not worth a patch for each rule.
-        Nodes::Heard(rollout) => !rollout.settling || is_news(rule.status.as_ref(), &status),
+        Nodes::Reported(rollout) => !rollout.settling || is_significant(rule.status.as_ref(), &status),
         Nodes::NotYet => !already_said(previous, &status, &progress.outcome),
-        Nodes::Unheard => true,
+        Nodes::Unreachable => true,
     };
     let is_due = is_worth_it && is_due(rule.status.as_ref(), &status);
     Observation {
@@ -142,7 +142,7 @@ impl<'a> Wanted<'a> {
             {
                 Cow::Borrowed(&published.enforced)
             }
-            (Self::Published(_, entry), _) => Cow::Owned(enforced(entry)),
+            (Self::Published(_, entry), _) => Cow::Owned(entry.enforced()),
         }
     }
 }

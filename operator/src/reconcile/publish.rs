@@ -19,7 +19,7 @@ impl From<WriteError> for Stop {
             WriteError::Unavailable(_) => (Reason::BusUnavailable, Retry::Soon),
             WriteError::Full(_) => (Reason::BusFull, Retry::Slowly),
             WriteError::Quota(exceeded) => return Self::Halted(exceeded.into()),
-            WriteError::Deposed(_) | WriteError::LeaseOver => return Self::MustStop(error),
+            WriteError::Deposed(_) | WriteError::LeaseOver => return Self::NotLeading(error),
         };
         Self::Halted(Halt::new(ConditionType::Programmed, reason, error.to_string(), retry))
     }

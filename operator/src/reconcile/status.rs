@@ -20,9 +20,9 @@ pub(crate) fn status(facts: &Facts<'_>, previous: &WasmRuleStatus, now: Timestam
     let candidate_revision =
         enforced.filter(|revision| is_published && stable_revision.as_ref() != Some(revision));
     let nodes = match facts.nodes {
-        Nodes::Heard(rollout) => Some(NodeCounts::from(rollout.counts)),
+        Nodes::Reported(rollout) => Some(NodeCounts::from(rollout.counts)),
         Nodes::NotYet => previous.nodes.clone(),
-        Nodes::Unheard => previous.nodes.as_ref().map(unheard),
+        Nodes::Unreachable => previous.nodes.as_ref().map(unreachable),
     };
     WasmRuleStatus {
         observed_generation: facts.generation,
@@ -40,7 +40,7 @@ pub(crate) fn status(facts: &Facts<'_>, previous: &WasmRuleStatus, now: Timestam
 }
 
 /// The counts while no node can be heard: how many there should be is all that is known.
-fn unheard(before: &NodeCounts) -> NodeCounts {
+fn unreachable(before: &NodeCounts) -> NodeCounts {
     NodeCounts { desired: before.desired, summary: format!("?/{}", before.desired), ..NodeCounts::default() }
 }
 
@@ -74,7 +74,7 @@ pub(crate) mod tests {
         rollout: Option<&Rollout>,
         previous: &WasmRuleStatus,
     ) -> WasmRuleStatus {
-        let nodes = rollout.map_or(Nodes::NotYet, Nodes::Heard);
+        let nodes = rollout.map_or(Nodes::NotYet, Nodes::Reported);
         let facts =
             Facts { generation: 4, mode: Mode::Enforce, outcome, poll_failure: None, enforced, nodes };
         status(&facts, previous, Timestamp::UNIX_EPOCH)
@@ -258,14 +258,14 @@ pub(crate) mod tests {
         assert!(status.conditions[1].message.contains("registry down"));
     }
 
-    fn unheard(outcome: &Outcome, previous: &WasmRuleStatus) -> WasmRuleStatus {
+    fn unreachable(outcome: &Outcome, previous: &WasmRuleStatus) -> WasmRuleStatus {
         let facts = Facts {
             generation: 4,
             mode: Mode::Enforce,
             outcome,
             poll_failure: None,
             enforced: Some(&revision()),
-            nodes: Nodes::Unheard,
+            nodes: Nodes::Unreachable,
         };
         status(&facts, previous, Timestamp::UNIX_EPOCH)
     }
@@ -275,13 +275,13 @@ pub(crate) mod tests {
         let outcome = Outcome::Published(published());
         let active = rollout(Verdict::Active { in_grace: 0 }, 2, 2);
         let before = status_of(&outcome, Some(&revision()), Some(&active), &WasmRuleStatus::default());
-        let after = unheard(&outcome, &before);
+        let after = unreachable(&outcome, &before);
         assert_eq!(&shown(&after)[4..], ["Ready=Unknown/BusUnavailable", "Reconciling=True/BusUnavailable"]);
         let nodes = after.nodes.unwrap();
         assert_eq!((nodes.summary.as_str(), nodes.ready, nodes.desired), ("?/2", 0, 2));
         assert_eq!(after.last_report_time, before.last_report_time);
         let rejected = halted(ConditionType::Programmed, Reason::ProbeFailed, Retry::OnChange);
-        assert!(unheard(&rejected, &before).conditions[4].message.contains("no node was heard"));
+        assert!(unreachable(&rejected, &before).conditions[4].message.contains("no node was heard"));
     }
 
     #[test]

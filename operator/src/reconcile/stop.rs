@@ -11,7 +11,7 @@ pub(crate) enum Stop {
     /// It was deleted in the meantime.
     Deleted,
     /// This operator must stop, and say nothing more.
-    MustStop(WriteError),
+    NotLeading(WriteError),
 }
 
 impl From<Halt> for Stop {

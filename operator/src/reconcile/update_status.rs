@@ -44,7 +44,7 @@ pub(crate) struct StatusWriter {
 }
 
 /// Whether a status tells more than numbers: then it goes before those that do not.
-pub(crate) fn is_news(before: Option<&WasmRuleStatus>, after: &WasmRuleStatus) -> bool {
+pub(crate) fn is_significant(before: Option<&WasmRuleStatus>, after: &WasmRuleStatus) -> bool {
     before.map(told) != Some(told(after))
 }
 

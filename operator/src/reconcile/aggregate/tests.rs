@@ -47,7 +47,7 @@ impl World {
     }
 
     fn agent(&self, report: Option<Report>) -> Agent {
-        Agent { report: report.map(Arc::new), heard: self.now }
+        Agent { report: report.map(Arc::new), last_seen: self.now }
     }
 
     fn judge(&self, nodes: Vec<Vec<Agent>>, before: &Before) -> Rollout {
@@ -279,7 +279,7 @@ fn a_rule_that_was_not_ready_gets_no_grace() {
 fn an_agent_silent_for_three_heartbeats_makes_the_rule_unknown() {
     let world = World::new();
     let silent = Agent {
-        heard: world.now.checked_sub(SILENCE + Duration::from_secs(1)).unwrap(),
+        last_seen: world.now.checked_sub(SILENCE + Duration::from_secs(1)).unwrap(),
         ..world.agent(Some(world.report()))
     };
     let nodes = vec![vec![world.agent(Some(world.report()))], vec![silent]];

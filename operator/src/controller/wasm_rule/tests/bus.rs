@@ -1,7 +1,7 @@
 //! What a rule is told when the bus is away or wiped, or another operator leads.
 
 use portcullis_bus::testing::NatsServer;
-use portcullis_crds::bus::{Kept, Report};
+use portcullis_crds::bus::{Exception, ExceptionState, Kept, Report};
 
 use super::world::{Holds, context};
 use super::*;
@@ -118,4 +118,37 @@ async fn nothing_is_published_while_the_bus_is_away_and_what_is_said_stays() {
             "Reconciling=True/BusUnavailable"
         ]
     );
+}
+
+#[tokio::test]
+async fn the_module_of_a_halted_rule_is_asked_for_at_once_whoever_looked_at_the_nodes_before() {
+    let world = World::new().await;
+    world.push("1", BLOCKS).await;
+    world.push("2", LOOPS).await;
+    world.apply(1, "1", None);
+    world.reconcile().await;
+    let (good, _) = world.on_the_bus().await;
+    world.apply(2, "2", None);
+    world.reconcile().await;
+    let known = world.ctx.publisher.view(|state| (state.stream().to_string(), state.last_sequence()));
+    let (stream, sequence) = known.unwrap();
+    let set = world.ctx.publisher.view(|state| state.set_hash().clone()).unwrap();
+    let exception = Exception {
+        key: good.key.clone(),
+        wanted: Revision::of(&good),
+        active: None,
+        state: ExceptionState::ModuleUnavailable,
+        message: "it is not on the bus".into(),
+    };
+    let report = Report { exceptions: vec![exception], ..report("agent-1", &stream, sequence, &set) };
+    let now = Instant::now();
+    world.ctx.agents.receive(report, now);
+    world.reconcile().await;
+
+    let view = world.ctx.agents.view(now);
+    assert!(world.ctx.observe(&world.rule(), &view, now).misses_module);
+    let (controller, _queued) =
+        Controller::new(world.ctx.clone(), Health::new(), Arc::new(CleanupQueue::new().0));
+    controller.look_at_nodes(&view, now, now);
+    assert!(world.ctx.progress.recall_module("u1", now), "the look has used nothing up");
 }

@@ -6,8 +6,7 @@ use std::cell::Cell;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{Store, store};
 use portcullis_artifact::{Registry, RegistryConfig};
-use portcullis_crds::CanonicalConfig;
-use portcullis_crds::bus::{Exception, ExceptionState, Report};
+use portcullis_crds::bus::{Exception, ExceptionState, ModuleRef, Report};
 
 use super::world::context_of;
 use super::*;
@@ -21,7 +20,9 @@ type Queued = mpsc::UnboundedReceiver<ObjectRef<WasmRule>>;
 
 const RULES: usize = 10_000;
 const NODES: usize = 10;
-const CONFIG_BYTES: usize = 4096;
+/// Looks of which the fastest is told.
+const LOOKS: usize = 10;
+const REFERENCE_BYTES: usize = 4096;
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
@@ -67,8 +68,8 @@ fn name(n: usize) -> String {
 
 /// A rule that nobody clones unnoticed.
 fn desired(n: usize) -> DesiredRule {
-    let config = CanonicalConfig::from("x".repeat(CONFIG_BYTES));
-    DesiredRule { config: Some(config), ..rule(&name(n)) }
+    let rule = rule(&name(n));
+    DesiredRule { module: ModuleRef { reference: "x".repeat(REFERENCE_BYTES), ..rule.module }, ..rule }
 }
 
 /// Time that this thread has worked, whoever else uses the machine.
@@ -149,11 +150,19 @@ async fn one_change_of_the_fleet_is_found_among_ten_thousand_rules() {
     };
     ctx.agents.receive(Report { exceptions: vec![exception], ..healthy(&ctx, 0) }, now);
 
-    let before = (ALLOCATIONS.get(), BYTES.get(), cpu_time());
+    let before = (ALLOCATIONS.get(), BYTES.get());
     let changed = look(&controller, &mut queued, now);
-    let took = cpu_time() - before.2;
     let (allocations, bytes) = (ALLOCATIONS.get() - before.0, BYTES.get() - before.1);
-    println!("{RULES} rules, {NODES} nodes, one changes: {allocations} allocations, {bytes} bytes, {took:?}");
+    // Nobody writes the status, so that each look finds the same.
+    let timed = || {
+        let begun = cpu_time();
+        look(&controller, &mut queued, now);
+        cpu_time() - begun
+    };
+    let took = std::iter::repeat_with(timed).take(LOOKS).min().unwrap_or_default();
+    println!(
+        "{RULES} rules, {NODES} nodes, one changes: {allocations} allocations, {bytes} bytes, {took:?} CPU"
+    );
     assert_eq!(changed, [name(7)]);
-    assert!(bytes < (RULES * CONFIG_BYTES) as u64, "a desired rule was cloned for each");
+    assert!(bytes < (RULES * REFERENCE_BYTES) as u64, "a desired rule was cloned for each");
 }
