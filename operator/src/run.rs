@@ -13,9 +13,9 @@ use kube::{Client, ResourceExt};
 use portcullis_artifact::{Registry, RegistryConfig, RegistrySetupError};
 use portcullis_bus::ConnectOptions;
 use portcullis_bus::permissions::OPERATOR_INBOX;
+use portcullis_daemon::termination::Termination;
 use portcullis_engine::{Compiler, CompilerConfig, Engine, EngineConfig, EngineError};
 use thiserror::Error;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::api_error::said;
@@ -216,14 +216,10 @@ fn connect_options(args: &RunArgs, cluster: &str) -> Result<ConnectOptions, RunE
 
 /// True once SIGTERM or SIGINT came.
 fn stop_signal() -> Result<watch::Receiver<bool>, RunError> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signal)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signal)?;
+    let mut termination = Termination::listen().map_err(RunError::Signal)?;
     let (sender, receiver) = watch::channel(false);
     tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+        termination.asked().await;
         tracing::info!("stopping");
         sender.send_replace(true);
         // Dropping the sender would say the same; it stays, so that the value can be read until the end.
