@@ -29,6 +29,9 @@ pub(crate) trait BodySource: fmt::Debug {
     /// The next bytes, never none; `None` at the end. After the end, or an error, it is not called again.
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>>;
 
+    /// Meanwhile: sends what is left of the request that it answers, if it does.
+    fn poll_upload(&mut self, _: &mut Context<'_>) {}
+
     /// What is left to do once the end was delivered.
     fn poll_finish(&mut self, _: &mut Context<'_>) -> Poll<()> {
         Poll::Ready(())
@@ -95,6 +98,13 @@ impl Body {
             None | Some(Err(_)) => self.ended = true,
         }
         Poll::Ready(data)
+    }
+
+    /// While nobody takes the body: sends what is left of the request that it answers.
+    pub(crate) fn poll_upload(&mut self, cx: &mut Context<'_>) {
+        if let Some(source) = &mut self.source {
+            source.poll_upload(cx);
+        }
     }
 
     /// What is left to do once the end was seen.

@@ -55,7 +55,7 @@ pub(crate) enum Refusal {
     OtherAuthority,
     #[error("a header is spelled with `_` where servers read `-`")]
     Twin,
-    #[error("Connection lists a header that belongs to the request itself")]
+    #[error("Connection lists a header that belongs to the request itself, or more than 32 options")]
     Connection,
     #[error("only `Expect: 100-continue` can be met")]
     Expectation,

@@ -52,7 +52,8 @@ impl<C: Default + 'static> ThreadPool<C> {
     /// A place for a job, if there is one.
     pub(crate) fn reserve(&self) -> Option<Place<'_, C>> {
         let taken = self.room.fetch_update(Relaxed, Relaxed, |room| room.checked_sub(1)).is_ok();
-        taken.then_some(Place { pool: self, is_taken: false })
+        // Not `then_some`: a place that is made and dropped gives back what nobody took.
+        taken.then(|| Place { pool: self, is_taken: false })
     }
 }
 
@@ -113,6 +114,7 @@ mod tests {
         let (go, wait) = sync_channel::<()>(0);
         pool.reserve().unwrap().take(move |_| wait.recv().unwrap());
         let mut places: Vec<_> = std::iter::from_fn(|| pool.reserve()).collect();
+        assert!(pool.reserve().is_none());
         // The first job is under way, or waits itself.
         assert!((PLACES - 1..=PLACES).contains(&places.len()));
         places.pop().unwrap().take(|_| panic!("a job that panics"));

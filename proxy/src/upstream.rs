@@ -214,8 +214,12 @@ impl UpstreamClient {
                 Ok(Err(NoAnswer::Bad(bad))) => break UpstreamError::BadResponse(bad),
                 Ok(Err(NoAnswer::RequestBody(error))) => break UpstreamError::RequestBody(error),
                 // The time counts from the last byte of the request: a long upload is not the upstream's fault.
-                Err(_) if upload.moved() + self.timeouts.upstream > Instant::now() => (),
-                Err(_) => break UpstreamError::AnswerTimeout,
+                Err(_) => {
+                    upload.excuse();
+                    if upload.moved() + self.timeouts.upstream <= Instant::now() {
+                        break UpstreamError::AnswerTimeout;
+                    }
+                }
             }
         };
         Err(Failed { error, answered, upload: Box::new(upload) })

@@ -86,7 +86,12 @@ impl Worker {
         self.accept_until(&listener, tokio::time::sleep(plan.delay)).await;
         self.service.set_stage(Stage::Closing);
         // Whoever still comes is served too: closing the listener now would reset the queue.
-        let ended = self.accept_until(&listener, self.no_connections());
+        let ended = async {
+            self.accept_until(&listener, self.no_connections()).await;
+            while self.connections.get() > 0 {
+                self.accept_until(&listener, self.no_connections()).await;
+            }
+        };
         if tokio::time::timeout(plan.timeout, ended).await.is_err() {
             tracing::warn!(
                 connections = self.connections.get(),
@@ -108,11 +113,16 @@ impl Worker {
                 () = &mut end => break,
             }
         }
+        // Lets the runtime hear of what has come.
+        tokio::task::yield_now().await;
         for _ in 0..listener::BACKLOG {
-            let mut accept = std::pin::pin!(listener.accept());
-            let queued = poll_fn(|cx| Poll::Ready(accept.as_mut().poll(cx))).await;
-            let Poll::Ready(Ok((stream, peer))) = queued else { return };
-            self.accepted(stream, peer);
+            let mut accept = std::pin::pin!(tokio::task::unconstrained(listener.accept()));
+            match poll_fn(|cx| Poll::Ready(accept.as_mut().poll(cx))).await {
+                Poll::Ready(Ok((stream, peer))) => self.accepted(stream, peer),
+                // That client was gone before it was accepted; others may wait.
+                Poll::Ready(Err(_)) => (),
+                Poll::Pending => return,
+            }
         }
     }
 

@@ -22,7 +22,7 @@ use crate::scratch::Scratch;
 /// Bytes of one read of a body.
 const BODY_READ: usize = 64 * 1024;
 /// Bytes of the next requests that are read while one is answered.
-const PIPELINED: usize = 64 * 1024;
+const PIPELINED: usize = 8 * 1024;
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// What is read of a client.
@@ -70,6 +70,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ClientStream<S> {
         self.decoder.place()
     }
 
+    /// Whether the next request has begun to arrive.
+    pub(super) fn has_input(&self) -> bool {
+        !self.input.is_empty()
+    }
+
     /// The last answer is with the kernel.
     pub(super) fn answered(&mut self) {
         self.last_answer = Some(Instant::now());
@@ -83,6 +88,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ClientStream<S> {
             let taken = self.input.len() - rest.len();
             self.input.advance(taken);
             if let Some(request) = request? {
+                self.timeouts.begin_body();
                 return Poll::Ready(Ok(Some(request)));
             }
         }
@@ -111,11 +117,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ClientStream<S> {
                 continue;
             }
             let request = self.decoder.head(&mut bytes)?;
-            self.timeouts.received(self.decoder.place(), count, Instant::now)?;
             if let Some(request) = request {
+                self.timeouts.begin_body();
                 self.input.extend_from_slice(bytes);
                 return Poll::Ready(Ok(Some(request)));
             }
+            self.timeouts.received(self.decoder.place(), count, Instant::now)?;
         }
     }
 
@@ -180,7 +187,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ClientStream<S> {
         while self.decoder.place() != Place::Body && self.input.len() < PIPELINED {
             let scratch = Rc::clone(&self.scratch);
             let mut scratch = scratch.borrow_mut();
-            let mut buffer = ReadBuf::new(&mut scratch);
+            let room = PIPELINED - self.input.len();
+            let mut buffer = ReadBuf::new(&mut scratch[..room]);
             match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer)) {
                 Ok(()) if !buffer.filled().is_empty() => self.input.extend_from_slice(buffer.filled()),
                 Ok(()) | Err(_) => {

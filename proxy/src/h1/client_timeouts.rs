@@ -61,19 +61,24 @@ impl ClientTimeouts {
         match self.wait {
             // A head has one deadline from its first byte on, however many pieces it comes in.
             Some((Place::Head, _)) if place == Place::Head => return Ok(()),
-            Some((Place::Body, since)) if place == Place::Body => {
-                self.body.0 += now().saturating_duration_since(since);
+            wait if place == Place::Body => {
+                if let Some((Place::Body, since)) = wait {
+                    self.body.0 += now().saturating_duration_since(since);
+                }
                 self.body.1 += bytes as u64;
                 self.wait = None;
                 return self.check_rate();
             }
             _ => (),
         }
-        if place != Place::Body {
-            self.body = (Duration::ZERO, 0);
-        }
         self.wait = None;
         Ok(())
+    }
+
+    /// A head has come to its end: its body, if it has one, is waited for from now on.
+    pub(super) fn begin_body(&mut self) {
+        self.body = (Duration::ZERO, 0);
+        self.wait = None;
     }
 
     fn check_rate(&self) -> Result<(), Refusal> {

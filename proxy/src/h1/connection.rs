@@ -66,7 +66,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + fmt::Debug + 'static> Connection<'_, S>
         loop {
             match self.next_request(is_first, closing.as_mut()).await {
                 Ok(Some(request)) => match self.answer(request).await {
-                    Ok(true) => is_first = false,
+                    Ok(true) => {
+                        is_first = false;
+                        // Others are not to wait for all that one client has sent at once.
+                        if self.stream.borrow().has_input() {
+                            tokio::task::yield_now().await;
+                        }
+                    }
                     Ok(false) => return true,
                     Err(error) => {
                         tracing::debug!(client = %self.downstream.client, %error, "a client connection broke off");

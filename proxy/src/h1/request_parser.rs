@@ -13,6 +13,9 @@ use crate::wire::{
     Field, Framing, Lengths, Violation, is_token, is_twin_of_known_name, may_not_be_hop_by_hop, parse_field,
 };
 
+/// Options that the fields Connection of one head name at most.
+const OPTIONS: usize = 32;
+
 /// A request whose head was in order, and what it says about its connection.
 #[derive(Debug)]
 pub(crate) struct Request {
@@ -47,6 +50,7 @@ struct Connection {
     close: bool,
     keep_alive: bool,
     upgrade: bool,
+    options: usize,
 }
 
 impl RequestParser {
@@ -144,7 +148,11 @@ impl RequestParser {
         }
         if field.is("connection") {
             for option in field.value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
-                if may_not_be_hop_by_hop(option) || !(option.is_empty() || is_token(option)) {
+                self.connection.options += 1;
+                if self.connection.options > OPTIONS
+                    || may_not_be_hop_by_hop(option)
+                    || !(option.is_empty() || is_token(option))
+                {
                     return Err(Refusal::Connection);
                 }
                 self.connection.close |= option.eq_ignore_ascii_case(b"close");

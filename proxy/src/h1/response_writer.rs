@@ -64,11 +64,12 @@ pub(super) async fn write<S: AsyncRead + AsyncWrite + Unpin>(
     let has_body = !to.is_head && !matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let delimiter = if has_body { delimit(head, body.length(), to.is_http_10) } else { Delimiter::Length };
     let keep_alive = to.keep_alive && delimiter != Delimiter::Close;
-    let mut writer = Writer { stream, buffer: encode(head, keep_alive, to.is_http_10), deadline: None };
+    let buffer = encode(head, keep_alive, to.is_http_10);
+    let mut writer = Writer { stream, buffer, deadline: to.deadline, timer: None };
     if has_body {
-        writer.write_body(body, delimiter, to.deadline).await?;
+        writer.write_body(body, delimiter).await?;
     } else {
-        writer.flush(Bytes::new(), b"").await?;
+        writer.flush(Bytes::new(), b"", body).await?;
         // An upstream that announces what it will not send, as to HEAD, has an end that is seen at once.
         while let Some(data) = poll_fn(|cx| body.poll_data(cx)).await {
             data?;
@@ -119,38 +120,35 @@ struct Writer<'a, S> {
     stream: &'a RefCell<ClientStream<S>>,
     /// What is written before anything else.
     buffer: Vec<u8>,
-    deadline: Option<Pin<Box<Sleep>>>,
+    /// When all of it has to be through. Most answers need no timer.
+    deadline: Instant,
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Writer<'_, S> {
-    async fn write_body(
-        &mut self,
-        body: &mut Body,
-        delimiter: Delimiter,
-        deadline: Instant,
-    ) -> Result<(), WriteError> {
+    async fn write_body(&mut self, body: &mut Body, delimiter: Delimiter) -> Result<(), WriteError> {
         let after_chunk: &[u8] = if delimiter == Delimiter::Chunked { b"\r\n" } else { b"" };
         loop {
             // What is there is written together, and what is not is not waited for.
             let data = match poll_fn(|cx| Poll::Ready(body.poll_data(cx))).await {
                 Poll::Ready(data) => data,
                 Poll::Pending => {
-                    self.flush(Bytes::new(), b"").await?;
-                    poll_fn(|cx| self.poll_next(body, deadline, cx)).await?
+                    self.flush(Bytes::new(), b"", body).await?;
+                    poll_fn(|cx| self.poll_next(body, cx)).await?
                 }
             };
             let Some(data) = data else {
                 if delimiter == Delimiter::Chunked {
                     self.buffer.extend_from_slice(b"0\r\n\r\n");
                 }
-                return self.flush(Bytes::new(), b"").await;
+                return self.flush(Bytes::new(), b"", body).await;
             };
             let data = data?;
             if delimiter == Delimiter::Chunked {
                 self.buffer.extend_from_slice(format!("{:x}\r\n", data.len()).as_bytes());
             }
             if data.len() > COPIED || self.buffer.len() > GATHERED {
-                self.flush(data, after_chunk).await?;
+                self.flush(data, after_chunk, body).await?;
             } else {
                 self.buffer.extend_from_slice(&data);
                 self.buffer.extend_from_slice(after_chunk);
@@ -162,7 +160,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<'_, S> {
     fn poll_next(
         &mut self,
         body: &mut Body,
-        deadline: Instant,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Option<Result<Bytes, BodyError>>, WriteError>> {
         if let Poll::Ready(data) = body.poll_data(cx) {
@@ -171,23 +168,37 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<'_, S> {
         if self.stream.borrow_mut().poll_gone(cx).is_ready() {
             return Poll::Ready(Err(WriteError::Gone));
         }
-        let timer = self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline.into())));
-        timer.as_mut().poll(cx).map(|()| Err(WriteError::Deadline))
+        self.poll_deadline(cx).map(Err)
     }
 
-    /// Writes what is buffered, then `data` and `tail`.
-    async fn flush(&mut self, data: Bytes, tail: &'static [u8]) -> Result<(), WriteError> {
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<WriteError> {
+        let deadline = self.deadline;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline.into())));
+        timer.as_mut().poll(cx).map(|()| WriteError::Deadline)
+    }
+
+    /// Writes what is buffered, then `data` and `tail`. A client may read its answer only when all of its request was
+    /// taken, so the upload goes on meanwhile.
+    async fn flush(&mut self, data: Bytes, tail: &'static [u8], body: &mut Body) -> Result<(), WriteError> {
         let total = self.buffer.len() + data.len() + tail.len();
         let mut written = 0;
         while written < total {
-            let mut skipped = written;
-            let slices = [&self.buffer[..], &data[..], tail].map(|part| {
-                let skip = skipped.min(part.len());
-                skipped -= skip;
-                IoSlice::new(&part[skip..])
+            let count = poll_fn(|cx| {
+                let mut skipped = written;
+                let slices = [&self.buffer[..], &data[..], tail].map(|part| {
+                    let skip = skipped.min(part.len());
+                    skipped -= skip;
+                    IoSlice::new(&part[skip..])
+                });
+                let first = slices.iter().position(|slice| !slice.is_empty()).unwrap_or_default();
+                let result = self.stream.borrow_mut().poll_write(cx, &slices[first..]);
+                if result.is_ready() {
+                    return result.map_err(WriteError::from);
+                }
+                body.poll_upload(cx);
+                self.poll_deadline(cx).map(Err)
             });
-            let first = slices.iter().position(|slice| !slice.is_empty()).unwrap_or_default();
-            written += poll_fn(|cx| self.stream.borrow_mut().poll_write(cx, &slices[first..])).await?;
+            written += count.await?;
         }
         self.buffer.clear();
         Ok(())

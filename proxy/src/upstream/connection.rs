@@ -2,12 +2,14 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll, Waker, ready};
+use std::mem::MaybeUninit;
+use std::pin::pin;
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
+use socket2::SockRef;
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
 use super::response_decoder::{Decoded, ResponseDecoder};
@@ -60,15 +62,19 @@ impl UpstreamConnection {
         self.opened
     }
 
-    /// What came since the last answer, which belongs to no request.
-    pub(super) fn poll_unasked(&mut self) -> Unasked {
-        let mut byte = [0; 1];
-        let mut buffer = ReadBuf::new(&mut byte);
-        let mut cx = Context::from_waker(Waker::noop());
-        match Pin::new(&mut self.stream).poll_read(&mut cx, &mut buffer) {
-            Poll::Pending => Unasked::Nothing,
-            Poll::Ready(Ok(())) if !buffer.filled().is_empty() => Unasked::Bytes,
-            Poll::Ready(_) => Unasked::End,
+    /// What came since the last answer, which belongs to no request. Asks the kernel: what tokio knows may be older.
+    pub(super) fn unasked(&self) -> Unasked {
+        match SockRef::from(&self.stream).peek(&mut [MaybeUninit::uninit()]) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Unasked::Nothing,
+            Ok(1..) => Unasked::Bytes,
+            Ok(0) | Err(_) => Unasked::End,
+        }
+    }
+
+    /// Gives back what a large answer needed of memory.
+    pub(super) fn shrink(&mut self) {
+        if self.input.capacity() > HEAD_READ {
+            self.input = BytesMut::new();
         }
     }
 

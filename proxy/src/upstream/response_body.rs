@@ -20,6 +20,8 @@ pub(super) struct ResponseBody {
     /// Until it is over, or back in the pool.
     connection: Option<UpstreamConnection>,
     upload: Upload,
+    /// Why the upload broke off, until it is told.
+    failed: Option<BodyError>,
     keep_alive: bool,
     pool: Rc<Pool>,
     metrics: RequestMetrics,
@@ -35,7 +37,15 @@ impl ResponseBody {
         metrics: &RequestMetrics,
     ) -> Self {
         let connection = Some(connection);
-        Self { content, connection, upload, keep_alive, pool: Rc::clone(pool), metrics: metrics.clone() }
+        Self {
+            content,
+            connection,
+            upload,
+            failed: None,
+            keep_alive,
+            pool: Rc::clone(pool),
+            metrics: metrics.clone(),
+        }
     }
 
     /// The body, of which `data` was read, and `length` bytes are to come if that is known.
@@ -68,7 +78,8 @@ impl ResponseBody {
     }
 
     fn release(&mut self) {
-        if let Some(connection) = self.connection.take() {
+        if let Some(mut connection) = self.connection.take() {
+            connection.shrink();
             self.pool.keep(connection, Instant::now());
         }
     }
@@ -76,18 +87,17 @@ impl ResponseBody {
 
 impl BodySource for ResponseBody {
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
-        let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
-        if self.content.is_at_end() {
+        if self.connection.is_none() || self.content.is_at_end() {
             return Poll::Ready(None);
         }
         // The upstream may have answered before it had the whole request, and still want the rest. A client that breaks
         // off the rest ends both.
-        if !self.upload.is_sent()
-            && let Poll::Ready(Err(error)) = connection.poll_send(&mut self.upload, cx)
-        {
+        self.poll_upload(cx);
+        if let Some(error) = self.failed.take() {
             self.connection = None;
             return Poll::Ready(Some(Err(error)));
         }
+        let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
         let data = ready!(connection.poll_content(&mut self.content, cx));
         match &data {
             None => self.ended(),
@@ -105,13 +115,23 @@ impl BodySource for ResponseBody {
         Poll::Ready(data)
     }
 
+    fn poll_upload(&mut self, cx: &mut Context<'_>) {
+        let Some(connection) = &mut self.connection else { return };
+        if !self.upload.is_sent()
+            && let Poll::Ready(Err(error)) = connection.poll_send(&mut self.upload, cx)
+        {
+            self.failed = Some(error);
+        }
+    }
+
     fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(connection) = &mut self.connection else { return Poll::Ready(()) };
-        match ready!(connection.poll_send(&mut self.upload, cx)) {
-            Ok(()) if self.upload.is_sent() => self.release(),
-            // Given up by the upstream, or by the client.
-            Ok(()) | Err(_) => self.connection = None,
+        let sent = ready!(connection.poll_send(&mut self.upload, cx));
+        if let Err(error) = sent {
+            tracing::debug!(%error, "a request broke off after its answer");
         }
+        // An upstream that answered before it had read the request may take the rest of it for the next one.
+        self.connection = None;
         Poll::Ready(())
     }
 }

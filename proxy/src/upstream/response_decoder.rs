@@ -17,6 +17,8 @@ use crate::wire::{
 const LIMITS: LineLimits = LineLimits { line: 32 * 1024, head: 128 * 1024 };
 /// Field lines of an answer.
 const FIELDS: usize = 100;
+/// Options that the fields Connection of an answer name.
+const OPTIONS: usize = 32;
 /// Interim answers (1xx) before the final one.
 const INTERIM: usize = 16;
 
@@ -46,6 +48,7 @@ struct Head {
     count: usize,
     close: bool,
     keep_alive: bool,
+    options: usize,
 }
 
 #[derive(Debug)]
@@ -123,6 +126,10 @@ impl ResponseDecoder {
         self.head.lengths.add(&field)?;
         if field.is("connection") {
             for option in field.value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
+                self.head.options += 1;
+                if self.head.options > OPTIONS {
+                    return Err(Violation::TooManyHeaders.into());
+                }
                 self.head.close |= option.eq_ignore_ascii_case(b"close");
                 self.head.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
             }

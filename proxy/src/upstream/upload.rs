@@ -95,6 +95,13 @@ impl Upload {
         self.moved
     }
 
+    /// If it waits for the client, the upstream's time begins anew.
+    pub(crate) fn excuse(&mut self) {
+        if self.state == State::Sending && self.buffer.is_empty() && self.data.is_empty() {
+            self.moved = Instant::now();
+        }
+    }
+
     /// To be sent on another connection. Nothing of it was written.
     pub(crate) fn restart(&mut self) {
         debug_assert!(!self.is_begun);

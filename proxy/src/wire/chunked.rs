@@ -35,6 +35,8 @@ enum State {
     DataCr,
     DataLf,
     Trailers,
+    /// The end was decoded.
+    Done,
 }
 
 impl Chunked {
@@ -49,9 +51,17 @@ impl Chunked {
         }
     }
 
+    /// Whether the end was decoded.
+    pub(crate) fn is_done(&self) -> bool {
+        self.state == State::Done
+    }
+
     /// Takes the next data from the front of `input`; an empty piece is the end of the body, `None` asks for more input.
     /// Extensions and trailers are checked and left out: nobody inspects them, so nobody gets them.
     pub(crate) fn next(&mut self, input: &mut BytesMut) -> Result<Option<Bytes>, Violation> {
+        if self.is_done() {
+            return Ok(Some(Bytes::new()));
+        }
         while let Some(&next) = input.first() {
             match self.state {
                 State::Size => {
@@ -83,10 +93,13 @@ impl Chunked {
                     input.advance(1);
                     self.state = then;
                 }
+                // Nothing is read after the end.
+                State::Done => break,
                 State::Trailers => {
                     let Some(line) = read_line(&mut self.trailers, input)? else { continue };
                     let line = &self.trailers.bytes()[line];
                     if line.is_empty() {
+                        self.state = State::Done;
                         return Ok(Some(Bytes::new()));
                     }
                     if is_forbidden_trailer(parse_field(line)?.name) {

@@ -48,6 +48,10 @@ impl ContentDecoder {
 
     /// Whether the end was decoded, without another byte.
     pub(crate) fn is_at_end(&self) -> bool {
-        matches!(self, Self::Length(0))
+        match self {
+            Self::Length(left) => *left == 0,
+            Self::Chunked(chunked) => chunked.is_done(),
+            Self::UntilClose => false,
+        }
     }
 }

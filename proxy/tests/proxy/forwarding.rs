@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
 use super::upstream::{self, Echo, answering, read_head};
 use super::world::{World, blocks_tilde, wait_until};
@@ -148,6 +148,28 @@ fn an_expectation_is_met_before_the_body_and_not_passed_on() {
     assert_eq!(client.head().status, 100);
     let answer = client.send("abc").answer();
     assert!(answer.body.ends_with("\n\nabc") && !answer.body.contains("expect"), "{}", answer.body);
+}
+
+/// Of clients behind a load balancer that share a connection, one could have the other get what it never asked for.
+#[test]
+fn an_interim_answer_is_only_for_the_request_that_waits_for_it() {
+    let heads = Arc::<AtomicUsize>::default();
+    let seen = Arc::clone(&heads);
+    let world = World::before(upstream::raw(move |_, mut stream| {
+        while let Some(head) = read_head(&mut stream) {
+            seen.fetch_add(1, SeqCst);
+            let length = if head.contains("Content-Length: 1\r\n") { 1 } else { 9 };
+            stream.read_exact(&mut vec![0; length]).unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
+        }
+    }));
+    let mut client = world.client();
+    // Sends its body without waiting.
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\nx");
+    assert_eq!(client.answer().status, 200);
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n");
+    wait_until("the second head to arrive", || heads.load(SeqCst) == 2);
+    assert_eq!(client.send("123456789").answer().status, 200);
 }
 
 #[test]
@@ -319,6 +341,48 @@ fn an_answer_before_the_end_of_the_request_reaches_the_client() {
     client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n").send("x".repeat(50_000));
     let answer = client.answer();
     assert_eq!((answer.status, answer.body.as_str()), (413, "large"));
+}
+
+#[test]
+fn an_answer_without_content_before_the_end_of_the_request_ends_the_exchange() {
+    let world = World::before(upstream::raw(|_, mut stream| {
+        read_head(&mut stream).unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n").unwrap();
+        // Open until the proxy closes it.
+        while stream.read(&mut [0; 1024]).is_ok_and(|read| read > 0) {}
+    }));
+    let mut client = world.client();
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n");
+    assert_eq!(client.answer().status, 200);
+    world.wait_for_metric("portcullis_requests_in_flight 0");
+}
+
+/// Most clients read an answer only when they have sent their request. This upstream reads on only as long as somebody
+/// takes what it writes; the client's side of the proxy is full by then.
+#[test]
+fn the_rest_of_a_request_is_sent_while_the_answer_waits_for_the_client() {
+    const SIZE: usize = 24 << 20;
+    let done = Arc::<AtomicBool>::default();
+    let told = Arc::clone(&done);
+    let world = World::before(upstream::raw(move |_, mut stream| {
+        read_head(&mut stream).unwrap();
+        let mut writing = stream.try_clone().unwrap();
+        std::thread::spawn(move || {
+            writing.write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: {SIZE}\r\n\r\n").as_bytes())?;
+            writing.write_all(&vec![b'y'; SIZE])
+        });
+        let mut left = SIZE;
+        let mut piece = vec![0; 64 * 1024];
+        while left > 0 {
+            left -= stream.read(&mut piece).unwrap();
+        }
+        told.store(true, SeqCst);
+    }));
+    let mut client = world.client();
+    client.send(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {SIZE}\r\n\r\n"));
+    client.send(vec![b'x'; SIZE]);
+    wait_until("the upstream to have all of the request", || done.load(SeqCst));
+    assert_eq!(client.answer().body.len(), SIZE);
 }
 
 #[test]

@@ -88,6 +88,22 @@ fn an_answer_that_takes_too_long_breaks_off() {
 }
 
 #[test]
+fn an_answer_that_is_read_too_slowly_breaks_off() {
+    let upstream = upstream::raw(|_, mut stream| {
+        read_head(&mut stream).unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+        while stream.write_all(&[b'x'; 64 * 1024]).is_ok() {}
+    });
+    let world = World::configured(upstream, |config| config.timeouts.total = SHORT);
+    let mut client = world.client();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(client.head().status, 200);
+    // It takes some, so that the wait for a single write begins anew, and then less than there is.
+    client.chunk();
+    world.wait_for_metric("portcullis_connections 0");
+}
+
+#[test]
 fn too_many_requests_are_told_to_come_again() {
     let go = Arc::<AtomicBool>::default();
     let may_answer = Arc::clone(&go);
