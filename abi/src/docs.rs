@@ -87,3 +87,29 @@ fn line(cells: &[String]) -> String {
     line.push_str("|\n");
     line
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TABLE: &str = include_str!("../../docs/abi/version-2.json");
+    const PAGE: &str = include_str!("../../docs/abi/version-2.md");
+
+    fn table() -> Table {
+        serde_json::from_str(TABLE).expect("the table is one")
+    }
+
+    #[test]
+    fn a_table_that_was_changed_by_hand_is_written_again_and_the_rest_stays() {
+        let changed = PAGE.replace("| 1 | Block: ", "| 1 | Reject: ").replace("## View", "## The view");
+        let expected = PAGE.replace("## View", "## The view");
+        assert_eq!(page(&table(), &changed).expect("all marks are there"), expected);
+    }
+
+    #[test]
+    fn a_mark_that_is_gone_is_named() {
+        let without = PAGE.replace("`make generate`: verdicts -->", "-->");
+        let error = page(&table(), &without).expect_err("a mark is gone");
+        assert!(error.to_string().contains(": verdicts -->"), "{error}");
+    }
+}
