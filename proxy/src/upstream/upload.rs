@@ -39,7 +39,7 @@ pub(crate) struct Upload {
 enum State {
     Sending,
     Sent,
-    /// The upstream takes no more of it.
+    /// The upstream takes no more of it, or the client's body broke off.
     GivenUp,
 }
 
@@ -120,8 +120,17 @@ impl Upload {
         while self.state == State::Sending {
             if !self.is_last && self.data.is_empty() && self.buffer.len() < GATHERED {
                 match self.body.poll_data(cx) {
-                    Poll::Ready(data) => {
-                        self.take(data.transpose()?);
+                    Poll::Ready(Some(Err(error))) => {
+                        // It has no end now: asked again, a body that broke off would look like one that is over.
+                        self.state = State::GivenUp;
+                        return Poll::Ready(Err(error));
+                    }
+                    Poll::Ready(Some(Ok(data))) => {
+                        self.take(data);
+                        continue;
+                    }
+                    Poll::Ready(None) => {
+                        self.end();
                         continue;
                     }
                     Poll::Pending if self.buffer.is_empty() => return Poll::Pending,
@@ -138,14 +147,14 @@ impl Upload {
         Poll::Ready(Ok(()))
     }
 
-    fn take(&mut self, data: Option<Bytes>) {
-        let Some(data) = data else {
-            self.is_last = true;
-            if self.is_chunked {
-                self.buffer.extend_from_slice(b"0\r\n\r\n");
-            }
-            return;
-        };
+    fn end(&mut self) {
+        self.is_last = true;
+        if self.is_chunked {
+            self.buffer.extend_from_slice(b"0\r\n\r\n");
+        }
+    }
+
+    fn take(&mut self, data: Bytes) {
         let after: &[u8] = if self.is_chunked { b"\r\n" } else { b"" };
         if self.is_chunked {
             self.buffer.extend_from_slice(format!("{:x}\r\n", data.len()).as_bytes());
@@ -186,5 +195,44 @@ impl Upload {
         self.data = Bytes::new();
         self.tail = b"";
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind::UnexpectedEof;
+    use std::task::Waker;
+
+    use http::Method;
+
+    use super::*;
+    use crate::body::BodySource;
+
+    /// Breaks off after its first bytes.
+    #[derive(Debug)]
+    struct Broken(Bytes);
+
+    impl BodySource for Broken {
+        fn poll_data(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+            let data = std::mem::take(&mut self.0);
+            let broken = || Err(io::Error::from(UnexpectedEof).into());
+            Poll::Ready(Some(if data.is_empty() { broken() } else { Ok(data) }))
+        }
+    }
+
+    #[test]
+    fn a_body_that_broke_off_is_never_sent_as_whole_however_often_it_is_asked_for() {
+        for (length, lines) in
+            [(None, &[("host", "a")][..]), (Some(9), &[("host", "a"), ("content-length", "9")])]
+        {
+            let head = RequestHead::of(Method::POST, "/", lines);
+            let source = Box::new(Broken(Bytes::from_static(b"part")));
+            let mut upload = Upload::new(&head, Body::from_source(source, length));
+            let (mut sent, mut cx) = (Vec::new(), Context::from_waker(Waker::noop()));
+            assert!(matches!(upload.poll_send(&mut sent, &mut cx), Poll::Ready(Err(_))));
+            assert!(matches!(upload.poll_send(&mut sent, &mut cx), Poll::Ready(Ok(()))));
+            assert!(!upload.is_sent());
+            assert!(!sent.ends_with(b"0\r\n\r\n"), "{}", sent.escape_ascii());
+        }
     }
 }
