@@ -134,7 +134,7 @@ pub(super) fn overloaded() -> Response<Bytes> {
     response
 }
 
-/// [`refused`] for a request that hyper never saw.
+/// [`refused`] for a request that never became an exchange.
 pub(super) fn refusal_bytes(refusal: Refusal) -> Vec<u8> {
     let mut response = refused(refusal);
     if refusal.status() == StatusCode::METHOD_NOT_ALLOWED {
@@ -143,7 +143,7 @@ pub(super) fn refusal_bytes(refusal: Refusal) -> Vec<u8> {
     to_bytes(&response)
 }
 
-/// [`overloaded`] for a connection that hyper never saw.
+/// [`overloaded`] for a connection that is not served.
 pub(super) fn overloaded_bytes() -> Vec<u8> {
     to_bytes(&closing(overloaded()))
 }
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_without_hyper_is_whole() {
+    fn an_answer_without_an_exchange_is_whole() {
         let text = String::from_utf8(refusal_bytes(Refusal::Trace)).unwrap();
         assert!(text.starts_with("HTTP/1.1 405 Method Not Allowed\r\n"), "{text}");
         assert!(text.contains("\r\nconnection: close\r\n") && text.contains("\r\nallow: GET, "), "{text}");

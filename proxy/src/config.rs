@@ -119,7 +119,7 @@ pub struct ProxyLimits {
     pub line_bytes: usize,
     /// Bytes of a whole request head.
     pub head_bytes: usize,
-    /// Header lines in one head; at most 100, which is also hyper's limit.
+    /// Header lines in one head.
     pub headers: usize,
     /// Open client connections of one worker; more are answered with 503.
     pub connections: usize,

@@ -10,7 +10,8 @@ use super::upgrade;
 use crate::head::{Fields, RequestHead, RequestLine};
 use crate::refusal::Refusal;
 use crate::wire::{
-    Field, Framing, Lengths, Violation, is_token, is_twin_of_known_name, may_not_be_hop_by_hop, parse_field,
+    Field, Framing, Lengths, Violation, is_token, is_twin_of_known_name, list, may_not_be_hop_by_hop,
+    parse_field,
 };
 
 /// Options that the fields Connection of one head name at most.
@@ -75,11 +76,7 @@ impl RequestParser {
         }
         let field = parse_field(line)?;
         self.field(&field)?;
-        let within = |part: &[u8]| {
-            let at = start + (part.as_ptr().addr() - line.as_ptr().addr());
-            at..at + part.len()
-        };
-        self.fields.refer(within(field.name), within(field.value));
+        self.fields.refer(line, start, field.name, field.value);
         Ok(false)
     }
 
@@ -147,7 +144,7 @@ impl RequestParser {
             return self.host(field.value);
         }
         if field.is("connection") {
-            for option in field.value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
+            for option in list(field.value) {
                 self.connection.options += 1;
                 if self.connection.options > OPTIONS
                     || may_not_be_hop_by_hop(option)

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::future::poll_fn;
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Instant, SystemTime};
@@ -15,11 +15,7 @@ use tokio::time::Sleep;
 use super::client_stream::ClientStream;
 use crate::body::{Body, BodyError};
 use crate::head::ResponseHead;
-
-/// Data of up to this size is copied behind what comes before it, so that both are written at once.
-const COPIED: usize = 4 * 1024;
-/// So many bytes are written before more is looked for.
-const GATHERED: usize = 16 * 1024;
+use crate::wire::Outgoing;
 
 /// Why an answer did not come to its end. The connection cannot be used any more.
 #[derive(Debug, thiserror::Error)]
@@ -64,12 +60,12 @@ pub(super) async fn write<S: AsyncRead + AsyncWrite + Unpin>(
     let has_body = !to.is_head && !matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let delimiter = if has_body { delimit(head, body.length(), to.is_http_10) } else { Delimiter::Length };
     let keep_alive = to.keep_alive && delimiter != Delimiter::Close;
-    let buffer = encode(head, keep_alive, to.is_http_10);
-    let mut writer = Writer { stream, buffer, deadline: to.deadline, timer: None };
+    let outgoing = Outgoing::new(encode(head, keep_alive, to.is_http_10), delimiter == Delimiter::Chunked);
+    let mut writer = Writer { stream, outgoing, deadline: to.deadline, timer: None };
     if has_body {
-        writer.write_body(body, delimiter).await?;
+        writer.write_body(body).await?;
     } else {
-        writer.flush(Bytes::new(), b"", body).await?;
+        writer.flush(body).await?;
         // An upstream that announces what it will not send, as to HEAD, has an end that is seen at once.
         while let Some(data) = poll_fn(|cx| body.poll_data(cx)).await {
             data?;
@@ -118,40 +114,30 @@ fn encode(head: &ResponseHead, keep_alive: bool, is_http_10: bool) -> Vec<u8> {
 
 struct Writer<'a, S> {
     stream: &'a RefCell<ClientStream<S>>,
-    /// What is written before anything else.
-    buffer: Vec<u8>,
+    outgoing: Outgoing,
     /// When all of it has to be through. Most answers need no timer.
     deadline: Instant,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Writer<'_, S> {
-    async fn write_body(&mut self, body: &mut Body, delimiter: Delimiter) -> Result<(), WriteError> {
-        let after_chunk: &[u8] = if delimiter == Delimiter::Chunked { b"\r\n" } else { b"" };
+    async fn write_body(&mut self, body: &mut Body) -> Result<(), WriteError> {
         loop {
             // What is there is written together, and what is not is not waited for.
             let data = match poll_fn(|cx| Poll::Ready(body.poll_data(cx))).await {
                 Poll::Ready(data) => data,
                 Poll::Pending => {
-                    self.flush(Bytes::new(), b"", body).await?;
+                    self.flush(body).await?;
                     poll_fn(|cx| self.poll_next(body, cx)).await?
                 }
             };
-            let Some(data) = data else {
-                if delimiter == Delimiter::Chunked {
-                    self.buffer.extend_from_slice(b"0\r\n\r\n");
-                }
-                return self.flush(Bytes::new(), b"", body).await;
+            let Some(data) = data.transpose()? else {
+                self.outgoing.end();
+                return self.flush(body).await;
             };
-            let data = data?;
-            if delimiter == Delimiter::Chunked {
-                self.buffer.extend_from_slice(format!("{:x}\r\n", data.len()).as_bytes());
-            }
-            if data.len() > COPIED || self.buffer.len() > GATHERED {
-                self.flush(data, after_chunk, body).await?;
-            } else {
-                self.buffer.extend_from_slice(&data);
-                self.buffer.extend_from_slice(after_chunk);
+            self.outgoing.push(data);
+            if !self.outgoing.has_room() {
+                self.flush(body).await?;
             }
         }
     }
@@ -177,30 +163,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<'_, S> {
         timer.as_mut().poll(cx).map(|()| WriteError::Deadline)
     }
 
-    /// Writes what is buffered, then `data` and `tail`. A client may read its answer only when all of its request was
-    /// taken, so the upload goes on meanwhile.
-    async fn flush(&mut self, data: Bytes, tail: &'static [u8], body: &mut Body) -> Result<(), WriteError> {
-        let total = self.buffer.len() + data.len() + tail.len();
-        let mut written = 0;
-        while written < total {
-            let count = poll_fn(|cx| {
-                let mut skipped = written;
-                let slices = [&self.buffer[..], &data[..], tail].map(|part| {
-                    let skip = skipped.min(part.len());
-                    skipped -= skip;
-                    IoSlice::new(&part[skip..])
-                });
-                let first = slices.iter().position(|slice| !slice.is_empty()).unwrap_or_default();
-                let result = self.stream.borrow_mut().poll_write(cx, &slices[first..]);
+    /// Writes what there is. A client may read its answer only when all of its request was taken, so the upload goes on
+    /// meanwhile.
+    async fn flush(&mut self, body: &mut Body) -> Result<(), WriteError> {
+        while !self.outgoing.is_empty() {
+            let written = poll_fn(|cx| {
+                let result = self.stream.borrow_mut().poll_write(cx, &self.outgoing.slices());
                 if result.is_ready() {
                     return result.map_err(WriteError::from);
                 }
                 body.poll_upload(cx);
                 self.poll_deadline(cx).map(Err)
             });
-            written += count.await?;
+            let written = written.await?;
+            self.outgoing.advance(written);
         }
-        self.buffer.clear();
         Ok(())
     }
 }

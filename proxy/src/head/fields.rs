@@ -38,9 +38,14 @@ impl From<Range<usize>> for Span {
 }
 
 impl Fields {
-    /// Adds a line that stands in the buffer which [`complete`](Self::complete) will be given.
-    pub(crate) fn refer(&mut self, name: Range<usize>, value: Range<usize>) {
-        self.lines.push(Line { name: name.into(), value: value.into() });
+    /// Adds the field of a line that stands at `start` in the buffer which [`complete`](Self::complete) will be given;
+    /// `name` and `value` are parts of the line.
+    pub(crate) fn refer(&mut self, line: &[u8], start: usize, name: &[u8], value: &[u8]) {
+        let within = |part: &[u8]| {
+            let at = start + (part.as_ptr().addr() - line.as_ptr().addr());
+            Span::from(at..at + part.len())
+        };
+        self.lines.push(Line { name: within(name), value: within(value) });
     }
 
     /// The buffer that all lines so far refer into.

@@ -1,6 +1,7 @@
 //! What belongs to one connection and is not forwarded (RFC 9110 section 7.6.1).
 
 use super::fields::Fields;
+use crate::wire::list;
 
 /// The fixed list, and `Proxy-Connection` and `HTTP2-Settings`, which are so in practice. `Expect` is answered by the
 /// proxy itself.
@@ -22,8 +23,7 @@ const HOP_BY_HOP: [&str; 11] = [
 pub(super) fn remove_from(fields: &mut Fields) {
     let listed: Vec<Vec<u8>> = fields
         .get_all("connection")
-        .flat_map(|value| value.split(|&byte| byte == b','))
-        .map(<[u8]>::trim_ascii)
+        .flat_map(list)
         // What most clients say; they are in the fixed list, or name no field.
         .filter(|option| {
             !option.eq_ignore_ascii_case(b"keep-alive") && !option.eq_ignore_ascii_case(b"close")

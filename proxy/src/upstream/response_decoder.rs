@@ -5,12 +5,12 @@
 
 use std::ops::Range;
 
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
 use http::StatusCode;
 
 use crate::head::{Fields, ResponseHead};
 use crate::wire::{
-    BadResponse, ContentDecoder, Framing, Lengths, LineLimits, LineReader, Violation, parse_field,
+    BadResponse, ContentDecoder, Framing, Lengths, LineLimits, LineReader, Violation, list, parse_field,
 };
 
 /// Generous, since we trust the upstream more than a client: but bounded.
@@ -67,11 +67,7 @@ impl ResponseDecoder {
     /// Takes the head from the front of `input`; `None` asks for more input. Interim answers are not the answer.
     pub(crate) fn head(&mut self, input: &mut BytesMut) -> Result<Option<Decoded>, BadResponse> {
         while !input.is_empty() {
-            let mut rest = &input[..];
-            let line = self.lines.next_line(&mut rest);
-            let taken = input.len() - rest.len();
-            input.advance(taken);
-            let Some(line) = line? else { continue };
+            let Some(line) = self.lines.take_line(input)? else { continue };
             if self.line(line)? {
                 let Head { status, lengths, mut fields, close, keep_alive, .. } =
                     std::mem::take(&mut self.head);
@@ -125,7 +121,7 @@ impl ResponseDecoder {
         let field = parse_field(line)?;
         self.head.lengths.add(&field)?;
         if field.is("connection") {
-            for option in field.value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
+            for option in list(field.value) {
                 self.head.options += 1;
                 if self.head.options > OPTIONS {
                     return Err(Violation::TooManyHeaders.into());
@@ -134,12 +130,7 @@ impl ResponseDecoder {
                 self.head.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
             }
         }
-        let within = |part: &[u8]| {
-            let at = range.start + (part.as_ptr().addr() - line.as_ptr().addr());
-            at..at + part.len()
-        };
-        let (name, value) = (within(field.name), within(field.value));
-        self.head.fields.refer(name, value);
+        self.head.fields.refer(line, range.start, field.name, field.value);
         Ok(false)
     }
 

@@ -1,33 +1,21 @@
 //! A request on its way to the upstream, in HTTP/1.1.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use bytes::Bytes;
 use tokio::io::AsyncWrite;
 
 use crate::body::{Body, BodyError};
 use crate::head::RequestHead;
-
-/// Data of up to this size is copied behind what comes before it, so that both are written at once.
-const COPIED: usize = 4 * 1024;
-
-/// So many bytes are written before more of the body is looked for.
-const GATHERED: usize = 16 * 1024;
+use crate::wire::Outgoing;
 
 /// The head, and then the body as it comes. As long as no byte of it was written it can be sent on another connection.
 #[derive(Debug)]
 pub(crate) struct Upload {
-    /// Bytes to be written before `data`; of both, `written` were.
-    buffer: Vec<u8>,
-    data: Bytes,
-    /// What follows `data`.
-    tail: &'static [u8],
-    written: usize,
+    outgoing: Outgoing,
     body: Body,
-    is_chunked: bool,
     /// Whether all of the body was taken.
     is_last: bool,
     state: State,
@@ -67,13 +55,9 @@ impl Upload {
         }
         buffer.extend_from_slice(b"\r\n");
         Self {
-            buffer,
-            data: Bytes::new(),
-            tail: b"",
-            written: 0,
+            outgoing: Outgoing::new(buffer, is_chunked),
             is_last: body.is_empty(),
             body,
-            is_chunked,
             state: State::Sending,
             is_begun: false,
             moved: Instant::now(),
@@ -97,7 +81,7 @@ impl Upload {
 
     /// If it waits for the client, the upstream's time begins anew.
     pub(crate) fn excuse(&mut self) {
-        if self.state == State::Sending && self.buffer.is_empty() && self.data.is_empty() {
+        if self.state == State::Sending && self.outgoing.is_empty() {
             self.moved = Instant::now();
         }
     }
@@ -118,7 +102,7 @@ impl Upload {
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), BodyError>> {
         while self.state == State::Sending {
-            if !self.is_last && self.data.is_empty() && self.buffer.len() < GATHERED {
+            if !self.is_last && self.outgoing.has_room() {
                 match self.body.poll_data(cx) {
                     Poll::Ready(Some(Err(error))) => {
                         // It has no end now: asked again, a body that broke off would look like one that is over.
@@ -126,14 +110,17 @@ impl Upload {
                         return Poll::Ready(Err(error));
                     }
                     Poll::Ready(Some(Ok(data))) => {
-                        self.take(data);
+                        self.outgoing.push(data);
+                        if self.body.is_empty() {
+                            self.end();
+                        }
                         continue;
                     }
                     Poll::Ready(None) => {
                         self.end();
                         continue;
                     }
-                    Poll::Pending if self.buffer.is_empty() => return Poll::Pending,
+                    Poll::Pending if self.outgoing.is_empty() => return Poll::Pending,
                     // What is there need not wait for it.
                     Poll::Pending => (),
                 }
@@ -147,26 +134,10 @@ impl Upload {
         Poll::Ready(Ok(()))
     }
 
+    /// All of the body was taken.
     fn end(&mut self) {
         self.is_last = true;
-        if self.is_chunked {
-            self.buffer.extend_from_slice(b"0\r\n\r\n");
-        }
-    }
-
-    fn take(&mut self, data: Bytes) {
-        let after: &[u8] = if self.is_chunked { b"\r\n" } else { b"" };
-        if self.is_chunked {
-            self.buffer.extend_from_slice(format!("{:x}\r\n", data.len()).as_bytes());
-        } else {
-            self.is_last = self.body.is_empty();
-        }
-        if data.len() <= COPIED {
-            self.buffer.extend_from_slice(&data);
-            self.buffer.extend_from_slice(after);
-        } else {
-            (self.data, self.tail) = (data, after);
-        }
+        self.outgoing.end();
     }
 
     fn poll_flush(
@@ -174,26 +145,14 @@ impl Upload {
         stream: &mut (impl AsyncWrite + Unpin),
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        let total = self.buffer.len() + self.data.len() + self.tail.len();
-        while self.written < total {
-            let mut skipped = self.written;
-            let slices = [&self.buffer[..], &self.data[..], self.tail].map(|part| {
-                let skip = skipped.min(part.len());
-                skipped -= skip;
-                IoSlice::new(&part[skip..])
-            });
-            let first = slices.iter().position(|slice| !slice.is_empty()).unwrap_or_default();
-            match ready!(Pin::new(&mut *stream).poll_write_vectored(cx, &slices[first..]))? {
+        while !self.outgoing.is_empty() {
+            match ready!(Pin::new(&mut *stream).poll_write_vectored(cx, &self.outgoing.slices()))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                written => self.written += written,
+                written => self.outgoing.advance(written),
             }
             self.is_begun = true;
             self.moved = Instant::now();
         }
-        self.written = 0;
-        self.buffer.clear();
-        self.data = Bytes::new();
-        self.tail = b"";
         Poll::Ready(Ok(()))
     }
 }
@@ -203,6 +162,7 @@ mod tests {
     use std::io::ErrorKind::UnexpectedEof;
     use std::task::Waker;
 
+    use bytes::Bytes;
     use http::Method;
 
     use super::*;

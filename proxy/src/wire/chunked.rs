@@ -1,7 +1,5 @@
 //! The chunked coding (RFC 9112 section 7.1), decoded strictly.
 
-use std::ops::Range;
-
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::field::parse_field;
@@ -65,7 +63,7 @@ impl Chunked {
         while let Some(&next) = input.first() {
             match self.state {
                 State::Size => {
-                    let Some(line) = read_line(&mut self.size_line, input).map_err(in_size_line)? else {
+                    let Some(line) = self.size_line.take_line(input).map_err(in_size_line)? else {
                         continue;
                     };
                     let (size, extension) = size_line(&self.size_line.bytes()[line])?;
@@ -96,7 +94,7 @@ impl Chunked {
                 // Nothing is read after the end.
                 State::Done => break,
                 State::Trailers => {
-                    let Some(line) = read_line(&mut self.trailers, input)? else { continue };
+                    let Some(line) = self.trailers.take_line(input)? else { continue };
                     let line = &self.trailers.bytes()[line];
                     if line.is_empty() {
                         self.state = State::Done;
@@ -114,14 +112,6 @@ impl Chunked {
         }
         Ok(None)
     }
-}
-
-fn read_line(lines: &mut LineReader, input: &mut BytesMut) -> Result<Option<Range<usize>>, Violation> {
-    let mut rest = &input[..];
-    let line = lines.next_line(&mut rest);
-    let taken = input.len() - rest.len();
-    input.advance(taken);
-    line
 }
 
 fn in_size_line(violation: Violation) -> Violation {

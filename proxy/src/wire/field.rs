@@ -35,6 +35,11 @@ pub(crate) fn parse_field(line: &[u8]) -> Result<Field<'_>, Violation> {
     Ok(Field { name, value: trim(value) })
 }
 
+/// The elements of a list, empty ones too (RFC 9110 section 5.6.1).
+pub(crate) fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii)
+}
+
 /// Whether this is a token (RFC 9110 section 5.6.2).
 pub(crate) fn is_token(text: &[u8]) -> bool {
     !text.is_empty() && text.iter().all(|&byte| TOKEN[usize::from(byte)])

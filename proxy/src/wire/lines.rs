@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use bytes::{Buf, BytesMut};
+
 use super::violation::Violation;
 
 /// Bounds of a head.
@@ -53,6 +55,15 @@ impl LineReader {
             return Err(Violation::BareLf);
         }
         Ok(Some(line))
+    }
+
+    /// [`next_line`](Self::next_line) of a buffer, which it shortens.
+    pub(crate) fn take_line(&mut self, input: &mut BytesMut) -> Result<Option<Range<usize>>, Violation> {
+        let mut rest = &input[..];
+        let line = self.next_line(&mut rest);
+        let taken = input.len() - rest.len();
+        input.advance(taken);
+        line
     }
 
     /// The lines so far, with their CR LF.
