@@ -3,7 +3,7 @@
 
 use std::fmt::Display;
 
-use kube::core::{Rule, validate};
+use kube_core::{Rule, validate};
 use schemars::Schema;
 use schemars::transform::Transform;
 

@@ -4,7 +4,8 @@
 #![allow(unreachable_pub, clippy::duplicated_attributes)]
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{CustomResourceDefinition, JSON};
-use kube::{CustomResource, CustomResourceExt, KubeSchema};
+use kube_core::CustomResourceExt;
+use kube_derive::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -49,7 +50,9 @@ const NAME: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9
 
 /// A web application firewall rule: a sandboxed Wasm module in an OCI registry, run on every request.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[x_kube(crates(kube_core = "::kube_core"))]
 #[kube(
+    crates(kube_core = "::kube_core"),
     group = "portcullis.dev",
     version = "v1alpha1",
     kind = "WasmRule",
@@ -136,6 +139,7 @@ pub struct WasmRuleSpec {
 
 /// Exactly one source of a module.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(crates(kube_core = "::kube_core"))]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = ("!has(self.file)", "source.file works only with `portcullis serve`; in a cluster push the module (`portcullis push`) and set source.oci.reference"),
@@ -154,6 +158,7 @@ pub struct Source {
 
 /// A module in an OCI registry.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(crates(kube_core = "::kube_core"))]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = ("!(has(self.pollInterval) && self.reference.contains('@'))", "a digest never moves: drop pollInterval, or reference a tag")
@@ -182,6 +187,7 @@ pub struct OciSource {
 
 /// A Secret in the namespace of the object.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(crates(kube_core = "::kube_core"))]
 #[serde(rename_all = "camelCase")]
 pub struct SecretRef {
     /// Name of the Secret.
@@ -217,6 +223,7 @@ pub enum Isolation {
 
 /// What one evaluation may cost.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(crates(kube_core = "::kube_core"))]
 #[serde(rename_all = "camelCase")]
 pub struct Limits {
     /// Fuel of one evaluation: about one unit a Wasm instruction.
@@ -259,6 +266,7 @@ impl Default for Limits {
 
 /// What happens to a request that a rule could not judge, by cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(crates(kube_core = "::kube_core"))]
 #[serde(rename_all = "camelCase")]
 pub struct OnFailure {
     /// The module trapped or returned no verdict.
@@ -302,6 +310,7 @@ pub enum FailureAction {
 
 /// The answer to a blocked request. `{eventId}` in a response is replaced by the event's id.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(crates(kube_core = "::kube_core"))]
 #[serde(rename_all = "camelCase")]
 pub struct Block {
     /// HTTP status.
@@ -322,6 +331,7 @@ impl Default for Block {
 
 /// Bodies of a block answer, chosen by the `Accept` header; `text` is the fallback.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(crates(kube_core = "::kube_core"))]
 #[serde(rename_all = "camelCase")]
 pub struct Responses {
     /// Sent as `text/plain; charset=utf-8`.

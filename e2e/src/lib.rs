@@ -4,7 +4,6 @@
 
 pub mod cluster;
 pub mod fault;
-pub mod load;
 pub mod probe;
 pub mod registry;
 pub mod rule;

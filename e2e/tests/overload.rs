@@ -8,7 +8,7 @@ mod standalone;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use portcullis_e2e::load::{Plan, Probe, run};
+use portcullis_test_tools::load::{Plan, Probe, run};
 use tokio::sync::watch;
 
 use quota::Quota;

@@ -4,7 +4,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use portcullis_e2e::load::Tally;
+use portcullis_test_tools::load::Tally;
 use portcullis_e2e::probe::{NODE_PORT, get, node_loopback};
 use portcullis_e2e::registry::{built, push};
 use portcullis_e2e::{Cluster, NODES, Rule};

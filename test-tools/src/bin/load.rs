@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use clap::Parser;
-use portcullis_e2e::load::{Plan, Probe, run};
+use portcullis_test_tools::load::{Plan, Probe, run};
 use tokio::io::AsyncReadExt;
 use tokio::sync::watch;
 
