@@ -3,11 +3,11 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use portcullis_test_tools::load::Tally;
+use anyhow::{Context, Result, ensure};
 use portcullis_e2e::probe::{NODE_PORT, get, node_loopback};
 use portcullis_e2e::registry::{built, push};
 use portcullis_e2e::{Cluster, NODES, Rule};
+use portcullis_test_tools::load::Tally;
 use serde_json::json;
 use tokio::process::{Child, Command};
 
@@ -22,7 +22,10 @@ struct NodeLoad {
 
 impl NodeLoad {
     fn start(node: &'static str) -> Result<Self> {
-        let load = env!("CARGO_BIN_EXE_load");
+        // Of another crate, so cargo does not say where; `make build` puts it beside the folder of this test.
+        let test = std::env::current_exe()?;
+        let load = test.ancestors().nth(2).context("the test has no folder")?.join("load");
+        ensure!(load.is_file(), "expected the load generator at {}: run `make build`", load.display());
         let child = Command::new(load)
             .args([&format!("{}:{NODE_PORT}", node_loopback(node)), "--rate", "200", "--seconds", "900"])
             .args(["--probe", "=Mozilla/5.0", "--probe", "v1,v2=portcullis-probe-any"])
