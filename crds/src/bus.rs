@@ -6,6 +6,7 @@ pub mod envelope;
 pub mod feature;
 pub mod recall;
 pub mod report;
+pub mod route;
 pub mod subject;
 
 pub use checkpoint::{Checkpoint, EpochRecord, SetHash};
@@ -14,6 +15,7 @@ pub use envelope::{Envelope, EnvelopeError, SCHEMA};
 pub use feature::{CONFIG_FEATURE, FEATURES, PER_WORKER_FEATURE, missing_features};
 pub use recall::{Recall, Recalled};
 pub use report::{Exception, ExceptionState, Kept, Mark, Report, Unsound};
+pub use route::{DesiredRoute, DesiredRouteRule, Origin};
 pub use subject::Subjects;
 
 /// Stream of desired state: one message per subject.

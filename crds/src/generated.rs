@@ -1,14 +1,16 @@
 //! Files of the repository that are made from the types; a test holds the committed ones against them.
 
 use crate::condition::Reason;
-use crate::wasm_rule;
+use crate::{waf_route, wasm_rule};
 
 /// Path from the repository's root, and content.
 pub fn files() -> Vec<(&'static str, String)> {
-    let crd = wasm_rule::crd_yaml();
+    let (rules, routes) = (wasm_rule::crd_yaml(), waf_route::crd_yaml());
     vec![
-        ("crds/generated/wasmrules.yaml", crd.clone()),
-        ("charts/portcullis/files/crds/wasmrules.yaml", crd),
+        ("crds/generated/wasmrules.yaml", rules.clone()),
+        ("charts/portcullis/files/crds/wasmrules.yaml", rules),
+        ("crds/generated/wafroutes.yaml", routes.clone()),
+        ("charts/portcullis/files/crds/wafroutes.yaml", routes),
         ("docs/reference/conditions.md", conditions()),
     ]
 }

@@ -109,6 +109,11 @@ pub(super) fn body_broke_off() -> Response<Bytes> {
     closing(plain(StatusCode::BAD_REQUEST, "Refused: the request body broke off\n".into()))
 }
 
+/// The answer to a request for whose host name there are routes, and none of them for the rest of it.
+pub(super) fn no_route() -> Response<Bytes> {
+    plain(StatusCode::NOT_FOUND, "Not Found: no route of this host name matches the request\n".into())
+}
+
 /// The answer when the upstream gave none.
 pub(super) fn upstream_failed(error: &UpstreamError) -> Response<Bytes> {
     let status = match error {

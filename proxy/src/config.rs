@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
+use portcullis_crds::bus::Origin;
 use thiserror::Error;
 
 /// Settings of a [`Proxy`](crate::Proxy). Nothing in it changes while the proxy runs.
@@ -73,6 +74,12 @@ impl Upstream {
     /// TCP port.
     pub fn port(&self) -> u16 {
         self.port
+    }
+}
+
+impl From<&Origin> for Upstream {
+    fn from(origin: &Origin) -> Self {
+        Self { host: origin.host.clone(), port: origin.port }
     }
 }
 

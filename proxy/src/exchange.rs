@@ -58,7 +58,7 @@ impl Exchange<'_> {
         self.admit(&mut head)?;
         // The rules are those of one moment, held until this request is through with them.
         let rules = self.service.rules.load();
-        let route = self.select_route(&rules);
+        let route = self.select_route(&rules, &head)?;
         let subject = Subject { head: &head, downstream: self.downstream };
         let mut inspection = Inspection::new(&self.service.inspector, &rules, route, subject);
         let inspected = self.inspect(route, &mut inspection, &head, body).await;
@@ -79,8 +79,11 @@ impl Exchange<'_> {
     }
 
     /// Which upstream the request is for, and which rules run on it.
-    fn select_route<'r>(&self, rules: &'r ActiveSet) -> &'r Route {
-        rules.routes().select()
+    fn select_route<'r>(&self, rules: &'r ActiveSet, head: &RequestHead) -> Result<&'r Route, Instead> {
+        rules.routes().select(head).ok_or_else(|| {
+            self.service.metrics.unrouted();
+            answer::no_route().into()
+        })
     }
 
     async fn inspect(
@@ -164,7 +167,7 @@ impl Exchange<'_> {
         if body.is_empty() {
             head.announce_no_content();
         }
-        match self.service.upstreams.of(route.upstream()).send(head, body).await {
+        match self.service.upstreams.of(route.upstream()).send(head, body, route.timeout()).await {
             Ok(answer) => Ok(answer),
             Err(UpstreamError::RequestBody(error)) => Err(self.body_failed(&error)),
             Err(error) => {

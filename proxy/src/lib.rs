@@ -26,6 +26,7 @@ mod listener;
 pub mod metrics;
 mod once_a_second;
 mod refusal;
+mod route;
 pub mod rules;
 mod scratch;
 mod service;

@@ -60,6 +60,7 @@ struct Families {
     upstream: Tally,
     shed: Tally,
     refused: Labelled<1>,
+    unrouted: Counter,
     events_suppressed: Counter,
     events_dropped: Counter,
     panics: Counter,
@@ -141,6 +142,12 @@ impl RequestMetrics {
             "Requests that no strict parser accepts, by reason",
             refused.clone(),
         );
+        let unrouted = Counter::default();
+        registry.register(
+            "portcullis_requests_unrouted",
+            "Requests answered with 404: their host name has routes, and none of them matched",
+            unrouted.clone(),
+        );
         let events_suppressed = Counter::default();
         registry.register(
             "portcullis_events_suppressed",
@@ -179,6 +186,7 @@ impl RequestMetrics {
             upstream: by_reason(&upstream, UpstreamFailure::ALL.iter().map(|f| f.as_str())),
             shed: by_reason(&shed, Shed::ALL.iter().map(|s| s.as_str())),
             refused,
+            unrouted,
             events_suppressed,
             events_dropped,
             panics,
@@ -237,6 +245,11 @@ impl RequestMetrics {
     /// Counts a request that the head guard refused. It takes a lock, and ends the connection.
     pub(crate) fn refused(&self, reason: &'static str) {
         self.0.refused.get_or_create(&[("reason", reason.to_owned())]).inc();
+    }
+
+    /// Counts a request for which there is no route.
+    pub(crate) fn unrouted(&self) {
+        self.0.unrouted.inc();
     }
 
     /// Counts an event that the log is spared.

@@ -7,12 +7,12 @@ mod response_body;
 mod response_decoder;
 mod upload;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::Method;
@@ -32,6 +32,9 @@ use response_decoder::Decoded;
 
 pub(crate) use response_decoder::ResponseDecoder;
 pub(crate) use upload::Upload;
+
+/// After this time without a request, an upstream is forgotten.
+const FORGOTTEN: Duration = Duration::from_secs(600);
 
 /// Why there is no answer from the upstream.
 #[derive(Debug, Error)]
@@ -101,6 +104,7 @@ impl Upstreams {
     pub(crate) fn of(&self, upstream: &Upstream) -> Rc<UpstreamClient> {
         let mut clients = self.clients.borrow_mut();
         if let Some(client) = clients.get(upstream) {
+            client.used.set(Instant::now());
             return Rc::clone(client);
         }
         let client =
@@ -109,9 +113,13 @@ impl Upstreams {
         client
     }
 
-    /// Closes connections that nobody used for too long.
+    /// Closes connections that nobody used for too long, and forgets upstreams that no request had for long: their route
+    /// may be gone.
     pub(crate) fn expire(&self, now: Instant) {
-        self.clients.borrow().values().for_each(|client| client.expire(now));
+        self.clients.borrow_mut().retain(|_, client| {
+            client.expire(now);
+            Rc::strong_count(client) > 1 || now.saturating_duration_since(client.used.get()) < FORGOTTEN
+        });
     }
 }
 
@@ -120,6 +128,8 @@ impl Upstreams {
 pub(crate) struct UpstreamClient {
     addresses: Addresses,
     pool: Rc<Pool>,
+    /// When a request asked for it last.
+    used: Cell<Instant>,
     timeouts: Timeouts,
     metrics: RequestMetrics,
 }
@@ -129,6 +139,7 @@ impl UpstreamClient {
         Self {
             addresses: Addresses::new(upstream),
             pool: Rc::new(Pool::new(limits, &timeouts, metrics.clone())),
+            used: Cell::new(Instant::now()),
             timeouts,
             metrics,
         }
@@ -144,44 +155,51 @@ impl UpstreamClient {
     /// A connection from the pool may have been closed by the upstream a moment ago. So a request
     /// that failed on one is sent once more on a fresh one: always if no byte of it was written,
     /// else only if it is idempotent, has no body, and no byte of an answer came, or what came is the
-    /// belated rest of the answer before.
+    /// belated rest of the answer before. `timeout` is for the head of the answer, if it is not what is usual.
     pub(crate) async fn send(
         &self,
         head: &RequestHead,
         body: Body,
+        timeout: Option<Duration>,
     ) -> Result<(ResponseHead, Body), UpstreamError> {
+        let timeout = timeout.unwrap_or(self.timeouts.upstream);
         let is_repeatable = is_idempotent(head.method()) && body.is_empty();
         let to_head = *head.method() == Method::HEAD;
         let upload = Upload::new(head, body);
         let Some(pooled) = self.pool.take(Instant::now()) else {
-            return self.send_fresh(upload, to_head).await;
+            return self.send_fresh(upload, to_head, timeout).await;
         };
-        match self.exchange(pooled, upload, to_head).await {
+        match self.exchange(pooled, upload, to_head, timeout).await {
             Ok(answer) => Ok(answer),
             Err(Failed { mut upload, answered: false, error: UpstreamError::Broken(_) })
                 if !upload.is_begun() =>
             {
                 upload.restart();
-                self.send_fresh(*upload, to_head).await
+                self.send_fresh(*upload, to_head, timeout).await
             }
             Err(failed) if is_repeatable && failed.may_be_of_the_request_before() => {
                 if failed.answered {
                     self.metrics.upstream_failed(UpstreamFailure::Surplus);
                 }
-                self.send_fresh(Upload::new(head, Body::default()), to_head).await
+                self.send_fresh(Upload::new(head, Body::default()), to_head, timeout).await
             }
             Err(failed) => Err(failed.error),
         }
     }
 
-    async fn send_fresh(&self, upload: Upload, to_head: bool) -> Result<(ResponseHead, Body), UpstreamError> {
+    async fn send_fresh(
+        &self,
+        upload: Upload,
+        to_head: bool,
+        timeout: Duration,
+    ) -> Result<(ResponseHead, Body), UpstreamError> {
         let addresses = self.addresses.current().await.map_err(UpstreamError::Resolve)?;
         let stream = match tokio::time::timeout(self.timeouts.connect, address::connect(&addresses)).await {
             Ok(stream) => stream.map_err(UpstreamError::Connect)?,
             Err(_) => return Err(UpstreamError::ConnectTimeout),
         };
         let connection = UpstreamConnection::new(stream);
-        self.exchange(connection, upload, to_head).await.map_err(|failed| failed.error)
+        self.exchange(connection, upload, to_head, timeout).await.map_err(|failed| failed.error)
     }
 
     async fn exchange(
@@ -189,11 +207,12 @@ impl UpstreamClient {
         mut connection: UpstreamConnection,
         mut upload: Upload,
         to_head: bool,
+        timeout: Duration,
     ) -> Result<(ResponseHead, Body), Failed> {
         let mut decoder = ResponseDecoder::new(to_head);
         let mut answered = false;
         let error = loop {
-            let deadline = upload.moved() + self.timeouts.upstream;
+            let deadline = upload.moved() + timeout;
             let answer = connection.answer(&mut upload, &mut decoder, &mut answered);
             match tokio::time::timeout_at(deadline.into(), answer).await {
                 Ok(Ok(Decoded { head, mut content, keep_alive })) => {
@@ -216,7 +235,7 @@ impl UpstreamClient {
                 // The time counts from the last byte of the request: a long upload is not the upstream's fault.
                 Err(_) => {
                     upload.excuse();
-                    if upload.moved() + self.timeouts.upstream <= Instant::now() {
+                    if upload.moved() + timeout <= Instant::now() {
                         break UpstreamError::AnswerTimeout;
                     }
                 }

@@ -177,6 +177,7 @@ impl State {
             complete: self.complete,
             resyncs: self.resyncs,
             rules: self.held.rules.clone(),
+            routes: BTreeMap::new(),
             refused: self.refused.clone(),
             kept: self.kept.clone(),
         }

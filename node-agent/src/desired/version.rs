@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use portcullis_bus::StreamId;
-use portcullis_crds::bus::{DesiredRule, SetHash};
+use portcullis_crds::bus::{DesiredRoute, DesiredRule, SetHash};
 use portcullis_crds::revision::Revision;
-use portcullis_crds::rule_key::RuleKey;
+use portcullis_crds::{RouteKey, RuleKey};
 use serde::{Deserialize, Serialize};
 
 use super::fence::Fence;
@@ -64,6 +64,8 @@ pub struct View {
     pub resyncs: u64,
     /// What should run.
     pub rules: BTreeMap<RuleKey, Arc<Version>>,
+    /// Which requests go where, beside the default route.
+    pub routes: BTreeMap<RouteKey, Arc<DesiredRoute>>,
     /// What should run but was refused; what ran before is still in `rules`.
     pub refused: BTreeMap<RuleKey, Refused>,
     /// Those of `rules` that are not on the stream: the leader does not know what should run of them.

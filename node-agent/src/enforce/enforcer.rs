@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use portcullis_crds::bus::Exception;
+use portcullis_crds::RouteKey;
+use portcullis_crds::bus::{DesiredRoute, Exception};
 use portcullis_crds::revision::Revision;
 use portcullis_crds::rule_key::RuleKey;
 use portcullis_engine::Module;
@@ -65,6 +66,8 @@ pub struct Enforcer {
     jobs: JoinSet<Job>,
     /// What runs, to see whether a swap changes anything: whether with a module.
     active: Vec<(RuleKey, String, Revision, bool)>,
+    /// The routes that are served.
+    active_routes: BTreeMap<RouteKey, Arc<DesiredRoute>>,
     /// Since when.
     active_since: Instant,
     submitted: Option<ReportState>,
@@ -87,6 +90,7 @@ impl Enforcer {
             local_changed: false,
             jobs: JoinSet::new(),
             active: Vec::new(),
+            active_routes: BTreeMap::new(),
             active_since: Instant::now(),
             submitted: None,
             kept: None,
@@ -124,7 +128,9 @@ impl Enforcer {
         self.want();
         loop {
             self.start_jobs();
-            if self.slots.is_due(Instant::now()) || self.local_changed {
+            // Routes wait for the rules that changed with them: no request sees new ones of one on old ones of the other.
+            let routes_due = self.view.routes != self.active_routes && !self.slots.is_changed();
+            if self.slots.is_due(Instant::now()) || self.local_changed || routes_due {
                 self.commit().await;
             }
             if !self.slots.is_changed() {
@@ -241,17 +247,24 @@ impl Enforcer {
                 (r.key.clone(), r.uid.clone(), r.revision.clone(), matches!(r.module, Loaded::Module(_)))
             })
             .collect();
-        if active == self.active {
+        if active == self.active && self.view.routes == self.active_routes {
             return None;
         }
         self.active = active;
+        self.active_routes = self.view.routes.clone();
+        let routes: Vec<_> = self.active_routes.values().cloned().collect();
         let stream = self.view.stream.as_ref().map(|s| s.as_str().to_owned()).unwrap_or_default();
         // Only this thread stores, so this is the set that is replaced.
         let old = Arc::downgrade(&self.wiring.rules.load());
         let metrics = &self.wiring.metrics;
         metrics.rules_active.set(i64::try_from(rules.len()).unwrap_or(i64::MAX));
-        tracing::info!(sequence = self.view.sequence, rules = rules.len(), "rules swapped in");
-        self.wiring.rules.store(RuleSet { stream, sequence: self.view.sequence, rules });
+        tracing::info!(
+            sequence = self.view.sequence,
+            rules = rules.len(),
+            routes = routes.len(),
+            "rules and routes swapped in"
+        );
+        self.wiring.rules.store(RuleSet { stream, sequence: self.view.sequence, rules, routes });
         self.active_since = Instant::now();
         metrics.swaps.inc();
         metrics.swapped_at.set(jiff::Timestamp::now().as_second() as f64);

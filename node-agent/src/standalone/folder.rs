@@ -1,4 +1,4 @@
-//! Follows a folder of WasmRule YAML. A file that breaks keeps the rules that it had.
+//! Follows a folder of WasmRule and WafRoute YAML. A file that breaks keeps what it had.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -8,13 +8,12 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use portcullis_crds::RuleConfig;
-use portcullis_crds::bus::{DesiredLimits, DesiredRule, ModuleRef};
+use portcullis_crds::bus::{DesiredLimits, DesiredRoute, DesiredRule, ModuleRef};
 use portcullis_crds::revision::{ModuleDigest, Revision};
-use portcullis_crds::rule_key::RuleKey;
+use portcullis_crds::{RouteKey, RuleConfig, RuleKey};
 use thiserror::Error;
 
-use super::manifest::{self, Manifest, ManifestError};
+use super::manifest::{self, Manifest, ManifestError, RuleManifest};
 use crate::desired::Version;
 use crate::desired::fence::Fence;
 use crate::desired::version::View;
@@ -39,8 +38,8 @@ enum Reason {
         "rule {rule}: source.file {module:?} leads out of the folder of this file; put the module beside it"
     )]
     Outside { rule: RuleKey, module: String },
-    #[error("rule {rule} is in {other} already; give it another name")]
-    Twice { rule: RuleKey, other: String },
+    #[error("{object} is in {other} already; give it another name")]
+    Twice { object: String, other: String },
 }
 
 /// What a look at the folder found.
@@ -54,9 +53,10 @@ pub struct Scan {
     pub errors: Vec<FileError>,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Default)]
 struct Good {
     versions: Vec<Version>,
+    routes: Vec<Arc<DesiredRoute>>,
     modules: Vec<Bytes>,
     /// Where the modules are, to see when they change.
     sources: BTreeSet<PathBuf>,
@@ -111,24 +111,21 @@ impl Folder {
                 Err(reason) => errors.push(FileError { path: path.display().to_string(), reason }),
             }
         }
-        let mut rules = BTreeMap::new();
-        let mut owners: BTreeMap<&RuleKey, &PathBuf> = BTreeMap::new();
+        let (mut rules, mut routes) = (Objects::default(), Objects::default());
         for (path, good) in &self.good {
             for version in &good.versions {
-                let key = &version.rule.key;
-                if let Some(other) = owners.insert(key, path) {
-                    let reason = Reason::Twice { rule: key.clone(), other: other.display().to_string() };
-                    errors.push(FileError { path: path.display().to_string(), reason });
-                    owners.insert(key, other);
-                    continue;
-                }
-                rules.insert(key.clone(), Arc::new(version.clone()));
+                let object = || format!("rule {}", version.rule.key);
+                errors.extend(rules.add(version.rule.key.clone(), Arc::new(version.clone()), path, object));
+            }
+            for route in &good.routes {
+                let object = || format!("route {}", route.key);
+                errors.extend(routes.add(route.key.clone(), Arc::clone(route), path, object));
             }
         }
         let modules = self.good.values().flat_map(|good| good.modules.clone()).collect();
         self.scanned = self.stamps()?;
         self.seen = self.scanned.clone();
-        Ok(Scan { view: view(self.scans, rules), modules, errors })
+        Ok(Scan { view: view(self.scans, rules.all, routes.all), modules, errors })
     }
 
     fn files(&self) -> io::Result<BTreeSet<PathBuf>> {
@@ -153,8 +150,43 @@ impl Folder {
     }
 }
 
+/// Objects of one kind, each from one file.
+struct Objects<'f, K, T> {
+    all: BTreeMap<K, Arc<T>>,
+    files: BTreeMap<K, &'f Path>,
+}
+
+impl<K, T> Default for Objects<'_, K, T> {
+    fn default() -> Self {
+        Self { all: BTreeMap::new(), files: BTreeMap::new() }
+    }
+}
+
+impl<'f, K: Ord + Clone, T> Objects<'f, K, T> {
+    /// Adds one, unless a file has it already.
+    fn add(
+        &mut self,
+        key: K,
+        object: Arc<T>,
+        path: &'f Path,
+        name: impl Fn() -> String,
+    ) -> Option<FileError> {
+        if let Some(other) = self.files.get(&key) {
+            let reason = Reason::Twice { object: name(), other: other.display().to_string() };
+            return Some(FileError { path: path.display().to_string(), reason });
+        }
+        self.files.insert(key.clone(), path);
+        self.all.insert(key, object);
+        None
+    }
+}
+
 /// The set as if a bus had said it.
-fn view(scans: u64, rules: BTreeMap<RuleKey, Arc<Version>>) -> View {
+fn view(
+    scans: u64,
+    rules: BTreeMap<RuleKey, Arc<Version>>,
+    routes: BTreeMap<RouteKey, Arc<DesiredRoute>>,
+) -> View {
     View {
         stream: Some("stand-alone".to_owned().into()),
         fence: Fence { epoch: 1, since: 1 },
@@ -163,6 +195,7 @@ fn view(scans: u64, rules: BTreeMap<RuleKey, Arc<Version>>) -> View {
         complete: true,
         resyncs: scans,
         rules,
+        routes,
         refused: BTreeMap::new(),
         kept: BTreeSet::new(),
     }
@@ -170,8 +203,15 @@ fn view(scans: u64, rules: BTreeMap<RuleKey, Arc<Version>>) -> View {
 
 fn read(path: &Path, scan: u64) -> Result<Good, Reason> {
     let text = fs::read_to_string(path)?;
-    let mut good = Good { versions: Vec::new(), modules: Vec::new(), sources: BTreeSet::new() };
+    let mut good = Good::default();
     for manifest in manifest::read(&text)? {
+        let manifest = match manifest {
+            Manifest::Rule(rule) => rule,
+            Manifest::Route(route) => {
+                good.routes.push(Arc::new(route));
+                continue;
+            }
+        };
         let source = inside(path, &manifest)?;
         let unreadable =
             |source| Reason::Module { rule: manifest.key.clone(), module: manifest.file.clone(), source };
@@ -184,7 +224,7 @@ fn read(path: &Path, scan: u64) -> Result<Good, Reason> {
 }
 
 /// The module's path, which must be in the folder of its file or below.
-fn inside(path: &Path, manifest: &Manifest) -> Result<PathBuf, Reason> {
+fn inside(path: &Path, manifest: &RuleManifest) -> Result<PathBuf, Reason> {
     let rule = || manifest.key.clone();
     let unreadable = |source| Reason::Module { rule: rule(), module: manifest.file.clone(), source };
     let dir = path.parent().unwrap_or(Path::new("."));
@@ -196,7 +236,7 @@ fn inside(path: &Path, manifest: &Manifest) -> Result<PathBuf, Reason> {
     Ok(source)
 }
 
-fn version(manifest: &Manifest, source: &Path, module: &Bytes, scan: u64) -> Version {
+fn version(manifest: &RuleManifest, source: &Path, module: &Bytes, scan: u64) -> Version {
     let spec = &manifest.spec;
     let rule = DesiredRule {
         key: manifest.key.clone(),

@@ -1,24 +1,36 @@
-//! Reads WasmRule YAML as `kubectl apply` would take it and `kubectl get` writes it, but for `source.file`.
+//! Reads WasmRule and WafRoute YAML as `kubectl apply` would take it and `kubectl get` writes it, but for `source.file`
+//! and `backend.url`.
 //!
 //! There is no API server here, so its checks are made here: unknown keys, ranges, exactly one source.
 
 mod document;
 mod error;
+mod route;
 
-use portcullis_crds::RuleKey;
+use portcullis_crds::bus::DesiredRoute;
 use portcullis_crds::wasm_rule::{
     BODY_CEILING, BODY_FLOOR, DEADLINE_CEILING, DEADLINE_FLOOR, FUEL_CEILING, FUEL_FLOOR,
-    FUEL_PER_BYTE_CEILING, Limits, MEMORY_CEILING, MEMORY_FLOOR, WasmRuleSpec,
+    FUEL_PER_BYTE_CEILING, Limits, MEMORY_CEILING, MEMORY_FLOOR,
 };
+use portcullis_crds::{RouteKey, RuleKey, WasmRuleSpec};
 
 pub use error::ManifestError;
 
-use document::{Rule, Strict};
+use document::{Object, Spec, Strict};
 
-/// One rule of a file.
+/// One object of a file. Its namespace is `default` where none is given.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Manifest {
-    /// Namespace and name; the namespace is `default` where none is given.
+pub enum Manifest {
+    /// A rule.
+    Rule(RuleManifest),
+    /// A route.
+    Route(DesiredRoute),
+}
+
+/// A rule.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RuleManifest {
+    /// Namespace and name.
     pub key: RuleKey,
     /// As written.
     pub spec: WasmRuleSpec,
@@ -31,30 +43,40 @@ pub fn read(yaml: &str) -> Result<Vec<Manifest>, ManifestError> {
     document::read(yaml)?.into_iter().map(check).collect()
 }
 
-fn check(Strict { read: Rule { metadata, spec }, unknown }: Strict<Rule>) -> Result<Manifest, ManifestError> {
+fn check(
+    Strict { read: Object { kind, metadata, spec }, unknown }: Strict<Object>,
+) -> Result<Manifest, ManifestError> {
     let name = metadata.name.unwrap_or_default();
     let namespace = metadata.namespace.unwrap_or_else(|| "default".to_owned());
+    let object = format!("{} {name}", if kind == "WafRoute" { "route" } else { "rule" });
     if !unknown.is_empty() {
-        return Err(ManifestError::UnknownFields { rule: name, fields: unknown });
+        return Err(ManifestError::UnknownFields { object, fields: unknown });
     }
-    let invalid = |message: String| ManifestError::Invalid { rule: name.clone(), message };
-    if name.is_empty() {
-        return Err(invalid("expected metadata.name, found nothing".to_owned()));
-    }
-    let Some(spec) = spec else {
-        return Err(invalid("expected spec, found nothing".to_owned()));
+    let checked = if name.is_empty() {
+        Err("expected metadata.name, found nothing".to_owned())
+    } else {
+        match spec {
+            None => Err("expected spec, found nothing".to_owned()),
+            Some(Spec::Rule(spec)) => rule(RuleKey::namespaced(namespace, name), spec).map(Manifest::Rule),
+            Some(Spec::Route(spec)) => {
+                route::check(RouteKey::new(namespace, name), spec).map(Manifest::Route)
+            }
+        }
     };
+    checked.map_err(|message| ManifestError::Invalid { object, message })
+}
+
+fn rule(key: RuleKey, spec: WasmRuleSpec) -> Result<RuleManifest, String> {
     if spec.source.oci.is_some() {
-        let hint = "source.oci needs a cluster; pull the module (`portcullis pull`) and set source.file";
-        return Err(invalid(hint.to_owned()));
+        return Err(
+            "source.oci needs a cluster; pull the module (`portcullis pull`) and set source.file".to_owned()
+        );
     }
     let Some(file) = spec.source.file.clone() else {
-        return Err(invalid(
-            "expected source.file, the module's path beside this file, found nothing".to_owned(),
-        ));
+        return Err("expected source.file, the module's path beside this file, found nothing".to_owned());
     };
-    ranges(&spec).map_err(invalid)?;
-    Ok(Manifest { key: RuleKey::namespaced(namespace, name), spec, file })
+    ranges(&spec)?;
+    Ok(RuleManifest { key, spec, file })
 }
 
 /// The ranges of the CustomResourceDefinition.
@@ -131,9 +153,18 @@ spec:
     memory: 2Mi
 ";
 
+    fn rules(yaml: &str) -> Vec<RuleManifest> {
+        let objects = read(yaml).unwrap_or_else(|error| panic!("{error}: {yaml}"));
+        let rule = |object| match object {
+            Manifest::Rule(rule) => rule,
+            Manifest::Route(route) => panic!("{} is a route", route.key),
+        };
+        objects.into_iter().map(rule).collect()
+    }
+
     #[test]
     fn a_rule_is_read_with_the_defaults_of_the_cluster() {
-        let rules = read(RULE).unwrap();
+        let rules = rules(RULE);
         assert_eq!(rules.len(), 1);
         assert_eq!(rules[0].key, RuleKey::namespaced("default", "bad-bot-blocker"));
         assert_eq!(rules[0].file, "bad-bot-blocker.wasm");
@@ -190,10 +221,8 @@ metadata:
 
     #[test]
     fn what_kubectl_get_writes_is_read() {
-        let names = |yaml: &str| -> Vec<String> {
-            let rules = read(yaml).unwrap_or_else(|error| panic!("{error}: {yaml}"));
-            rules.iter().map(|rule| rule.key.to_string()).collect()
-        };
+        let names =
+            |yaml: &str| -> Vec<String> { rules(yaml).iter().map(|rule| rule.key.to_string()).collect() };
         assert_eq!(names(LISTED), ["shop/bad-bot-blocker", "blog/other"]);
         let typed = LISTED
             .replace("apiVersion: v1\n", "apiVersion: portcullis.dev/v1alpha1\n")
@@ -257,8 +286,9 @@ metadata:
 
     #[test]
     fn a_configuration_is_free_json_up_to_its_ceiling() {
-        let with = |config: &str| read(&RULE.replace("spec:\n", &format!("spec:\n  config: {config}\n")));
-        let rules = with("{deny: [sqlmap, nikto], depth: 2, share: 0.5, strict: true, note: null}").unwrap();
+        let text = |config: &str| RULE.replace("spec:\n", &format!("spec:\n  config: {config}\n"));
+        let with = |config: &str| read(&text(config));
+        let rules = rules(&text("{deny: [sqlmap, nikto], depth: 2, share: 0.5, strict: true, note: null}"));
         let config = rules[0].spec.config.as_ref().unwrap().canonical();
         assert_eq!(
             String::from(config),

@@ -116,7 +116,7 @@ fn a_request_that_concerns_no_rule_allocates_nothing() {
     let subject = Subject { head: &head, downstream: &downstream };
     let body = Bytes::from_static(b"user=admin&comment=caf%C3%A9+%2B+more");
     let inspect = || {
-        let mut inspection = Inspection::new(&inspector, &set, set.routes().select(), subject);
+        let mut inspection = Inspection::new(&inspector, &set, set.routes().select(&head).unwrap(), subject);
         let head = inspection.head_phase().now_or_never().unwrap();
         let body = inspection.body_phase(InspectedBody::Whole(&body)).now_or_never().unwrap();
         assert!(head.is_continue() && body.is_continue());

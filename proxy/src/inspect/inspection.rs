@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use portcullis_crds::wasm_rule::FailureAction;
+use portcullis_crds::wasm_rule::{FailureAction, Mode};
 use portcullis_engine::detail::{Detail, DetailError};
 use portcullis_engine::{Cause, Phase};
 use tokio::sync::oneshot;
@@ -120,7 +120,7 @@ impl<'a> Inspection<'a> {
         for position in candidates.iter() {
             let index = plan.rule(position);
             let judgement = self.judge(plan, index, body, input).await;
-            self.act(set.rule(index), judgement)?;
+            self.act(set.rule(index), plan.mode(position), judgement)?;
         }
         let picked = self.inspector.sampler.borrow_mut().pick(skipped);
         if let Some(position) = picked.and_then(|nth| {
@@ -151,10 +151,11 @@ impl<'a> Inspection<'a> {
     fn act(
         &mut self,
         (rule, prepared): (&'a ActiveRule, &PreparedRule),
+        mode: Mode,
         judgement: Judgement,
     ) -> ControlFlow<Stop<'a>> {
         let Judgement { outcome, detail } = judgement;
-        let decision = decide(rule.mode, &outcome, &rule.on_failure);
+        let decision = decide(mode, &outcome, &rule.on_failure);
         let (verdict, action) = match decision {
             Decision::GoOn => return ControlFlow::Continue(()),
             Decision::Note(action) => {
@@ -186,7 +187,7 @@ impl<'a> Inspection<'a> {
             id,
             rule: rule.key.clone(),
             revision: rule.revision.to_string(),
-            mode: rule.mode,
+            mode,
             action,
             cause: outcome.cause(),
             details: outcome.details().map(str::to_owned),

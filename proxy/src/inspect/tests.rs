@@ -57,7 +57,7 @@ fn inspect(rule: ActiveRule, body: Option<InspectedBody<'_>>) -> (Option<String>
     let head = RequestHead::of(Method::POST, "/", &[("host", "shop.example")]);
     let downstream = Downstream::plain("203.0.113.7:50000".parse().unwrap());
     let subject = Subject { head: &head, downstream: &downstream };
-    let mut inspection = Inspection::new(&inspector, &set, set.routes().select(), subject);
+    let mut inspection = Inspection::new(&inspector, &set, set.routes().select(&head).unwrap(), subject);
     let flow = match body {
         None => inspection.head_phase().now_or_never().unwrap(),
         Some(body) => inspection.body_phase(body).now_or_never().unwrap(),

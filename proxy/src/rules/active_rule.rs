@@ -1,9 +1,12 @@
 //! The rules that a node is told to run, ready to run.
 
+use std::sync::Arc;
+
+use portcullis_crds::bus::DesiredRoute;
 use portcullis_crds::wasm_rule::{Block, Isolation, Mode, OnFailure};
 use portcullis_crds::{Revision, RuleKey};
 
-/// All rules that are run on a request, of one state of the bus.
+/// All rules and routes of one state of the bus.
 #[derive(Debug, Default)]
 pub struct RuleSet {
     /// Which stream the state was read from; empty before the first.
@@ -12,6 +15,8 @@ pub struct RuleSet {
     pub sequence: u64,
     /// The rules. A set that is active holds them in order of precedence, whatever order they came in.
     pub rules: Vec<ActiveRule>,
+    /// The routes, beside the default one.
+    pub routes: Vec<Arc<DesiredRoute>>,
 }
 
 /// One rule, ready to run.

@@ -9,7 +9,7 @@ use portcullis_engine::Limits;
 
 use super::active_rule::{ActiveRule, RuleSet};
 use super::prepared_rule::PreparedRule;
-use super::route::RouteTable;
+use super::route::Routes;
 use crate::config::Upstream;
 use crate::metrics::RequestMetrics;
 
@@ -24,7 +24,7 @@ pub struct ActiveSet {
     set: RuleSet,
     /// About `set.rules`, by index.
     prepared: Vec<PreparedRule>,
-    routes: RouteTable,
+    routes: Routes,
     total: Limits,
     generation: u64,
 }
@@ -42,7 +42,8 @@ impl ActiveSet {
         let mut prepared: Vec<_> =
             set.rules.iter().map(|rule| PreparedRule::new(rule, metrics.rule(&rule.key))).collect();
         PreparedRule::limit_worker_instances(&mut prepared);
-        let routes = RouteTable::of_default(upstream.clone(), &set.rules);
+        set.routes.sort_by(|a, b| a.key.cmp(&b.key));
+        let routes = Routes::new(upstream.clone(), &set.rules, &set.routes);
         let total = total(&set.rules);
         Self { set, prepared, routes, total, generation }
     }
@@ -53,7 +54,7 @@ impl ActiveSet {
     }
 
     /// Which requests go where.
-    pub(crate) fn routes(&self) -> &RouteTable {
+    pub(crate) fn routes(&self) -> &Routes {
         &self.routes
     }
 
@@ -84,9 +85,7 @@ impl ActiveSet {
 
     /// Runs all rules on every request whose modules broke the promise of their prefilters.
     pub(crate) fn distrust_broken_prefilters(&self) {
-        for route in self.routes.all() {
-            route.distrust_broken_prefilters(&self.set.rules);
-        }
+        self.routes.distrust_broken_prefilters(&self.set.rules);
     }
 
     /// Logs what of the rules that were not in `before` does not run as their authors may think.

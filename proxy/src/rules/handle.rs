@@ -54,7 +54,7 @@ impl RuleSetHandle {
         set.warn_of_what_is_new_since(&self.load());
         let keys = set.set().rules.iter().map(|rule| &rule.key);
         self.0.metrics.forget_rules_except(&keys.collect());
-        let unfiltered = set.routes().all().map(|route| route.plan(Phase::Request).prefilter().unfiltered());
+        let unfiltered = set.routes().plans(Phase::Request).map(|plan| plan.prefilter().unfiltered());
         self.0.metrics.unfiltered(unfiltered.max().unwrap_or_default());
         let old = self.0.active.swap(set);
         self.retired().push(old);

@@ -5,24 +5,37 @@ use portcullis_engine::{Phase, Prefilter};
 use portcullis_view::Sections;
 
 use super::active_rule::{ActiveRule, Loaded};
-use portcullis_crds::wasm_rule::Isolation;
+use portcullis_crds::wasm_rule::{Isolation, Mode};
+
+/// A rule that runs on a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct AppliedRule {
+    /// Index of the rule in the set.
+    pub(super) rule: usize,
+    /// What its verdict does there.
+    pub(super) mode: Mode,
+}
 
 /// The rules of one phase.
 #[derive(Debug)]
 pub(crate) struct PhasePlan {
     phase: Phase,
-    /// Indices of rules in the set, in order of precedence. A rule's place in this list is its position.
-    rules: Vec<usize>,
+    /// In order of precedence. A rule's place in this list is its position.
+    rules: Vec<AppliedRule>,
     sections: Sections,
     prefilter: Prefilter,
 }
 
 impl PhasePlan {
-    pub(super) fn new(phase: Phase, all: &[ActiveRule]) -> Self {
-        let rules: Vec<usize> = (0..all.len()).filter(|&index| runs_in(&all[index], phase)).collect();
-        let sections =
-            rules.iter().map(|&index| sections(&all[index])).fold(Sections::NONE, |all, of_one| all | of_one);
-        let prefilter = Prefilter::new(phase, rules.iter().map(|&index| literals(&all[index])))
+    /// Of those rules of a set that run on a route.
+    pub(super) fn new(phase: Phase, all: &[ActiveRule], applied: &[AppliedRule]) -> Self {
+        let rules: Vec<_> =
+            applied.iter().copied().filter(|applied| runs_in(&all[applied.rule], phase)).collect();
+        let sections = rules
+            .iter()
+            .map(|applied| sections(&all[applied.rule]))
+            .fold(Sections::NONE, |all, of_one| all | of_one);
+        let prefilter = Prefilter::new(phase, rules.iter().map(|applied| literals(&all[applied.rule])))
             .unwrap_or_else(|error| {
                 tracing::error!(%phase, %error, "no prefilter");
                 Prefilter::new(phase, rules.iter().map(|_| &[][..]))
@@ -37,12 +50,17 @@ impl PhasePlan {
 
     /// Indices of the rules in the set, in order of precedence.
     pub(crate) fn rules(&self) -> impl Iterator<Item = usize> {
-        self.rules.iter().copied()
+        self.rules.iter().map(|applied| applied.rule)
     }
 
     /// The index in the set of the rule at a position of this plan.
     pub(crate) fn rule(&self, position: usize) -> usize {
-        self.rules[position]
+        self.rules[position].rule
+    }
+
+    /// What the verdict of the rule at a position does.
+    pub(crate) fn mode(&self, position: usize) -> Mode {
+        self.rules[position].mode
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -1,14 +1,26 @@
 //! Routes: which requests go to which upstream, and which rules run on them.
 
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use portcullis_crds::bus::{DesiredRoute, DesiredRouteRule};
+use portcullis_crds::wasm_rule::Mode;
 use portcullis_engine::Phase;
 
 use super::active_rule::ActiveRule;
-use super::phase_plan::PhasePlan;
+use super::phase_plan::{AppliedRule, PhasePlan};
 use crate::config::Upstream;
+use crate::head::RequestHead;
+use crate::route::{Found, RouteTable};
 
 /// All routes, of which a request takes one.
 #[derive(Debug)]
-pub(crate) struct RouteTable {
+pub(crate) struct Routes {
+    table: RouteTable,
+    /// By index of the route, then of its rule.
+    routes: Vec<Vec<Route>>,
+    /// Of host names that no route has.
     default: Route,
 }
 
@@ -16,34 +28,77 @@ pub(crate) struct RouteTable {
 #[derive(Debug)]
 pub(crate) struct Route {
     upstream: Upstream,
-    /// By phase.
-    plans: [PhasePlan; Phase::ALL.len()],
+    /// Until the upstream answers, if it is not what is usual.
+    timeout: Option<Duration>,
+    plans: Arc<Plans>,
+}
+
+/// The rules of a route. Routes on which the same rules run share them.
+#[derive(Debug)]
+struct Plans {
+    by_phase: [PhasePlan; Phase::ALL.len()],
     largest_body: Option<u64>,
 }
 
-impl RouteTable {
-    /// With one route, which all requests take and all rules run on.
-    pub(super) fn of_default(upstream: Upstream, rules: &[ActiveRule]) -> Self {
-        Self { default: Route::new(upstream, rules) }
+impl Routes {
+    /// The default route goes to `upstream`, and all rules run on it. On any other run those of the platform and those of
+    /// its own namespace. The rules are in order of precedence, and so are the routes.
+    pub(super) fn new(upstream: Upstream, rules: &[ActiveRule], routes: &[Arc<DesiredRoute>]) -> Self {
+        let everything = (0..rules.len()).map(|rule| AppliedRule { rule, mode: rules[rule].mode }).collect();
+        let default = Route { upstream, timeout: None, plans: Arc::new(Plans::new(rules, everything)) };
+        let scopes = Scopes::of(rules);
+        let mut shared = HashMap::<Vec<AppliedRule>, Arc<Plans>>::new();
+        let mut served = Vec::with_capacity(routes.len());
+        for route in routes {
+            let applied = scopes.applied(rules, route);
+            let plans = match shared.get(&applied) {
+                Some(plans) => Arc::clone(plans),
+                None => {
+                    let plans = Arc::new(Plans::new(rules, applied.clone()));
+                    shared.insert(applied, Arc::clone(&plans));
+                    plans
+                }
+            };
+            served.push(route.rules.iter().map(|rule| Route::new(rule, &plans)).collect());
+        }
+        Self { table: RouteTable::of(routes.iter().map(|route| &**route)), routes: served, default }
     }
 
-    /// The route of a request.
-    pub(crate) fn select(&self) -> &Route {
-        &self.default
+    /// The route of a request; `None` if its host name has routes and none of them is for it.
+    pub(crate) fn select(&self, head: &RequestHead) -> Option<&Route> {
+        match self.table.find(head) {
+            Found::Rule { route, rule } => Some(&self.routes[route][rule]),
+            Found::NoHost => Some(&self.default),
+            Found::NoMatch => None,
+        }
     }
 
-    /// All of them.
-    pub(crate) fn all(&self) -> impl Iterator<Item = &Route> {
-        std::iter::once(&self.default)
+    /// The plans of a phase, each once.
+    pub(super) fn plans(&self, phase: Phase) -> impl Iterator<Item = &PhasePlan> {
+        self.distinct().map(move |plans| plans.of(phase))
+    }
+
+    /// Runs all rules on every request whose modules broke the promise of their prefilters.
+    pub(super) fn distrust_broken_prefilters(&self, rules: &[ActiveRule]) {
+        for plan in self.distinct().flat_map(|plans| &plans.by_phase) {
+            plan.distrust_broken_prefilter(rules);
+        }
+    }
+
+    fn distinct(&self) -> impl Iterator<Item = &Plans> {
+        let mut seen = HashSet::new();
+        let all = std::iter::once(&self.default).chain(self.routes.iter().flatten());
+        all.filter_map(move |route| seen.insert(Arc::as_ptr(&route.plans)).then_some(&*route.plans))
     }
 }
 
 impl Route {
-    fn new(upstream: Upstream, rules: &[ActiveRule]) -> Self {
-        let plans = Phase::ALL.map(|phase| PhasePlan::new(phase, rules));
-        let body = &plans[Phase::RequestBody as usize];
-        let largest_body = body.rules().filter_map(|index| rules[index].body_bytes).max();
-        Self { upstream, plans, largest_body }
+    fn new(rule: &DesiredRouteRule, plans: &Arc<Plans>) -> Self {
+        Self {
+            upstream: Upstream::from(&rule.backend),
+            timeout: rule.request_timeout_millis.map(Duration::from_millis),
+            plans: Arc::clone(plans),
+        }
     }
 
     /// Where its requests go.
@@ -51,19 +106,65 @@ impl Route {
         &self.upstream
     }
 
+    /// Until the upstream answers, if it is not what is usual.
+    pub(crate) fn timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+
     /// The rules that run in a phase.
     pub(crate) fn plan(&self, phase: Phase) -> &PhasePlan {
-        &self.plans[phase as usize]
+        self.plans.of(phase)
     }
 
     /// The most bytes of a body that any of its rules inspects; `None` when bodies stream through.
     pub(crate) fn largest_body(&self) -> Option<u64> {
-        self.largest_body
+        self.plans.largest_body
+    }
+}
+
+impl Plans {
+    fn new(rules: &[ActiveRule], applied: Vec<AppliedRule>) -> Self {
+        let by_phase = Phase::ALL.map(|phase| PhasePlan::new(phase, rules, &applied));
+        let body = &by_phase[Phase::RequestBody as usize];
+        let largest_body = body.rules().filter_map(|index| rules[index].body_bytes).max();
+        Self { by_phase, largest_body }
     }
 
-    pub(super) fn distrust_broken_prefilters(&self, rules: &[ActiveRule]) {
-        for plan in &self.plans {
-            plan.distrust_broken_prefilter(rules);
+    fn of(&self, phase: Phase) -> &PhasePlan {
+        &self.by_phase[phase as usize]
+    }
+}
+
+/// Rules by who they belong to, so that a route need not look at all of them.
+struct Scopes<'r> {
+    /// Rules of the platform. They are the first in order of precedence.
+    cluster: Vec<usize>,
+    namespaces: HashMap<&'r str, Vec<usize>>,
+}
+
+impl<'r> Scopes<'r> {
+    fn of(rules: &'r [ActiveRule]) -> Self {
+        let mut scopes = Self { cluster: Vec::new(), namespaces: HashMap::new() };
+        for (index, rule) in rules.iter().enumerate() {
+            match &rule.key.namespace {
+                None => scopes.cluster.push(index),
+                Some(namespace) => scopes.namespaces.entry(namespace).or_default().push(index),
+            }
         }
+        scopes
+    }
+
+    /// The rules that run on a route, in order of precedence.
+    fn applied(&self, rules: &[ActiveRule], route: &DesiredRoute) -> Vec<AppliedRule> {
+        let own = self.namespaces.get(&*route.key.namespace).map(Vec::as_slice).unwrap_or_default();
+        let mode_of = |rule: &ActiveRule| {
+            let overridden = route.overrides.iter().find(|wanted| wanted.rule == rule.key.name);
+            // A tenant has no say in the platform's rules.
+            overridden.filter(|_| rule.key.namespace.is_some()).map_or(rule.mode, |wanted| wanted.mode)
+        };
+        let all = self.cluster.iter().chain(own);
+        all.map(|&rule| AppliedRule { rule, mode: mode_of(&rules[rule]) })
+            .filter(|applied| applied.mode != Mode::Disabled)
+            .collect()
     }
 }

@@ -10,6 +10,7 @@ mod limits;
 mod offload;
 mod prefilter;
 mod properties;
+mod routes;
 mod rules;
 mod same_bytes;
 mod upstream;

@@ -51,7 +51,7 @@ impl World {
 
     /// Makes these the active rules.
     pub(crate) fn enforce(&self, rules: Vec<ActiveRule>) {
-        self.rules.store(RuleSet { stream: "test".into(), sequence: 1, rules });
+        self.rules.store(RuleSet { stream: "test".into(), sequence: 1, rules, routes: Vec::new() });
     }
 
     /// A new connection to the proxy.

@@ -1,18 +1,29 @@
-//! Documents of a file: rules, and lists of rules as `kubectl get -o yaml` writes them.
+//! Documents of a file: rules, routes, and lists of them as `kubectl get -o yaml` writes them.
+
+use std::fmt;
+use std::marker::PhantomData;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use portcullis_crds::wasm_rule::WasmRuleSpec;
-use portcullis_crds::{GROUP, VERSION};
+use portcullis_crds::{GROUP, VERSION, WafRouteSpec, WasmRuleSpec};
+use serde::de::{Error, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::error::ManifestError;
 
-/// A rule as it is written. Its status is the API server's, and nothing here.
-#[derive(Deserialize)]
-pub(super) struct Rule {
-    #[serde(default)]
+const RULE: &str = "WasmRule";
+const ROUTE: &str = "WafRoute";
+
+/// A rule or route as it is written. Its status is the API server's, and nothing here.
+pub(super) struct Object {
+    pub(super) kind: String,
     pub(super) metadata: ObjectMeta,
-    pub(super) spec: Option<WasmRuleSpec>,
+    pub(super) spec: Option<Spec>,
+}
+
+/// What is wanted.
+pub(super) enum Spec {
+    Rule(WasmRuleSpec),
+    Route(WafRouteSpec),
 }
 
 /// What was read, and the paths of what no type knows.
@@ -21,16 +32,16 @@ pub(super) struct Strict<T> {
     pub(super) unknown: Vec<String>,
 }
 
-/// The rules of all documents, in their order.
-pub(super) fn read(yaml: &str) -> Result<Vec<Strict<Rule>>, ManifestError> {
+/// The objects of all documents, in their order.
+pub(super) fn read(yaml: &str) -> Result<Vec<Strict<Object>>, ManifestError> {
     for head in documents::<Head>(yaml)? {
         head.check()?;
     }
-    let mut rules = Vec::new();
-    for document in documents::<Strict<Document>>(yaml)? {
-        rules.extend(document.rules()?);
+    let mut objects = Vec::new();
+    for document in documents::<Strict<Document<Items>>>(yaml)? {
+        objects.extend(document.objects()?);
     }
-    Ok(rules)
+    Ok(objects)
 }
 
 fn documents<'de, T: Deserialize<'de>>(yaml: &'de str) -> Result<Vec<T>, ManifestError> {
@@ -51,14 +62,15 @@ struct Head {
 
 impl Head {
     fn check(self) -> Result<(), ManifestError> {
-        if self.is_ours("WasmRuleList") || (self.api_version == "v1" && self.kind == "List") {
-            return self.items.into_iter().try_for_each(Self::check_rule);
+        let is_typed_list = self.is_ours("WasmRuleList") || self.is_ours("WafRouteList");
+        if is_typed_list || (self.api_version == "v1" && self.kind == "List") {
+            return self.items.into_iter().try_for_each(Self::check_object);
         }
-        self.check_rule()
+        self.check_object()
     }
 
-    fn check_rule(self) -> Result<(), ManifestError> {
-        if self.is_ours("WasmRule") {
+    fn check_object(self) -> Result<(), ManifestError> {
+        if self.is_ours(RULE) || self.is_ours(ROUTE) {
             return Ok(());
         }
         Err(ManifestError::Kind { api_version: self.api_version, kind: self.kind })
@@ -69,14 +81,60 @@ impl Head {
     }
 }
 
-/// A rule or a list of rules.
-#[derive(Deserialize)]
-struct Document {
+/// An object or a list of objects.
+struct Document<I> {
     kind: String,
-    #[serde(default)]
     metadata: ObjectMeta,
-    spec: Option<WasmRuleSpec>,
-    items: Option<Vec<Strict<Rule>>>,
+    spec: Option<Spec>,
+    items: Option<I>,
+}
+
+/// Those of a list. None of them is a list.
+type Items = Vec<Strict<Item>>;
+type Item = Document<IgnoredAny>;
+
+impl<'de, I: Deserialize<'de>> Deserialize<'de> for Document<I> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(DocumentVisitor(PhantomData))
+    }
+}
+
+/// Reads a spec as that of the kind that comes before it.
+struct DocumentVisitor<I>(PhantomData<I>);
+
+impl<'de, I: Deserialize<'de>> Visitor<'de> for DocumentVisitor<I> {
+    type Value = Document<I>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a {RULE}, a {ROUTE}, or a List of them")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Document<I>, A::Error> {
+        let mut document =
+            Document { kind: String::new(), metadata: ObjectMeta::default(), spec: None, items: None };
+        while let Some(key) = map.next_key::<String>()? {
+            match key.as_str() {
+                "kind" => document.kind = map.next_value()?,
+                "metadata" => document.metadata = map.next_value()?,
+                "items" => document.items = Some(map.next_value()?),
+                "spec" => {
+                    document.spec = match document.kind.as_str() {
+                        RULE => Some(Spec::Rule(map.next_value()?)),
+                        ROUTE => Some(Spec::Route(map.next_value()?)),
+                        "" => return Err(A::Error::custom("expected kind before spec, found spec first")),
+                        _ => {
+                            map.next_value::<IgnoredAny>()?;
+                            None
+                        }
+                    }
+                }
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(document)
+    }
 }
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Strict<T> {
@@ -86,27 +144,34 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Strict<T> {
             // A field that may be left out is a step of its own, `spec.?.sauce`.
             unknown.push(path.to_string().replace(".?", ""));
         })?;
-        // The first two are read by `Head`; each item has a list of its own.
-        unknown.retain(|path| !matches!(path.as_str(), "apiVersion" | "kind" | "status"));
+        // The first is read by `Head`; each item has a list of its own.
+        unknown.retain(|path| !matches!(path.as_str(), "apiVersion" | "status"));
         unknown.retain(|path| !path.starts_with("items."));
         Ok(Self { read, unknown })
     }
 }
 
-impl Strict<Document> {
-    fn rules(self) -> Result<Vec<Strict<Rule>>, ManifestError> {
+impl Strict<Document<Items>> {
+    fn objects(self) -> Result<Vec<Strict<Object>>, ManifestError> {
         let Self { read: Document { kind, metadata, spec, items }, mut unknown } = self;
-        if kind == "WasmRule" {
+        if matches!(kind.as_str(), RULE | ROUTE) {
             unknown.extend(items.map(|_| "items".to_owned()));
-            return Ok(vec![Strict { read: Rule { metadata, spec }, unknown }]);
+            return Ok(vec![Strict { read: Object { kind, metadata, spec }, unknown }]);
         }
-        // The metadata of a list is another type's, and says nothing about rules.
+        // The metadata of a list is another type's, and says nothing about objects.
         unknown.retain(|path| !path.starts_with("metadata."));
-        unknown.extend(spec.map(|_| "spec".to_owned()));
         if !unknown.is_empty() {
-            return Err(ManifestError::UnknownFields { rule: kind, fields: unknown });
+            return Err(ManifestError::UnknownFields { object: kind, fields: unknown });
         }
         let message = "expected items, found nothing".to_owned();
-        items.ok_or(ManifestError::Invalid { rule: kind, message })
+        let items = items.ok_or(ManifestError::Invalid { object: kind, message })?;
+        Ok(items.into_iter().map(Strict::object).collect())
+    }
+}
+
+impl Strict<Item> {
+    fn object(self) -> Strict<Object> {
+        let Self { read: Document { kind, metadata, spec, .. }, unknown } = self;
+        Strict { read: Object { kind, metadata, spec }, unknown }
     }
 }

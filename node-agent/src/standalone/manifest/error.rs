@@ -11,7 +11,7 @@ pub enum ManifestError {
     Yaml(String),
     /// Another kind.
     #[error(
-        "expected apiVersion {GROUP}/{VERSION} and kind WasmRule, or a List of them, found {api_version} and {kind}"
+        "expected apiVersion {GROUP}/{VERSION} and kind WasmRule or WafRoute, or a List of them, found {api_version} and {kind}"
     )]
     Kind {
         /// As written.
@@ -19,19 +19,19 @@ pub enum ManifestError {
         /// As written.
         kind: String,
     },
-    /// A key that a WasmRule does not have.
-    #[error("rule {rule}: unknown field {}; correct or remove it", .fields.join(", "))]
+    /// A key that the kind does not have.
+    #[error("{object}: unknown field {}; correct or remove it", .fields.join(", "))]
     UnknownFields {
-        /// Which rule.
-        rule: String,
+        /// Which rule or route.
+        object: String,
         /// Their paths.
         fields: Vec<String>,
     },
     /// A value that the API server would refuse.
-    #[error("rule {rule}: {message}")]
+    #[error("{object}: {message}")]
     Invalid {
-        /// Which rule.
-        rule: String,
+        /// Which rule or route.
+        object: String,
         /// What was expected, what was found.
         message: String,
     },

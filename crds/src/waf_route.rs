@@ -1,0 +1,301 @@
+//! `WafRoute`: which requests go to which Service of its namespace.
+
+// The derive macro repeats each struct inside a private function, where `pub` reaches nobody.
+#![allow(unreachable_pub, clippy::duplicated_attributes)]
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube_core::CustomResourceExt;
+use kube_derive::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::definition::{complete, yaml};
+use crate::hostname::Hostname;
+use crate::quantity::Span;
+use crate::range::spans;
+use crate::status::NodeCounts;
+use crate::wasm_rule::Mode;
+
+/// Shortest `timeouts.request`.
+pub const TIMEOUT_FLOOR: Span = Span::millis(100);
+/// Longest `timeouts.request`.
+pub const TIMEOUT_CEILING: Span = Span::secs(60 * 60);
+
+/// Which requests go to which Service of the namespace, and where a rule is only watched. For clusters without the
+/// Gateway API, whose terms and precedence it has.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[x_kube(crates(kube_core = "::kube_core"))]
+#[kube(
+    crates(kube_core = "::kube_core"),
+    group = "portcullis.dev",
+    version = "v1alpha1",
+    kind = "WafRoute",
+    plural = "wafroutes",
+    singular = "wafroute",
+    shortname = "wafr",
+    category = "portcullis",
+    namespaced,
+    status = "WafRouteStatus",
+    derive = "PartialEq",
+    doc = "Which requests go to which Service of the namespace, and where a rule is only watched.",
+    printcolumn(name = "Hostnames", type_ = "string", json_path = ".spec.hostnames"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.nodes.summary",
+        description = "Nodes that serve this generation of the route, of the nodes that should"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].message",
+        priority = 1
+    )
+)]
+#[serde(rename_all = "camelCase")]
+pub struct WafRouteSpec {
+    /// Host names that it serves, each granted to the namespace by the platform (`routes.hostnames` in the chart's values).
+    /// An exact name goes before a wildcard, a longer wildcard before a shorter one.
+    #[schemars(length(min = 1, max = 16), extend("x-kubernetes-list-type" = "set"))]
+    pub hostnames: Vec<Hostname>,
+
+    /// Where requests go. Of the rules that match, of all routes of the host name, the most specific one takes a request:
+    /// an exact path, then the longest prefix, then methods, then the most headers. One that none matches is answered
+    /// with 404.
+    #[schemars(length(min = 1, max = 16))]
+    pub rules: Vec<RouteRule>,
+
+    /// Rules of the namespace that run in another mode on this route.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub overrides: Vec<RouteOverride>,
+}
+
+/// Where some requests go.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(crates(kube_core = "::kube_core"))]
+#[serde(rename_all = "camelCase")]
+pub struct RouteRule {
+    /// A request has to match one of them; without any, every request does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub matches: Vec<RouteMatch>,
+
+    /// Where they go.
+    pub backend: Backend,
+
+    /// How long what may take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeouts: Option<RouteTimeouts>,
+}
+
+/// What a request has to be like. All that is given has to hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(crates(kube_core = "::kube_core"))]
+#[serde(rename_all = "camelCase")]
+pub struct RouteMatch {
+    /// Its path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathMatch>,
+
+    /// Its method: one of these.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub methods: Vec<Method>,
+
+    /// Its headers: all of these, each with exactly this value.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub headers: Vec<HeaderMatch>,
+}
+
+/// A path, compared after escapes that need not be are decoded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(crates(kube_core = "::kube_core"))]
+#[serde(rename_all = "camelCase")]
+pub struct PathMatch {
+    /// How it is compared.
+    #[serde(default, rename = "type")]
+    pub kind: PathMatchType,
+
+    /// What it is compared with.
+    #[schemars(length(min = 1, max = 1024))]
+    #[x_kube(validation = (
+        "self.matches('^/[-A-Za-z0-9/._~!$&()*+,;=:@%\\'\\\\[\\\\]|^]*$') && !self.contains('//') && !self.contains('/./') && !self.contains('/../') && !self.endsWith('/.') && !self.endsWith('/..') && !self.contains('%2f') && !self.contains('%2F')",
+        "write a path that starts with / and has no empty segments, no . or .. and no %2F, for example /api"
+    ))]
+    pub value: String,
+}
+
+impl PathMatch {
+    /// Whether a request that is served can have such a path; the API server says the same in CEL.
+    pub fn is_servable(&self) -> bool {
+        let path = self.value.as_str();
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-/._~!$&'()*+,;=:@%[]|^".contains(&byte);
+        path.len() <= 1024
+            && path.starts_with('/')
+            && path.bytes().all(allowed)
+            && !path.contains("//")
+            && !path.split('/').any(|segment| matches!(segment, "." | ".."))
+            && !path.to_ascii_lowercase().contains("%2f")
+    }
+}
+
+/// How a path is compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum PathMatchType {
+    /// By segment: `/api` matches `/api` and `/api/x`, and not `/apix`.
+    #[default]
+    PathPrefix,
+    /// As a whole.
+    Exact,
+}
+
+/// A method (RFC 9110 section 9, RFC 5789).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Method {
+    /// GET.
+    Get,
+    /// HEAD.
+    Head,
+    /// POST.
+    Post,
+    /// PUT.
+    Put,
+    /// DELETE.
+    Delete,
+    /// OPTIONS.
+    Options,
+    /// PATCH.
+    Patch,
+}
+
+impl Method {
+    /// As it is sent.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Head => "HEAD",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Delete => "DELETE",
+            Self::Options => "OPTIONS",
+            Self::Patch => "PATCH",
+        }
+    }
+}
+
+/// A header.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(crates(kube_core = "::kube_core"))]
+#[serde(rename_all = "camelCase")]
+pub struct HeaderMatch {
+    /// Its name, in any case.
+    #[schemars(length(min = 1, max = 256))]
+    #[x_kube(validation = (
+        "self.matches('^[-A-Za-z0-9!#$%&*+.^_|~]+$')",
+        "write the name of a header, for example x-version"
+    ))]
+    pub name: String,
+
+    /// Its whole value.
+    #[schemars(length(min = 1, max = 4096))]
+    pub value: String,
+}
+
+/// Where requests go: exactly one of these.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(crates(kube_core = "::kube_core"))]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = ("!has(self.url)", "backend.url works only with `portcullis serve`; in a cluster set backend.service"),
+    validation = ("has(self.service) || has(self.url)", "set backend.service to a Service of the namespace, for example {name: shop, port: 80}")
+)]
+pub struct Backend {
+    /// A Service of the route's namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<ServicePort>,
+
+    /// An origin, `http://127.0.0.1:3000`. Stand-alone mode (`portcullis serve`) only; refused in a cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub url: Option<String>,
+}
+
+/// A port of a Service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(crates(kube_core = "::kube_core"))]
+#[serde(rename_all = "camelCase")]
+pub struct ServicePort {
+    /// Name of the Service.
+    #[schemars(length(min = 1, max = 63))]
+    #[x_kube(validation = (
+        "self.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+        "write the name of a Service of this namespace, of lower-case letters, digits and -, for example shop"
+    ))]
+    pub name: String,
+
+    /// Number of the port.
+    #[schemars(range(min = 1, max = 65535), extend("format" = "int32"))]
+    pub port: u16,
+}
+
+/// How long what may take.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(crates(kube_core = "::kube_core"))]
+#[serde(rename_all = "camelCase")]
+pub struct RouteTimeouts {
+    /// From the end of the request to the head of the backend's answer, else 504.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = spans(TIMEOUT_FLOOR, TIMEOUT_CEILING, "for example 60s"))]
+    pub request: Option<Span>,
+}
+
+/// The mode of a rule on one route.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(crates(kube_core = "::kube_core"))]
+#[serde(rename_all = "camelCase")]
+pub struct RouteOverride {
+    /// Name of a `WasmRule` of the namespace.
+    #[schemars(length(min = 1, max = 253))]
+    pub rule: String,
+
+    /// Its mode here.
+    pub mode: Mode,
+}
+
+/// Written by the operator only.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WafRouteStatus {
+    /// The generation that the conditions speak of. -1 until the operator has seen the object.
+    #[serde(default)]
+    pub observed_generation: i64,
+
+    /// Nodes by what they reported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nodes: Option<NodeCounts>,
+
+    /// See docs/reference/conditions.md.
+    #[serde(default)]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+}
+
+/// The CustomResourceDefinition.
+pub fn crd() -> CustomResourceDefinition {
+    complete(WafRoute::crd())
+}
+
+/// [`crd`] as it is committed under crds/generated/ and shipped in the chart.
+pub fn crd_yaml() -> String {
+    yaml(&crd(), "crds/src/waf_route.rs")
+}

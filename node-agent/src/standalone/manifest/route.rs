@@ -1,0 +1,120 @@
+//! Checks a route as the API server would, and makes of it what the proxy serves.
+
+use portcullis_crds::bus::{DesiredRoute, DesiredRouteRule, Origin};
+use portcullis_crds::waf_route::{RouteRule, TIMEOUT_CEILING, TIMEOUT_FLOOR};
+use portcullis_crds::{RouteKey, WafRouteSpec};
+use portcullis_proxy::Upstream;
+
+/// What the proxy serves of it, or what is wrong with it.
+pub(super) fn check(key: RouteKey, spec: WafRouteSpec) -> Result<DesiredRoute, String> {
+    let WafRouteSpec { hostnames, rules, overrides } = spec;
+    for (field, count) in [("hostnames", hostnames.len()), ("rules", rules.len())] {
+        if !(1..=16).contains(&count) {
+            return Err(format!("expected 1 to 16 {field}, found {count}"));
+        }
+    }
+    let rules = rules.into_iter().map(rule).collect::<Result<_, _>>()?;
+    Ok(DesiredRoute { key, hostnames, rules, overrides })
+}
+
+fn rule(rule: RouteRule) -> Result<DesiredRouteRule, String> {
+    let RouteRule { matches, backend, timeouts } = rule;
+    for path in matches.iter().filter_map(|wanted| wanted.path.as_ref()) {
+        if !path.is_servable() {
+            return Err(format!(
+                "expected a path that starts with / and has no empty segments, no . or .. and no %2F, such as /api, found {:?}",
+                path.value
+            ));
+        }
+    }
+    if backend.service.is_some() {
+        return Err(
+            "backend.service needs a cluster; set backend.url, for example http://127.0.0.1:3000".to_owned()
+        );
+    }
+    let url = backend.url.ok_or("expected backend.url, for example http://127.0.0.1:3000, found nothing")?;
+    let upstream: Upstream = url.parse().map_err(|error| format!("backend.url: {error}"))?;
+    let timeout = timeouts.and_then(|timeouts| timeouts.request);
+    if let Some(timeout) = timeout
+        && !(TIMEOUT_FLOOR..=TIMEOUT_CEILING).contains(&timeout)
+    {
+        return Err(format!(
+            "expected timeouts.request between {TIMEOUT_FLOOR} and {TIMEOUT_CEILING}, found {timeout}"
+        ));
+    }
+    Ok(DesiredRouteRule {
+        matches,
+        backend: Origin { host: upstream.host().to_owned(), port: upstream.port() },
+        request_timeout_millis: timeout
+            .map(|timeout| u64::try_from(timeout.get().as_millis()).unwrap_or(u64::MAX)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Manifest, read};
+
+    const ROUTE: &str = "
+apiVersion: portcullis.dev/v1alpha1
+kind: WafRoute
+metadata: {name: shop, namespace: shop}
+spec:
+  hostnames: [shop.example, '*.shop.example']
+  rules:
+  - matches: [{path: {value: /api}, methods: [GET, POST]}]
+    backend: {url: 'http://127.0.0.1:3001'}
+    timeouts: {request: 5s}
+  - backend: {url: 'http://127.0.0.1:3000'}
+  overrides: [{rule: bad-bot-blocker, mode: Monitor}]
+";
+
+    #[test]
+    fn a_route_is_read() {
+        let Ok([Manifest::Route(route)]) =
+            read(ROUTE).as_deref().map(|all| <[_; 1]>::try_from(all.to_vec()).unwrap())
+        else {
+            panic!("{:?}", read(ROUTE));
+        };
+        assert_eq!(route.key.to_string(), "shop/shop");
+        assert_eq!(route.hostnames.len(), 2);
+        assert_eq!(route.rules[0].request_timeout_millis, Some(5_000));
+        assert_eq!((route.rules[1].backend.host.as_str(), route.rules[1].backend.port), ("127.0.0.1", 3000));
+        assert_eq!(route.overrides[0].rule, "bad-bot-blocker");
+    }
+
+    #[test]
+    fn a_file_may_hold_rules_and_routes() {
+        let rule = "
+apiVersion: portcullis.dev/v1alpha1
+kind: WasmRule
+metadata: {name: a}
+spec: {source: {file: a.wasm}}
+";
+        assert_eq!(read(&format!("{ROUTE}---{rule}")).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn what_the_api_server_refuses_is_refused_with_the_reason() {
+        for (from, to, reason) in [
+            (
+                "hostnames: [shop.example, '*.shop.example']",
+                "hostnames: []",
+                "expected 1 to 16 hostnames, found 0",
+            ),
+            ("shop.example, ", "Shop.example, ", "expected a host name in lower case"),
+            ("value: /api", "value: api", "expected a path that starts with /"),
+            ("value: /api", "value: /a/../b", "expected a path that starts with /"),
+            ("GET, POST", "GET, BREW", "BREW"),
+            ("url: 'http://127.0.0.1:3001'", "service: {name: shop, port: 80}", "needs a cluster"),
+            ("url: 'http://127.0.0.1:3001'", "url: 'ftp://a'", "expected an upstream such as"),
+            ("request: 5s", "request: 5ms", "timeouts.request between 100ms and 1h, found 5ms"),
+            ("mode: Monitor", "mode: Off", "Off"),
+            ("hostnames:", "hostname:", "hostname"),
+            ("timeouts:", "timeout:", "route shop: unknown field spec.rules.0.timeout"),
+        ] {
+            assert!(ROUTE.contains(from), "{from}");
+            let error = read(&ROUTE.replacen(from, to, 1)).unwrap_err().to_string();
+            assert!(error.contains(reason), "{reason}: {error}");
+        }
+    }
+}

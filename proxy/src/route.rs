@@ -1,0 +1,10 @@
+//! Which route takes a request: by host name, path, method and headers, most specific first, as the Gateway API has it.
+//! A look-up costs the same whatever the number of routes.
+
+mod canonical;
+mod hosts;
+mod matches;
+mod paths;
+mod table;
+
+pub(crate) use table::{Found, RouteTable};
