@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use portcullis_crds::RuleConfig;
-use portcullis_crds::bus::{DesiredLimits, DesiredRule, ModuleRef};
+use portcullis_crds::bus::{DesiredLimits, DesiredRule, ModuleRef, RevisionSpec};
 use portcullis_crds::revision::{ModuleDigest, Revision};
 use portcullis_crds::rule_key::RuleKey;
 use thiserror::Error;
@@ -198,8 +198,7 @@ fn inside(path: &Path, manifest: &Manifest) -> Result<PathBuf, Reason> {
 
 fn version(manifest: &Manifest, source: &Path, module: &Bytes, scan: u64) -> Version {
     let spec = &manifest.spec;
-    let rule = DesiredRule {
-        key: manifest.key.clone(),
+    let stable = RevisionSpec {
         module: ModuleRef {
             digest: ModuleDigest::of(module),
             size: module.len() as u64,
@@ -218,10 +217,10 @@ fn version(manifest: &Manifest, source: &Path, module: &Bytes, scan: u64) -> Ver
     Version {
         uid: "stand-alone".to_owned(),
         generation: i64::try_from(scan).unwrap_or(i64::MAX),
-        revision: Revision::of(&rule),
+        revision: Revision::of(&stable),
         epoch: 1,
         sequence: scan,
-        rule,
+        rule: DesiredRule { key: manifest.key.clone(), stable, candidate: None },
     }
 }
 

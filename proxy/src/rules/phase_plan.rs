@@ -5,24 +5,27 @@ use portcullis_engine::{Phase, Prefilter};
 use portcullis_view::Sections;
 
 use super::active_rule::{ActiveRule, Loaded};
+use super::versions::{Versions, pick};
 use portcullis_crds::wasm_rule::Isolation;
 
 /// The rules of one phase.
 #[derive(Debug)]
 pub(crate) struct PhasePlan {
     phase: Phase,
-    /// Indices of rules in the set, in order of precedence. A rule's place in this list is its position.
-    rules: Vec<usize>,
+    /// In order of precedence. A rule's place in this list is its position.
+    rules: Vec<Versions>,
     sections: Sections,
     prefilter: Prefilter,
 }
 
 impl PhasePlan {
-    pub(super) fn new(phase: Phase, all: &[ActiveRule]) -> Self {
-        let rules: Vec<usize> = (0..all.len()).filter(|&index| runs_in(&all[index], phase)).collect();
+    pub(super) fn new(phase: Phase, all: &[ActiveRule], versions: &[Versions]) -> Self {
+        let stable = |rule: &Versions| &all[rule.stable()];
+        let rules: Vec<Versions> =
+            versions.iter().filter(|rule| runs_in(stable(rule), phase)).copied().collect();
         let sections =
-            rules.iter().map(|&index| sections(&all[index])).fold(Sections::NONE, |all, of_one| all | of_one);
-        let prefilter = Prefilter::new(phase, rules.iter().map(|&index| literals(&all[index])))
+            rules.iter().map(|rule| sections(stable(rule))).fold(Sections::NONE, |all, of_one| all | of_one);
+        let prefilter = Prefilter::new(phase, rules.iter().map(|rule| literals(stable(rule))))
             .unwrap_or_else(|error| {
                 tracing::error!(%phase, %error, "no prefilter");
                 Prefilter::new(phase, rules.iter().map(|_| &[][..]))
@@ -35,14 +38,14 @@ impl PhasePlan {
         self.phase
     }
 
-    /// Indices of the rules in the set, in order of precedence.
-    pub(crate) fn rules(&self) -> impl Iterator<Item = usize> {
-        self.rules.iter().copied()
+    /// Indices in the set of the rules' stable versions, in order of precedence.
+    pub(super) fn stable(&self) -> impl Iterator<Item = usize> {
+        self.rules.iter().map(|rule| rule.stable())
     }
 
-    /// The index in the set of the rule at a position of this plan.
+    /// The index in the set of the version that a request gets of the rule at a position of this plan.
     pub(crate) fn rule(&self, position: usize) -> usize {
-        self.rules[position]
+        pick(self.rules[position])
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -55,7 +58,7 @@ impl PhasePlan {
     }
 
     pub(super) fn distrust_broken_prefilter(&self, all: &[ActiveRule]) {
-        for (position, index) in self.rules().enumerate() {
+        for (position, index) in self.stable().enumerate() {
             if literals(&all[index]).is_empty() {
                 self.prefilter.distrust(position);
             }

@@ -4,6 +4,7 @@ use portcullis_engine::Phase;
 
 use super::active_rule::ActiveRule;
 use super::phase_plan::PhasePlan;
+use super::versions::Versions;
 use crate::config::Upstream;
 
 /// All routes, of which a request takes one.
@@ -24,7 +25,7 @@ pub(crate) struct Route {
 impl RouteTable {
     /// With one route, which all requests take and all rules run on.
     pub(super) fn of_default(upstream: Upstream, rules: &[ActiveRule]) -> Self {
-        Self { default: Route::new(upstream, rules) }
+        Self { default: Route::new(upstream, rules, &Versions::of(rules)) }
     }
 
     /// The route of a request.
@@ -39,10 +40,10 @@ impl RouteTable {
 }
 
 impl Route {
-    fn new(upstream: Upstream, rules: &[ActiveRule]) -> Self {
-        let plans = Phase::ALL.map(|phase| PhasePlan::new(phase, rules));
+    fn new(upstream: Upstream, rules: &[ActiveRule], versions: &[Versions]) -> Self {
+        let plans = Phase::ALL.map(|phase| PhasePlan::new(phase, rules, versions));
         let body = &plans[Phase::RequestBody as usize];
-        let largest_body = body.rules().filter_map(|index| rules[index].body_bytes).max();
+        let largest_body = body.stable().filter_map(|index| rules[index].body_bytes).max();
         Self { upstream, plans, largest_body }
     }
 
