@@ -101,16 +101,12 @@ pub struct SaveError {
 }
 
 impl LastKnownGood {
-    /// What to keep of a view. `active` gives what runs of a rule as a version, if anything does.
-    pub fn of(cluster: &str, view: &View, active: impl Fn(&RuleKey) -> Option<Version>) -> Self {
-        let rules = view.rules.iter().map(|(key, desired)| KeptRule {
-            desired: (**desired).clone(),
-            runs: match active(key) {
-                None => Runs::Nothing,
-                Some(active) if active.has_revisions_of(desired) => Runs::Desired,
-                Some(before) => Runs::Before(Box::new(before)),
-            },
-        });
+    /// What to keep of a view. `runs` says what runs of a rule.
+    pub fn of(cluster: &str, view: &View, runs: impl Fn(&RuleKey) -> Runs) -> Self {
+        let rules = view
+            .rules
+            .iter()
+            .map(|(key, desired)| KeptRule { desired: (**desired).clone(), runs: runs(key) });
         Self {
             cluster: cluster.to_owned(),
             stream: view.stream.as_ref().map(|s| s.as_str().to_owned()),

@@ -18,7 +18,7 @@ use super::local::{LocalRules, downtime};
 use super::slots::{Running, Slots};
 use super::standing::Standing;
 use crate::control_metrics::ControlMetrics;
-use crate::desired::last_known_good::LastKnownGood;
+use crate::desired::last_known_good::{LastKnownGood, Runs};
 use crate::desired::{RuleRevision, Version, View};
 use crate::modules::{Configured, Modules, WayIn, prepare};
 use crate::report::{ReportState, Submission};
@@ -299,8 +299,8 @@ impl Enforcer {
             return;
         }
         self.to_keep = false;
-        let active = |key: &RuleKey| self.slots.rule(key)?.active();
-        let kept = LastKnownGood::of(&cluster, &self.view, active);
+        let runs = |key: &RuleKey| self.slots.rule(key).map_or(Runs::Nothing, |rule| rule.runs());
+        let kept = LastKnownGood::of(&cluster, &self.view, runs);
         let unchanged =
             |before: &LastKnownGood| LastKnownGood { sequence: before.sequence, ..kept.clone() } == *before;
         if self.kept.as_ref().is_some_and(unchanged) {

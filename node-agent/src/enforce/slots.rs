@@ -13,6 +13,7 @@ use portcullis_crds::rule_key::RuleKey;
 use portcullis_crds::wasm_rule::Mode;
 
 use super::held::{Failure, Held};
+use crate::desired::last_known_good::Runs;
 use crate::desired::{RuleRevision, Version};
 
 /// How long the rules that are ready wait for those that are not.
@@ -163,13 +164,20 @@ impl<M: Clone> Slots<M> {
     }
 }
 
-impl<M: Clone> RuleState<'_, M> {
-    /// What is active, as a version; `None` if there is no stable revision to run.
-    pub fn active(&self) -> Option<Version> {
-        let mut active = self.stable?.revision.version().clone();
+impl<M> RuleState<'_, M> {
+    /// What is active, as it is kept on disk.
+    pub fn runs(&self) -> Runs {
+        let Some(stable) = self.stable else { return Runs::Nothing };
         let candidate = self.candidate.and_then(|running| running.revision.as_candidate());
+        let candidate_revision = candidate.map(|candidate| &candidate.revision);
+        if stable.revision.is_same(&self.wanted.stable())
+            && candidate_revision == self.wanted.rule.candidate_revision()
+        {
+            return Runs::Desired;
+        }
+        let mut active = stable.revision.version().clone();
         active.rule.candidate = candidate.cloned();
-        Some(active)
+        Runs::Before(Box::new(active))
     }
 }
 

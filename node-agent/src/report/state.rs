@@ -132,7 +132,7 @@ mod tests {
     }
 
     /// Slots that made ready what they could of this version.
-    fn slots(version: &Arc<Version>, candidate: Result<(), Failure>) -> Slots<()> {
+    fn slots(version: &Arc<Version>, candidate: &Result<(), Failure>) -> Slots<()> {
         let (mut slots, now) = (Slots::default(), Instant::now());
         slots.want([(&version.rule.key, version)], now);
         for revision in slots.take_due(now) {
@@ -161,10 +161,10 @@ mod tests {
     #[test]
     fn stable_revision_and_candidate_are_desired_and_active_and_one_rule() {
         let version = Arc::new(with_candidate(a_version("shop", "a", 1), 2));
-        let state = said(&view(&version), &slots(&version, Ok(())));
+        let state = said(&view(&version), &slots(&version, &Ok(())));
         assert_eq!((&state.active, state.active_count, state.exceptions.len()), (&state.desired, 1, 0));
         let stable = Arc::new(a_version("shop", "a", 1));
-        assert_ne!(said(&view(&stable), &slots(&stable, Ok(()))).active, state.active);
+        assert_ne!(said(&view(&stable), &slots(&stable, &Ok(()))).active, state.active);
     }
 
     #[test]
@@ -172,9 +172,9 @@ mod tests {
         let version = Arc::new(with_candidate(a_version("shop", "a", 1), 2));
         let failure =
             Failure { state: ExceptionState::CompileFailed, message: "no".to_owned(), retry: false };
-        let state = said(&view(&version), &slots(&version, Err(failure)));
+        let state = said(&view(&version), &slots(&version, &Err(failure)));
         let stable = Arc::new(a_version("shop", "a", 1));
-        assert_eq!(state.active, said(&view(&stable), &slots(&stable, Ok(()))).active);
+        assert_eq!(state.active, said(&view(&stable), &slots(&stable, &Ok(()))).active);
         let wanted: Vec<_> = state.exceptions.iter().map(|e| Some(&e.wanted)).collect();
         assert_eq!(wanted, [version.rule.candidate_revision()]);
     }
@@ -182,15 +182,15 @@ mod tests {
     #[test]
     fn of_a_refused_version_what_is_not_active_is_unsupported() {
         let stable = Arc::new(a_version("shop", "a", 1));
-        let slots = slots(&stable, Ok(()));
+        let slots = slots(&stable, &Ok(()));
         let wanted = |version: Version| -> Vec<Revision> {
             let state = said(&unsupported(&view(&stable), &version), &slots);
             assert!(state.exceptions.iter().all(|e| e.state == ExceptionState::Unsupported));
             state.exceptions.into_iter().map(|e| e.wanted).collect()
         };
         let [of_2, of_3] = [2, 3].map(|generation| a_version("shop", "a", generation).revision);
-        assert_eq!(wanted(a_version("shop", "a", 2)), [of_2.clone()]);
-        assert_eq!(wanted(with_candidate(a_version("shop", "a", 1), 3)), [of_3.clone()]);
+        assert_eq!(wanted(a_version("shop", "a", 2)), std::slice::from_ref(&of_2));
+        assert_eq!(wanted(with_candidate(a_version("shop", "a", 1), 3)), std::slice::from_ref(&of_3));
         assert_eq!(wanted(with_candidate(a_version("shop", "a", 2), 3)), [of_2, of_3]);
     }
 }

@@ -142,7 +142,7 @@ fn a_checkpoint_in_a_schema_of_later_is_passed_over() {
     stream.rules.clear();
     let checkpoint = stream.checkpoint();
     let mut later: serde_json::Value = serde_json::from_slice(&checkpoint.payload).unwrap();
-    later["schema"] = 3.into();
+    later["schema"] = 4.into();
     let later = Message { payload: serde_json::to_vec(&later).unwrap().into(), ..checkpoint };
     assert!(matches!(&state.apply(&later, now())[..], [Decision::Ignore(..)]));
     assert_eq!(held(&state), [("a", 1)]);

@@ -310,16 +310,21 @@ fn another_weight_is_another_set_and_needs_no_work() {
 }
 
 #[test]
-fn what_is_active_is_a_version_again() {
+fn what_is_active_is_kept_as_the_desired_version_or_as_one_of_its_own() {
     let mut world = World::new();
     let wanted = with_candidate(a_version("shop", "a", 1), 2);
-    let active = |world: &World| world.slots.rule(&wanted.rule.key).unwrap().active();
+    let runs = |world: &World| world.slots.rule(&wanted.rule.key).unwrap().runs();
+    let before = |version: Version| Runs::Before(Box::new(version));
     let due = world.want([wanted.clone()]);
-    assert_eq!(active(&world), None);
+    assert_eq!(runs(&world), Runs::Nothing);
     world.ready(&due[0]);
     world.commit();
-    assert_eq!(active(&world), Some(a_version("shop", "a", 1)));
+    assert_eq!(runs(&world), before(a_version("shop", "a", 1)), "the candidate is not ready");
     world.ready(&due[1]);
     world.commit();
-    assert_eq!(active(&world), Some(wanted));
+    assert_eq!(runs(&world), Runs::Desired);
+    let due = world.want([with_candidate(a_version("shop", "a", 3), 2)]);
+    world.fail(&due[0], ExceptionState::ProbeFailed, false);
+    world.commit();
+    assert_eq!(runs(&world), before(wanted.clone()));
 }
