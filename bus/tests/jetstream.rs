@@ -7,7 +7,8 @@ use portcullis_bus::{BusError, FetchError, ModuleOwner, PublishError, StreamBoun
 use portcullis_crds::RuleKey;
 use portcullis_crds::bus::subject::DesiredSubject;
 use portcullis_crds::bus::{
-    Checkpoint, Desired, DesiredLimits, DesiredRule, Envelope, ModuleRef, SCHEMA, SetHash, Tombstone,
+    Checkpoint, Desired, DesiredLimits, DesiredRule, Envelope, ModuleRef, RevisionSpec, SCHEMA, SetHash,
+    Tombstone,
 };
 use portcullis_crds::revision::{ModuleDigest, Revision};
 use portcullis_crds::wasm_rule::{Block, Isolation, Limits, Mode, OnFailure};
@@ -22,8 +23,7 @@ fn module(bytes: &[u8]) -> ModuleRef {
 }
 
 fn rule(name: &str, epoch: u64) -> Envelope<Desired> {
-    let rule = DesiredRule {
-        key: RuleKey::namespaced("shop", name),
+    let stable = RevisionSpec {
         module: module(b"module"),
         abi: 1,
         config: None,
@@ -39,11 +39,15 @@ fn rule(name: &str, epoch: u64) -> Envelope<Desired> {
         cluster: CLUSTER.into(),
         uid: format!("uid-{name}"),
         generation: 1,
-        revision: Revision::of(&rule),
+        revision: Revision::of(&stable),
         epoch,
         requires: vec!["abi/1".into()],
         expires: None,
-        payload: Desired::Rule(rule),
+        payload: Desired::Rule(DesiredRule {
+            key: RuleKey::namespaced("shop", name),
+            stable,
+            candidate: None,
+        }),
     }
 }
 
@@ -309,8 +313,8 @@ async fn rules_leave_room_for_the_next_leader_for_changes_and_for_tombstones() {
     let large = |name: &str, mode: Mode| {
         let mut envelope = rule(name, 1);
         let Desired::Rule(rule) = &mut envelope.payload else { unreachable!("a rule") };
-        rule.module.reference = "x".repeat(100_000);
-        rule.mode = mode;
+        rule.stable.module.reference = "x".repeat(100_000);
+        rule.stable.mode = mode;
         envelope
     };
     let mut written = 0;

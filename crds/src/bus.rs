@@ -1,20 +1,26 @@
 //! The bus: subjects, and what is said on them.
 
+pub mod candidate;
 pub mod checkpoint;
 pub mod desired;
 pub mod envelope;
 pub mod feature;
+pub mod module_ref;
 pub mod recall;
 pub mod report;
+pub mod revision_spec;
 pub mod route;
 pub mod subject;
 
+pub use candidate::{Candidate, Shadow, Share, ShareTooLarge};
 pub use checkpoint::{Checkpoint, EpochRecord, SetHash};
-pub use desired::{CHUNK_BYTES, Desired, DesiredLimits, DesiredRule, ModuleRef, Tombstone};
+pub use desired::{Desired, DesiredRule, Tombstone};
 pub use envelope::{Envelope, EnvelopeError, SCHEMA};
-pub use feature::{CONFIG_FEATURE, FEATURES, PER_WORKER_FEATURE, missing_features};
+pub use feature::{CANDIDATE_FEATURE, CONFIG_FEATURE, FEATURES, PER_WORKER_FEATURE, missing_features};
+pub use module_ref::{CHUNK_BYTES, ModuleRef};
 pub use recall::{Recall, Recalled};
 pub use report::{Exception, ExceptionState, Kept, Mark, Report, Unsound};
+pub use revision_spec::{DesiredLimits, RevisionSpec};
 pub use route::{DesiredRoute, DesiredRouteRule, Origin};
 pub use subject::Subjects;
 

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::bus::desired::{DesiredLimits, DesiredRule};
+use crate::bus::revision_spec::{DesiredLimits, RevisionSpec};
 pub use crate::module_digest::{DigestError, ModuleDigest};
 use crate::rule_config::CanonicalConfig;
 use crate::wasm_rule::Isolation;
@@ -19,8 +19,8 @@ use crate::wasm_rule::Isolation;
 pub struct Revision(String);
 
 impl Revision {
-    /// The revision of a desired rule.
-    pub fn of(rule: &DesiredRule) -> Self {
+    /// The name of this revision.
+    pub fn of(spec: &RevisionSpec) -> Self {
         /// Field order is part of the hash. A field that is added is left out where it has its default: else a
         /// new version of the operator would give every rule another revision, and have every node take it up.
         #[derive(Serialize)]
@@ -42,15 +42,15 @@ impl Revision {
             *isolation == Isolation::PerRequest
         }
         let verdict = Verdict {
-            module: &rule.module.digest,
-            abi: rule.abi,
-            config: rule.config.as_ref(),
-            isolation: rule.isolation,
-            mode: rule.mode,
-            priority: rule.priority,
-            limits: &rule.limits,
-            on_failure: &rule.on_failure,
-            block: &rule.block,
+            module: &spec.module.digest,
+            abi: spec.abi,
+            config: spec.config.as_ref(),
+            isolation: spec.isolation,
+            mode: spec.mode,
+            priority: spec.priority,
+            limits: &spec.limits,
+            on_failure: &spec.on_failure,
+            block: &spec.block,
         };
         let json = serde_json::to_vec(&verdict).expect("plain structs with string keys always serialize");
         Self(hex::encode(&Sha256::digest(json)[..8]))
@@ -79,41 +79,41 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::bus::desired::tests::a_rule;
+    use crate::bus::revision_spec::tests::a_spec;
     use crate::wasm_rule::Mode;
 
     #[test]
     fn the_same_module_under_another_tag_is_the_same_revision() {
-        let rule = a_rule();
-        let mut moved = rule.clone();
+        let spec = a_spec();
+        let mut moved = spec.clone();
         moved.module.reference = "elsewhere.example/rule:9".into();
         moved.module.manifest_digest = ModuleDigest::of(b"another manifest").to_string();
-        assert_eq!(Revision::of(&rule), Revision::of(&moved));
+        assert_eq!(Revision::of(&spec), Revision::of(&moved));
     }
 
     #[test]
     fn whatever_affects_a_verdict_changes_the_revision() {
-        let rule = a_rule();
-        let mut module = rule.clone();
+        let spec = a_spec();
+        let mut module = spec.clone();
         module.module.digest = ModuleDigest::of(b"other");
-        let mut mode = rule.clone();
+        let mut mode = spec.clone();
         mode.mode = Mode::Monitor;
-        let mut limits = rule.clone();
+        let mut limits = spec.clone();
         limits.limits.fuel += 1;
-        let mut configured = rule.clone();
+        let mut configured = spec.clone();
         configured.config = Some("{}".to_owned().into());
-        let mut reconfigured = rule.clone();
+        let mut reconfigured = spec.clone();
         reconfigured.config = Some(r#"{"deny":[]}"#.to_owned().into());
-        let mut shared = rule.clone();
+        let mut shared = spec.clone();
         shared.isolation = Isolation::PerWorker;
-        let rules = [rule, module, mode, limits, configured, reconfigured, shared];
+        let rules = [spec, module, mode, limits, configured, reconfigured, shared];
         let revisions: BTreeSet<_> = rules.iter().map(Revision::of).collect();
         assert_eq!(revisions.len(), rules.len());
     }
 
     #[test]
     fn a_rule_that_uses_nothing_new_keeps_the_revision_that_it_had() {
-        assert_eq!(Revision::of(&a_rule()).as_str(), "a2d0e4eb7328df87");
+        assert_eq!(Revision::of(&a_spec()).as_str(), "a2d0e4eb7328df87");
     }
 
     #[test]

@@ -11,7 +11,7 @@ pub mod sync;
 pub mod version;
 
 pub use state::{Decision, Desired, Refusal, ResyncReason, State};
-pub use version::{Refused, Version, View};
+pub use version::{Refused, RuleRevision, Version, View};
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -20,7 +20,7 @@ pub(crate) struct Entry {
     pub(crate) uid: Arc<str>,
     /// Generation of the object that it was made from.
     pub(crate) generation: i64,
-    /// Names its effect.
+    /// Names the effect of it, of a rule that of its stable revision.
     pub(crate) revision: Revision,
     /// Sequence of the message; an agent that has read this far knows of it.
     pub(crate) sequence: u64,
@@ -75,9 +75,19 @@ impl Entry {
         }
     }
 
-    /// The module that it names.
+    /// The module of its stable revision.
     pub(crate) fn module(&self) -> Option<&ModuleRef> {
-        self.rule().map(|rule| &rule.module)
+        self.modules().next()
+    }
+
+    /// The modules that it names: that of the stable revision, then that of the candidate.
+    pub(crate) fn modules(&self) -> impl Iterator<Item = &ModuleRef> {
+        self.rule().into_iter().flat_map(DesiredRule::specs).map(|spec| &spec.module)
+    }
+
+    /// Name of its candidate, if it has one.
+    pub(crate) fn candidate(&self) -> Option<&Revision> {
+        self.rule().and_then(DesiredRule::candidate_revision)
     }
 }
 
@@ -165,12 +175,12 @@ impl PublishedState {
 
     /// Whether something names this module.
     pub(crate) fn names(&self, module: &ModuleDigest) -> bool {
-        self.entries.values().filter_map(Entry::module).any(|named| named.digest == *module)
+        self.entries.values().flat_map(Entry::modules).any(|named| named.digest == *module)
     }
 
     /// The modules that are named, or may be in a message that cannot be read.
     pub(crate) fn modules(&self) -> BTreeSet<ModuleDigest> {
-        let named = self.entries.values().filter_map(Entry::module).map(|module| module.digest.clone());
+        let named = self.entries.values().flat_map(Entry::modules).map(|module| module.digest.clone());
         named.chain(self.unreadable.values().flatten().cloned()).collect()
     }
 
@@ -200,9 +210,13 @@ impl PublishedState {
     /// Hash of the rules.
     pub(crate) fn set_hash(&self) -> &SetHash {
         self.set.get_or_init(|| {
-            SetHash::of(self.entries.iter().filter_map(|(subject, entry)| match subject {
-                DesiredSubject::Rule(key) => Some((key, &*entry.uid, &entry.revision)),
+            let rules = self.entries.iter().filter_map(|(subject, entry)| match subject {
+                DesiredSubject::Rule(key) => Some((key, entry)),
                 _ => None,
+            });
+            SetHash::of(rules.flat_map(|(key, entry)| {
+                let revisions = std::iter::once(&entry.revision).chain(entry.candidate());
+                revisions.map(move |revision| (key, &*entry.uid, revision))
             }))
         })
     }
@@ -210,8 +224,9 @@ impl PublishedState {
     /// What the leader says of the whole set. `unknown` are the uids of rules that are not in it, and of which nodes
     /// keep what they have.
     pub(crate) fn checkpoint(&self, cluster: &str, epoch: u64, unknown: BTreeSet<String>) -> Checkpoint {
+        let has_candidates = self.entries.values().any(|entry| entry.candidate().is_some());
         Checkpoint {
-            schema: Checkpoint::schema(&unknown),
+            schema: Checkpoint::schema(&unknown, has_candidates),
             cluster: cluster.to_owned(),
             stream: self.stream.to_string(),
             epoch,

@@ -165,16 +165,17 @@ impl Publisher {
         self.modules.acquire(key.namespace.as_deref().unwrap_or_default(), 1).await
     }
 
-    /// Puts the module of a rule on the bus, if the quota admits both. Small writes need not wait for it.
+    /// Puts the module of a stable revision on the bus, if the quota admits both. Small writes need not wait for it.
     async fn put_module_within(
         &self,
         rule: &DesiredRule,
         wasm: &Bytes,
         quota: Option<&Quota>,
     ) -> Result<(), WriteError> {
-        let (key, module, quota) = (rule.key.clone(), rule.module.clone(), quota.cloned());
+        let (key, module, quota) = (rule.key.clone(), rule.stable.module.clone(), quota.cloned());
         self.ask(|reply| Command::ClaimModule(Box::new(Claim { key, module, quota }), reply)).await?;
-        let (digest, namespace) = (&rule.module.digest, rule.key.namespace.as_deref().unwrap_or_default());
+        let (digest, namespace) =
+            (&rule.stable.module.digest, rule.key.namespace.as_deref().unwrap_or_default());
         match self.open()?.publish_module(digest, wasm, namespace).await {
             Ok(()) => Ok(()),
             Err(error) => Err(self.ask(|reply| Command::ModuleNotPut(digest.clone(), error, reply)).await),
@@ -244,8 +245,8 @@ impl Publisher {
     ) -> Option<Bytes> {
         let subject = DesiredSubject::Rule(key.clone());
         let module = self.view(|state| {
-            let module = state.get(&subject).filter(|entry| entry.is_of(uid))?.module()?;
-            (module.digest == *digest).then(|| module.clone())
+            let entry = state.get(&subject).filter(|entry| entry.is_of(uid))?;
+            entry.modules().find(|module| module.digest == *digest).cloned()
         })??;
         match self.open().ok()?.fetch_module(&module).await {
             Ok(wasm) => Some(wasm),

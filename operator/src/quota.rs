@@ -153,7 +153,7 @@ impl Quota {
         unused: &UnusedModules,
     ) -> Result<(), QuotaExceeded> {
         let Some(namespace) = &key.namespace else { return Ok(()) };
-        let named = state.rules_of(namespace).filter_map(Entry::module);
+        let named = state.rules_of(namespace).flat_map(Entry::modules);
         let named: BTreeMap<&ModuleDigest, u64> = named.map(|module| (&module.digest, module.size)).collect();
         let waiting: BTreeMap<&ModuleDigest, u64> =
             unused.of(namespace).filter(|(digest, _)| !state.names(digest)).collect();
@@ -174,12 +174,12 @@ impl Quota {
 #[cfg(test)]
 pub(crate) mod tests {
     use portcullis_bus::ModuleOwner;
-    use portcullis_crds::bus::DesiredRule;
+    use portcullis_crds::bus::{DesiredRule, RevisionSpec};
     use proptest::prelude::*;
 
     use super::*;
     use crate::published_state::subject_of;
-    use crate::published_state::tests::{entry_of, rule, state};
+    use crate::published_state::tests::{entry_of, rule, state, with_candidate};
 
     /// Quotas for tests that are about something else.
     pub(crate) fn generous() -> Quota {
@@ -192,12 +192,13 @@ pub(crate) mod tests {
     }
 
     fn module(name: &str, size: u64) -> ModuleRef {
-        ModuleRef { digest: ModuleDigest::of(name.as_bytes()), size, ..rule("a").module }
+        ModuleRef { digest: ModuleDigest::of(name.as_bytes()), size, ..rule("a").stable.module }
     }
 
     fn entry(namespace: &str, name: &str, module: ModuleRef) -> Entry {
         let key = RuleKey::namespaced(namespace, name);
-        entry_of(name, 1, DesiredRule { key, module, ..rule(name) })
+        let stable = RevisionSpec { module, ..rule(name).stable };
+        entry_of(name, 1, DesiredRule { key, stable, candidate: None })
     }
 
     fn owner(namespace: &str, size: u64) -> ModuleOwner {
@@ -241,6 +242,15 @@ pub(crate) mod tests {
         let halt = Halt::from(refused);
         assert_eq!((halt.reason, halt.retry), (Reason::QuotaExceeded, Retry::Slowly));
         assert!(halt.message.contains("operator.quota.moduleBytes"), "{}", halt.message);
+    }
+
+    #[test]
+    fn the_module_of_a_candidate_counts() {
+        let key = RuleKey::namespaced("shop", "a");
+        let rule = with_candidate(DesiredRule { key, ..rule("a") }, module("candidate", 40));
+        let (state, unused) = (state(&[entry_of("a", 1, rule)]), UnusedModules::default());
+        assert!(bytes(100).admit_module(&self::key(), &module("next", 60), &state, &unused).is_err());
+        assert!(bytes(106).admit_module(&self::key(), &module("next", 60), &state, &unused).is_ok());
     }
 
     #[test]

@@ -6,8 +6,9 @@ mod handle;
 mod phase_plan;
 mod prepared_rule;
 mod route;
+mod versions;
 
-pub use active_rule::{ActiveRule, Loaded, RuleSet};
+pub use active_rule::{ActiveRule, Loaded, Role, RuleSet};
 pub use active_set::ActiveSet;
 pub use handle::RuleSetHandle;
 pub(crate) use phase_plan::PhasePlan;

@@ -14,13 +14,18 @@ use crate::rule_key::RuleKey;
 /// goes on with what it has, instead of dropping those rules.
 const UNKNOWN_SCHEMA: u32 = 2;
 
-/// Hash of a set of rules: SHA-256 over (key, uid, revision) in order of keys.
+/// Schema of a checkpoint of a set with candidates. An agent that does not know them would compute another hash and read
+/// the stream again after each checkpoint; so it passes over this one, too.
+const CANDIDATES_SCHEMA: u32 = 3;
+
+/// Hash of a set of rules: SHA-256 over (key, uid, revision) in order of keys, of each rule the stable revision and then
+/// the candidate, if there is one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SetHash(String);
 
 impl SetHash {
-    /// The hash of these rules. The iterator must be in ascending order of keys, as a `BTreeMap` yields it.
+    /// The hash of these revisions. The iterator must be in ascending order of keys, as a `BTreeMap` yields it.
     pub fn of<'a>(rules: impl Iterator<Item = (&'a RuleKey, &'a str, &'a Revision)>) -> Self {
         let mut hash = Sha256::new();
         for (key, uid, revision) in rules {
@@ -66,14 +71,18 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// The schema to write a checkpoint with these unknown rules in.
-    pub fn schema(unknown: &BTreeSet<String>) -> u32 {
-        if unknown.is_empty() { SCHEMA } else { UNKNOWN_SCHEMA }
+    /// The schema to write a checkpoint with these unknown rules in, of a set with or without candidates.
+    pub fn schema(unknown: &BTreeSet<String>, has_candidates: bool) -> u32 {
+        match (has_candidates, unknown.is_empty()) {
+            (true, _) => CANDIDATES_SCHEMA,
+            (false, false) => UNKNOWN_SCHEMA,
+            (false, true) => SCHEMA,
+        }
     }
 
     /// Whether this version understands all of it.
     pub fn is_understood(&self) -> bool {
-        self.schema == SCHEMA || self.schema == UNKNOWN_SCHEMA
+        [SCHEMA, UNKNOWN_SCHEMA, CANDIDATES_SCHEMA].contains(&self.schema)
     }
 }
 
@@ -94,6 +103,26 @@ pub struct EpochRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_set_without_candidates_has_the_hash_that_it_had_and_a_candidate_changes_it() {
+        let (a, b) = (RuleKey::namespaced("shop", "a"), RuleKey::namespaced("shop", "b"));
+        let [r1, r2, c1] = ["r1", "r2", "c1"].map(|text| Revision::from(text.to_owned()));
+        let of = |rows: &[(&RuleKey, &str, &Revision)]| SetHash::of(rows.iter().copied()).to_string();
+        let without = "9f9402bfca986ef70b1e75aa1f90e6c00fa7947bca65f09f7cfd8599582bee47";
+        assert_eq!(of(&[(&a, "u", &r1), (&b, "v", &r2)]), without);
+        let with = "8d69ad5e0324219d7474ffbb535faddd635b12df05ca5be2dfb70c1cf5eb3290";
+        assert_eq!(of(&[(&a, "u", &r1), (&a, "u", &c1), (&b, "v", &r2)]), with);
+        assert_ne!(of(&[(&a, "u", &c1), (&a, "u", &r1), (&b, "v", &r2)]), with, "they changed places");
+    }
+
+    #[test]
+    fn a_checkpoint_says_by_its_schema_what_an_agent_must_know_to_compare_it() {
+        let (none, some) = (BTreeSet::new(), BTreeSet::from(["u".to_owned()]));
+        let schemas = [(&none, false), (&some, false), (&none, true), (&some, true)]
+            .map(|(unknown, has_candidates)| Checkpoint::schema(unknown, has_candidates));
+        assert_eq!(schemas, [1, 2, 3, 3]);
+    }
 
     #[test]
     fn fields_that_run_together_give_another_hash() {

@@ -2,15 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::feature::{CONFIG_FEATURE, PER_WORKER_FEATURE};
-use crate::module_digest::ModuleDigest;
-use crate::quantity::ByteSize;
-use crate::rule_config::CanonicalConfig;
+use super::candidate::Candidate;
+use super::feature::CANDIDATE_FEATURE;
+use super::revision_spec::RevisionSpec;
+use crate::revision::Revision;
 use crate::rule_key::RuleKey;
-use crate::wasm_rule::{Block, Isolation, Limits, Mode, OnFailure};
-
-/// Bytes of a module in one message.
-pub const CHUNK_BYTES: usize = 128 * 1024;
 
 /// What is wanted for one rule.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,41 +19,44 @@ pub enum Desired {
     Tombstone(Tombstone),
 }
 
-/// A rule, with everything that a node needs to run it.
+/// A rule: the revision that is stable, and the one that may become so.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DesiredRule {
     /// Which rule.
     pub key: RuleKey,
-    /// The module.
-    pub module: ModuleRef,
-    /// ABI version that the operator found it to have; 0 where there is no operator, and the node sees for itself.
-    pub abi: u32,
-    /// What the module is configured with; `None` if it is not.
+    /// The revision that the envelope names. Flattened: a rule without a candidate is written as it was before there
+    /// were any.
+    #[serde(flatten)]
+    pub stable: RevisionSpec,
+    /// A revision beside it; `None` outside of a rollout.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub config: Option<CanonicalConfig>,
-    /// Whether an evaluation may see what an earlier one left behind.
-    #[serde(default)]
-    pub isolation: Isolation,
-    /// What a verdict does.
-    pub mode: Mode,
-    /// Lower runs first.
-    pub priority: i32,
-    /// What an evaluation may cost.
-    pub limits: DesiredLimits,
-    /// What happens to a request that the rule could not judge.
-    pub on_failure: OnFailure,
-    /// The answer to a blocked request.
-    pub block: Block,
+    pub candidate: Option<Candidate>,
 }
 
 impl DesiredRule {
     /// Features without which a node would run something else than is wanted.
     pub fn requires(&self) -> Vec<String> {
-        let abi = (self.abi > 0).then(|| format!("abi/{}", self.abi));
-        let config = self.config.as_ref().map(|_| CONFIG_FEATURE.to_owned());
-        let isolation = (self.isolation == Isolation::PerWorker).then(|| PER_WORKER_FEATURE.to_owned());
-        abi.into_iter().chain(config).chain(isolation).collect()
+        let mut requires = self.stable.requires();
+        if let Some(candidate) = &self.candidate {
+            let more = candidate.spec.requires().into_iter().chain([CANDIDATE_FEATURE.to_owned()]);
+            for feature in more {
+                if !requires.contains(&feature) {
+                    requires.push(feature);
+                }
+            }
+        }
+        requires
+    }
+
+    /// What it may run: the stable revision, then the candidate.
+    pub fn specs(&self) -> impl Iterator<Item = &RevisionSpec> {
+        std::iter::once(&self.stable).chain(self.candidate.as_ref().map(|candidate| &candidate.spec))
+    }
+
+    /// Name of the candidate, if there is one.
+    pub fn candidate_revision(&self) -> Option<&Revision> {
+        self.candidate.as_ref().map(|candidate| &candidate.revision)
     }
 }
 
@@ -69,83 +68,60 @@ pub struct Tombstone {
     pub key: RuleKey,
 }
 
-/// A module on the bus.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ModuleRef {
-    /// Digest of the module.
-    pub digest: ModuleDigest,
-    /// Its size in bytes.
-    pub size: u64,
-    /// Where it came from, for people.
-    pub reference: String,
-    /// Digest of the OCI manifest, for people.
-    pub manifest_digest: String,
-}
-
-impl ModuleRef {
-    /// Number of chunks on the bus.
-    pub fn chunks(&self) -> u32 {
-        u32::try_from(self.size.div_ceil(CHUNK_BYTES as u64)).unwrap_or(u32::MAX)
-    }
-}
-
-/// [`Limits`] in plain numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct DesiredLimits {
-    /// Fuel of one evaluation.
-    pub fuel: u64,
-    /// Fuel added for each byte handed over beyond the first KiB.
-    pub fuel_per_byte: u64,
-    /// Linear memory of one instance.
-    pub memory_bytes: u64,
-    /// CPU time of one evaluation.
-    pub deadline_micros: u64,
-    /// Largest body that is inspected; `None` if the rule reads no bodies.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub body_bytes: Option<u64>,
-}
-
-impl From<&Limits> for DesiredLimits {
-    fn from(limits: &Limits) -> Self {
-        Self {
-            fuel: limits.fuel.into(),
-            fuel_per_byte: limits.fuel_per_byte.into(),
-            memory_bytes: limits.memory.get(),
-            deadline_micros: u64::try_from(limits.deadline.get().as_micros()).unwrap_or(u64::MAX),
-            body_bytes: limits.body_bytes.map(ByteSize::get),
-        }
-    }
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
+    use super::super::candidate::{Shadow, Share};
+    use super::super::revision_spec::tests::a_spec;
     use super::*;
+    use crate::module_digest::ModuleDigest;
+    use crate::rule_config::CanonicalConfig;
+    use crate::wasm_rule::Isolation;
+
+    /// As the version before candidates wrote it.
+    const WITHOUT_CANDIDATE: &str = r#"{"kind":"Rule","key":{"namespace":"shop","name":"bad-bot-blocker"},"module":{"digest":"sha256:120970d812836f19888625587a4606a5ad23cef31c8684e601771552548fc6b9","size":300000,"reference":"registry.example/rules/bad-bot:1","manifestDigest":"sha256:05b3abf2579a5eb66403cd78be557fd860633a1fe2103c7642030defe32c657f"},"abi":1,"config":"{\"deny\":[\"a\"]}","isolation":"PerRequest","mode":"Enforce","priority":100,"limits":{"fuel":100000,"fuelPerByte":100,"memoryBytes":4194304,"deadlineMicros":1000},"onFailure":{"error":"Block","budget":"Block","bodyTooLarge":"Block","malformed":"Block","unavailable":"Allow"},"block":{"status":403}}"#;
+
+    const CANDIDATE: &str = r#""candidate":{"revision":"8f1d3e0c5b7a9246","module":{"digest":"sha256:120970d812836f19888625587a4606a5ad23cef31c8684e601771552548fc6b9","size":300000,"reference":"registry.example/rules/bad-bot:1","manifestDigest":"sha256:05b3abf2579a5eb66403cd78be557fd860633a1fe2103c7642030defe32c657f"},"abi":2,"isolation":"PerRequest","mode":"Enforce","priority":100,"limits":{"fuel":100000,"fuelPerByte":100,"memoryBytes":4194304,"deadlineMicros":1000},"onFailure":{"error":"Block","budget":"Block","bodyTooLarge":"Block","malformed":"Block","unavailable":"Allow"},"block":{"status":403},"weight":1000,"shadow":{"sample":2500}}"#;
 
     pub(crate) fn a_rule() -> DesiredRule {
-        DesiredRule {
-            key: RuleKey::namespaced("shop", "bad-bot-blocker"),
-            module: ModuleRef {
-                digest: ModuleDigest::of(b"module"),
-                size: 300_000,
-                reference: "registry.example/rules/bad-bot:1".into(),
-                manifest_digest: ModuleDigest::of(b"manifest").to_string(),
-            },
-            abi: 1,
-            config: None,
-            isolation: Isolation::PerRequest,
-            mode: Mode::Enforce,
-            priority: 100,
-            limits: DesiredLimits::from(&Limits::default()),
-            on_failure: OnFailure::default(),
-            block: Block::default(),
+        let key = RuleKey::namespaced("shop", "bad-bot-blocker");
+        DesiredRule { key, stable: a_spec(), candidate: None }
+    }
+
+    fn a_candidate() -> Candidate {
+        Candidate {
+            revision: Revision::from("8f1d3e0c5b7a9246".to_owned()),
+            spec: RevisionSpec { abi: 2, ..a_spec() },
+            weight: Share::try_from(1_000).unwrap(),
+            shadow: Some(Shadow { sample: Share::try_from(2_500).unwrap() }),
         }
+    }
+
+    fn configured() -> DesiredRule {
+        let config = Some(CanonicalConfig::from(r#"{"deny":["a"]}"#.to_owned()));
+        DesiredRule { stable: RevisionSpec { config, ..a_spec() }, ..a_rule() }
     }
 
     #[test]
-    fn the_last_chunk_may_be_short() {
-        assert_eq!(a_rule().module.chunks(), 3);
+    fn a_rule_without_a_candidate_is_written_and_read_as_before_there_were_any() {
+        let rule = Desired::Rule(configured());
+        assert_eq!(serde_json::to_string(&rule).unwrap(), WITHOUT_CANDIDATE);
+        assert_eq!(serde_json::from_str::<Desired>(WITHOUT_CANDIDATE).unwrap(), rule);
+    }
+
+    #[test]
+    fn a_candidate_stands_beside_what_was_written_before() {
+        let json = format!("{},{CANDIDATE}}}", WITHOUT_CANDIDATE.strip_suffix('}').unwrap());
+        let rule = Desired::Rule(DesiredRule { candidate: Some(a_candidate()), ..configured() });
+        assert_eq!(serde_json::to_string(&rule).unwrap(), json);
+        assert_eq!(serde_json::from_str::<Desired>(&json).unwrap(), rule);
+    }
+
+    #[test]
+    fn a_candidate_with_more_weight_than_there_are_clients_is_refused() {
+        let json = format!("{},{CANDIDATE}}}", WITHOUT_CANDIDATE.strip_suffix('}').unwrap());
+        let json = json.replace(r#""weight":1000"#, r#""weight":10001"#);
+        let error = serde_json::from_str::<Desired>(&json).unwrap_err().to_string();
+        assert!(error.contains("from 0 to 10000, found 10001"), "{error}");
     }
 
     #[test]
@@ -159,19 +135,30 @@ pub(crate) mod tests {
     #[test]
     fn a_configuration_is_the_same_text_at_both_ends() {
         let config: crate::RuleConfig = serde_json::from_str(r#"{"share": 0.1, "deny": ["a\"b"]}"#).unwrap();
-        let rule = DesiredRule { config: Some(config.canonical()), ..a_rule() };
+        let stable = RevisionSpec { config: Some(config.canonical()), ..a_spec() };
+        let rule = DesiredRule { stable, ..a_rule() };
         let json = serde_json::to_vec(&Desired::Rule(rule.clone())).unwrap();
         assert_eq!(serde_json::from_slice::<Desired>(&json).unwrap(), Desired::Rule(rule));
     }
 
     #[test]
-    fn what_an_older_node_would_pass_over_is_required_of_it() {
-        let rule = a_rule();
-        assert_eq!(rule.requires(), ["abi/1"]);
-        let config = Some(CanonicalConfig::from("{}".to_owned()));
-        let rule = DesiredRule { config, isolation: Isolation::PerWorker, ..rule };
-        assert_eq!(rule.requires(), ["abi/1", CONFIG_FEATURE, PER_WORKER_FEATURE]);
-        assert_eq!(DesiredRule { abi: 0, ..a_rule() }.requires(), [""; 0]);
+    fn of_a_node_is_required_what_the_stable_revision_and_the_candidate_need_and_that_it_knows_candidates() {
+        assert_eq!(a_rule().requires(), ["abi/1"]);
+        let rule = DesiredRule { candidate: Some(a_candidate()), ..a_rule() };
+        assert_eq!(rule.requires(), ["abi/1", "abi/2", CANDIDATE_FEATURE]);
+        let mut same = a_candidate();
+        same.spec = RevisionSpec { isolation: Isolation::PerWorker, ..a_spec() };
+        let rule = DesiredRule { candidate: Some(same), ..a_rule() };
+        assert_eq!(rule.requires(), ["abi/1", "isolation/PerWorker", CANDIDATE_FEATURE]);
+    }
+
+    #[test]
+    fn the_modules_of_a_rule_are_those_of_all_its_revisions() {
+        let mut candidate = a_candidate();
+        candidate.spec.module.digest = ModuleDigest::of(b"other");
+        let rule = DesiredRule { candidate: Some(candidate), ..a_rule() };
+        let digests: Vec<_> = rule.specs().map(|spec| spec.module.digest.clone()).collect();
+        assert_eq!(digests, [ModuleDigest::of(b"module"), ModuleDigest::of(b"other")]);
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! What a desired rule may ask of an agent.
 
 /// What this version of an agent can do; an envelope may require some of it.
-pub const FEATURES: &[&str] = &["abi/1", "abi/2", CONFIG_FEATURE, PER_WORKER_FEATURE];
+pub const FEATURES: &[&str] = &["abi/1", "abi/2", CONFIG_FEATURE, PER_WORKER_FEATURE, CANDIDATE_FEATURE];
 
 /// The feature of an agent that configures modules.
 pub const CONFIG_FEATURE: &str = "config";
 /// The feature of an agent that lets evaluations share an instance.
 pub const PER_WORKER_FEATURE: &str = "isolation/PerWorker";
+/// The feature of an agent that holds a candidate beside the stable revision of a rule.
+pub const CANDIDATE_FEATURE: &str = "candidate";
 
 /// Those of `required` that are not among `supported`.
 pub fn missing_features(required: &[String], supported: &[&str]) -> Vec<String> {

@@ -32,6 +32,6 @@ pub struct Recalled {
     pub uid: String,
     /// `metadata.generation` of the object.
     pub generation: i64,
-    /// The rule.
+    /// The rule. A candidate in it is named by no status, and not put back.
     pub rule: DesiredRule,
 }

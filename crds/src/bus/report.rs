@@ -44,11 +44,12 @@ pub struct Report {
     pub sequence: u64,
     /// Hash of the desired set as it was read.
     pub desired: SetHash,
-    /// Hash of what is being enforced right now; equal to `desired` when there are no exceptions.
+    /// Hash of what is active right now, candidates that are held ready included; equal to `desired` when there are no
+    /// exceptions.
     pub active: SetHash,
     /// Number of rules being enforced right now.
     pub active_count: u64,
-    /// Rules whose desired revision is not active; at most [`EXCEPTIONS_MAX`].
+    /// Desired revisions that are not active, two of a rule if neither its stable revision nor its candidate is; at most [`EXCEPTIONS_MAX`].
     pub exceptions: Vec<Exception>,
     /// Exceptions for whose text there was no room, by their state; at most [`MARKS_MAX`].
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -68,7 +69,7 @@ pub struct Report {
     pub at: Timestamp,
 }
 
-/// A rule whose desired revision is not active on this agent.
+/// A desired revision of a rule, stable or candidate, that is not active on this agent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Exception {
@@ -76,7 +77,7 @@ pub struct Exception {
     pub key: RuleKey,
     /// The revision that is wanted.
     pub wanted: Revision,
-    /// The revision that is active instead, if any.
+    /// The revision that requests get instead, if any.
     pub active: Option<Revision>,
     /// Why.
     pub state: ExceptionState,

@@ -73,7 +73,7 @@ impl Admin {
         };
         let size = file.len() as u64;
         let rule = local_rule(&name, ModuleDigest::of(&file), size);
-        let module = match self.modules.prepare_bytes(&rule, file).await {
+        let module = match self.modules.prepare_bytes(&rule.stable, file).await {
             Ok(module) => module,
             Err(error) if error.is_retryable() => {
                 return failure(StatusCode::SERVICE_UNAVAILABLE, &error.to_string());

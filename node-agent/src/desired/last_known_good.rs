@@ -53,7 +53,7 @@ pub struct KeptRule {
 pub enum Runs {
     /// The desired one.
     Desired,
-    /// One before it.
+    /// Another one: the stable revision before it, or the stable revision without the candidate, which is not ready.
     Before(Box<Version>),
     /// None.
     Nothing,
@@ -101,16 +101,12 @@ pub struct SaveError {
 }
 
 impl LastKnownGood {
-    /// What to keep of a view. `active` gives the version that runs of a rule, if any does.
-    pub fn of<'a>(cluster: &str, view: &View, active: impl Fn(&RuleKey) -> Option<&'a Version>) -> Self {
-        let rules = view.rules.iter().map(|(key, desired)| KeptRule {
-            desired: (**desired).clone(),
-            runs: match active(key) {
-                None => Runs::Nothing,
-                Some(active) if active.is_same_revision(desired) => Runs::Desired,
-                Some(before) => Runs::Before(Box::new(before.clone())),
-            },
-        });
+    /// What to keep of a view. `runs` says what runs of a rule.
+    pub fn of(cluster: &str, view: &View, runs: impl Fn(&RuleKey) -> Runs) -> Self {
+        let rules = view
+            .rules
+            .iter()
+            .map(|(key, desired)| KeptRule { desired: (**desired).clone(), runs: runs(key) });
         Self {
             cluster: cluster.to_owned(),
             stream: view.stream.as_ref().map(|s| s.as_str().to_owned()),
@@ -141,9 +137,9 @@ impl LastKnownGood {
 
     /// Modules that it names.
     pub fn modules(&self) -> impl Iterator<Item = &ModuleDigest> {
-        self.rules.iter().flat_map(|kept| {
-            [Some(&kept.desired), kept.active()].into_iter().flatten().map(|v| &v.rule.module.digest)
-        })
+        let versions =
+            self.rules.iter().flat_map(|kept| [Some(&kept.desired), kept.active()].into_iter().flatten());
+        versions.flat_map(|version| version.rule.specs()).map(|spec| &spec.module.digest)
     }
 
     /// Reads the file in this folder; `None` when there is none yet.
@@ -214,7 +210,7 @@ fn parse(bytes: &[u8]) -> Result<LastKnownGood, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::a_version;
+    use super::super::tests::{a_version, with_candidate};
     use super::*;
 
     fn kept() -> LastKnownGood {
@@ -238,6 +234,34 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         kept().save(dir.path()).unwrap();
         assert_eq!(LastKnownGood::load(dir.path(), "c").unwrap(), Some(kept()));
+    }
+
+    #[test]
+    fn a_candidate_comes_back_with_what_it_stands_beside() {
+        let desired = with_candidate(a_version("shop", "bad-bot", 1), 2);
+        let rules = |runs| vec![KeptRule { desired: desired.clone(), runs }];
+        let both = LastKnownGood { rules: rules(Runs::Desired), ..kept() };
+        let dir = tempfile::tempdir().unwrap();
+        both.save(dir.path()).unwrap();
+        assert_eq!(LastKnownGood::load(dir.path(), "c").unwrap(), Some(both.clone()));
+        assert_eq!(both.active().collect::<Vec<_>>(), [&desired]);
+        let modules: Vec<_> = desired.rule.specs().map(|spec| spec.module.digest.clone()).collect();
+        assert!(modules.iter().all(|digest| both.modules().any(|named| named == digest)));
+
+        let stable = a_version("shop", "bad-bot", 1);
+        let alone = LastKnownGood { rules: rules(Runs::Before(Box::new(stable.clone()))), ..kept() };
+        assert_eq!(alone.active().collect::<Vec<_>>(), [&stable]);
+        assert_eq!(alone.desired(), both.desired(), "it is still wanted");
+    }
+
+    #[test]
+    fn a_file_from_before_candidates_loads_and_one_without_them_is_as_it_was() {
+        const BEFORE: &str = r#"{"cluster":"c","stream":"s","fence":{"epoch":3,"since":7},"sequence":12,"ruleSequence":11,"rules":[{"desired":{"uid":"shop/bad-bot","generation":1,"revision":"0ba9f7f45e93a1f6","epoch":1,"sequence":0,"rule":{"key":{"namespace":"shop","name":"bad-bot"},"module":{"digest":"sha256:cd2662154e6d76b2b2b92e70c0cac3ccf534f9b74eb5b89819ec509083d00a50","size":8,"reference":"registry.example/rules/rule:1","manifestDigest":""},"abi":1,"isolation":"PerRequest","mode":"Enforce","priority":100,"limits":{"fuel":100000,"fuelPerByte":100,"memoryBytes":4194304,"deadlineMicros":1000},"onFailure":{"error":"Block","budget":"Block","bodyTooLarge":"Block","malformed":"Block","unavailable":"Allow"},"block":{"status":403}}},"runs":"Desired"}]}"#;
+        let desired = a_version("shop", "bad-bot", 1);
+        let rules = vec![KeptRule { desired, runs: Runs::Desired }];
+        let without = LastKnownGood { rules, ..kept() };
+        assert_eq!(serde_json::to_string(&without).unwrap(), BEFORE);
+        assert_eq!(serde_json::from_str::<LastKnownGood>(BEFORE).unwrap(), without);
     }
 
     #[test]

@@ -310,7 +310,7 @@ impl State {
         if order == Order::BySequence && held.as_ref().is_some_and(|h| entry.sequence < h.sequence) {
             return None;
         }
-        let (refusal, uid, wanted) = match &entry.content {
+        let (refusal, uid, wanted, candidate) = match &entry.content {
             Content::Tombstone { uid } => {
                 self.refused.remove(key);
                 self.kept.remove(key);
@@ -325,13 +325,22 @@ impl State {
             }
             Content::Rule { version, requires, expires } => {
                 match self.refusal(held.as_deref(), version, requires, *expires, now) {
-                    Some(refusal) => (refusal, &version.uid, &version.revision),
+                    Some(refusal) => {
+                        let (stable, candidate) = version.revisions();
+                        (refusal, &version.uid, stable, candidate)
+                    }
                     None => {
                         self.refused.remove(key);
                         self.kept.remove(key);
                         self.held.rules.insert(key.clone(), version.clone());
                         let is_same = |h: Arc<Version>| {
-                            h.is_same_revision(version) && h.generation == version.generation
+                            (&h.uid, h.generation, &h.revision, &h.rule.candidate)
+                                == (
+                                    &version.uid,
+                                    version.generation,
+                                    &version.revision,
+                                    &version.rule.candidate,
+                                )
                         };
                         return if held.is_some_and(is_same) {
                             None
@@ -342,11 +351,12 @@ impl State {
                 }
             }
             Content::Unreadable { uid, wanted, message } => {
-                (Refusal::Unreadable(message.clone()), uid, wanted)
+                (Refusal::Unreadable(message.clone()), uid, wanted, None)
             }
         };
         let message = refusal.to_string();
-        let refused = Refused { uid: uid.clone(), wanted: wanted.clone(), message };
+        let refused =
+            Refused { uid: uid.clone(), wanted: wanted.clone(), candidate: candidate.cloned(), message };
         if self.refused.get(key) == Some(&refused) {
             return None;
         }
@@ -374,7 +384,7 @@ impl State {
             return Some(Refusal::Unsupported(missing));
         }
         // What runs already is not taken up anew.
-        let anew = !held.is_some_and(|h| h.is_same_revision(version));
+        let anew = !held.is_some_and(|h| h.has_revisions_of(version));
         expires.filter(|at| anew && *at <= now).map(Refusal::Expired)
     }
 }

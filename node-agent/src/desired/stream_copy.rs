@@ -11,7 +11,7 @@ use portcullis_crds::rule_key::RuleKey;
 use serde_json::Value;
 
 use super::fence::Fence;
-use super::version::Version;
+use super::version::{Version, rows};
 
 /// What is under one rule's subject.
 #[derive(Clone, Debug)]
@@ -137,12 +137,14 @@ impl StreamCopy {
         let mut rules = Vec::new();
         for (key, entry) in &self.entries {
             match &entry.content {
-                Content::Rule { version, .. } => rules.push((key, version.uid.as_str(), &version.revision)),
+                Content::Rule { version, .. } => rules.push((key, version)),
                 Content::Tombstone { .. } => {}
                 Content::Unreadable { .. } => return None,
             }
         }
-        Some((rules.len() as u64, SetHash::of(rules.into_iter())))
+        let count = rules.len() as u64;
+        let rows = rules.into_iter().flat_map(|(key, version)| rows(key, &version.uid, version.revisions()));
+        Some((count, SetHash::of(rows)))
     }
 
     /// Sequence of the last rule or tombstone in it.

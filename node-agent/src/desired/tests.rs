@@ -1,6 +1,6 @@
 //! Versions for the tests of this crate.
 
-use portcullis_crds::bus::{DesiredLimits, DesiredRule, ModuleRef};
+use portcullis_crds::bus::{Candidate, DesiredLimits, DesiredRule, ModuleRef, RevisionSpec, Share};
 use portcullis_crds::revision::{ModuleDigest, Revision};
 use portcullis_crds::rule_key::RuleKey;
 use portcullis_crds::wasm_rule::{Block, Isolation, Limits, Mode, OnFailure};
@@ -9,8 +9,26 @@ use super::version::Version;
 
 /// A version whose module, and so its revision, follows from its generation.
 pub(crate) fn a_version(namespace: &str, name: &str, generation: i64) -> Version {
-    let rule = DesiredRule {
-        key: RuleKey::namespaced(namespace, name),
+    let stable = a_spec(generation);
+    Version {
+        uid: format!("{namespace}/{name}"),
+        generation,
+        revision: Revision::of(&stable),
+        epoch: 1,
+        sequence: 0,
+        rule: DesiredRule { key: RuleKey::namespaced(namespace, name), stable, candidate: None },
+    }
+}
+
+/// The same with a candidate that would be the stable revision of `generation`.
+pub(crate) fn with_candidate(version: Version, generation: i64) -> Version {
+    let spec = a_spec(generation);
+    let candidate = Candidate { revision: Revision::of(&spec), spec, weight: Share::NONE, shadow: None };
+    Version { rule: DesiredRule { candidate: Some(candidate), ..version.rule }, ..version }
+}
+
+fn a_spec(generation: i64) -> RevisionSpec {
+    RevisionSpec {
         module: ModuleRef {
             digest: ModuleDigest::of(&generation.to_be_bytes()),
             size: 8,
@@ -25,13 +43,5 @@ pub(crate) fn a_version(namespace: &str, name: &str, generation: i64) -> Version
         limits: DesiredLimits::from(&Limits::default()),
         on_failure: OnFailure::default(),
         block: Block::default(),
-    };
-    Version {
-        uid: format!("{namespace}/{name}"),
-        generation,
-        revision: Revision::of(&rule),
-        epoch: 1,
-        sequence: 0,
-        rule,
     }
 }

@@ -1,10 +1,10 @@
-//! One version of a rule, and the set of them that should run here.
+//! One version of what is desired of a rule, the revisions in it, and the set of versions that should run here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use portcullis_bus::StreamId;
-use portcullis_crds::bus::{DesiredRoute, DesiredRule, SetHash};
+use portcullis_crds::bus::{Candidate, DesiredRoute, DesiredRule, RevisionSpec, SetHash};
 use portcullis_crds::revision::Revision;
 use portcullis_crds::{RouteKey, RuleKey};
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,7 @@ pub struct Version {
     pub uid: String,
     /// `metadata.generation` of the object; only grows for one uid.
     pub generation: i64,
-    /// Names everything that affects a verdict.
+    /// Names the stable revision.
     pub revision: Revision,
     /// Epoch of the leader that wrote it.
     pub epoch: u64,
@@ -30,9 +30,69 @@ pub struct Version {
 }
 
 impl Version {
+    /// Whether both name the same revisions of the same object.
+    pub fn has_revisions_of(&self, other: &Self) -> bool {
+        (&self.uid, self.revisions()) == (&other.uid, other.revisions())
+    }
+
+    /// Names of the stable revision and of the candidate.
+    pub fn revisions(&self) -> (&Revision, Option<&Revision>) {
+        (&self.revision, self.rule.candidate_revision())
+    }
+
+    /// The stable revision.
+    pub fn stable(self: &Arc<Self>) -> RuleRevision {
+        RuleRevision { version: self.clone(), is_candidate: false }
+    }
+
+    /// The candidate, if there is one.
+    pub fn candidate(self: &Arc<Self>) -> Option<RuleRevision> {
+        self.rule.candidate.is_some().then(|| RuleRevision { version: self.clone(), is_candidate: true })
+    }
+}
+
+/// One revision of a rule: the stable one of a version, or its candidate. It is what is made ready and what runs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RuleRevision {
+    version: Arc<Version>,
+    /// Then the version has one.
+    is_candidate: bool,
+}
+
+impl RuleRevision {
+    /// The version that names it.
+    pub fn version(&self) -> &Version {
+        &self.version
+    }
+
+    /// Which rule.
+    pub fn key(&self) -> &RuleKey {
+        &self.version.rule.key
+    }
+
+    /// Uid of the object.
+    pub fn uid(&self) -> &str {
+        &self.version.uid
+    }
+
+    /// What it is as a candidate; `None` if it is the stable one.
+    pub fn as_candidate(&self) -> Option<&Candidate> {
+        self.version.rule.candidate.as_ref().filter(|_| self.is_candidate)
+    }
+
+    /// Its name.
+    pub fn revision(&self) -> &Revision {
+        self.as_candidate().map_or(&self.version.revision, |candidate| &candidate.revision)
+    }
+
+    /// What it is.
+    pub fn spec(&self) -> &RevisionSpec {
+        self.as_candidate().map_or(&self.version.rule.stable, |candidate| &candidate.spec)
+    }
+
     /// Whether both are the same revision of the same object, and so give the same verdicts.
-    pub fn is_same_revision(&self, other: &Self) -> bool {
-        self.uid == other.uid && self.revision == other.revision
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.uid() == other.uid() && self.revision() == other.revision()
     }
 }
 
@@ -41,10 +101,28 @@ impl Version {
 pub struct Refused {
     /// Uid of the object, if it could be read.
     pub uid: String,
-    /// The revision that is wanted, if it could be read.
+    /// The stable revision that is wanted, if it could be read.
     pub wanted: Revision,
+    /// The candidate that is wanted, if it could be read and there is one.
+    pub candidate: Option<Revision>,
     /// What was expected, what was found, what to do.
     pub message: String,
+}
+
+impl Refused {
+    /// Names of the stable revision and of the candidate that are wanted.
+    pub fn revisions(&self) -> (&Revision, Option<&Revision>) {
+        (&self.wanted, self.candidate.as_ref())
+    }
+}
+
+/// What a [`SetHash`] is made of, for one rule.
+pub fn rows<'a>(
+    key: &'a RuleKey,
+    uid: &'a str,
+    (stable, candidate): (&'a Revision, Option<&'a Revision>),
+) -> impl Iterator<Item = (&'a RuleKey, &'a str, &'a Revision)> {
+    std::iter::once(stable).chain(candidate).map(move |revision| (key, uid, revision))
 }
 
 /// The desired set at one moment. Cheap to clone but for the maps' nodes; versions are shared.
@@ -76,9 +154,9 @@ impl View {
     /// Hash of the set as it was read: of the wanted revisions, refused ones included, kept ones not.
     pub fn hash(&self) -> SetHash {
         let read = self.rules.iter().filter(|(key, _)| !self.kept.contains(key));
-        let mut wanted: BTreeMap<&RuleKey, (&str, &Revision)> =
-            read.map(|(key, v)| (key, (v.uid.as_str(), &v.revision))).collect();
-        wanted.extend(self.refused.iter().map(|(key, r)| (key, (r.uid.as_str(), &r.wanted))));
-        SetHash::of(wanted.into_iter().map(|(key, (uid, revision))| (key, uid, revision)))
+        let mut wanted: BTreeMap<&RuleKey, (&str, (&Revision, Option<&Revision>))> =
+            read.map(|(key, version)| (key, (version.uid.as_str(), version.revisions()))).collect();
+        wanted.extend(self.refused.iter().map(|(key, r)| (key, (r.uid.as_str(), r.revisions()))));
+        SetHash::of(wanted.into_iter().flat_map(|(key, (uid, revisions))| rows(key, uid, revisions)))
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use portcullis_crds::RouteKey;
-use portcullis_crds::bus::{DesiredRoute, Exception};
+use portcullis_crds::bus::{Candidate, DesiredRoute, Exception};
 use portcullis_crds::revision::Revision;
 use portcullis_crds::rule_key::RuleKey;
 use portcullis_engine::Module;
@@ -14,15 +14,16 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::command::{Command, ModuleInfo};
+use super::held::Failure;
 use super::local::{LocalRules, downtime};
-use super::slots::{Failure, Running, Slots};
+use super::slots::{Running, Slots};
 use super::standing::Standing;
 use crate::control_metrics::ControlMetrics;
-use crate::desired::last_known_good::LastKnownGood;
-use crate::desired::{Version, View};
+use crate::desired::last_known_good::{LastKnownGood, Runs};
+use crate::desired::{RuleRevision, Version, View};
 use crate::modules::{Configured, Modules, WayIn, prepare};
 use crate::report::{ReportState, Submission};
-use portcullis_proxy::rules::{ActiveRule, ActiveSet, Loaded, RuleSet, RuleSetHandle};
+use portcullis_proxy::rules::{ActiveRule, ActiveSet, Loaded, Role, RuleSet, RuleSetHandle};
 
 /// Where the desired set is kept on disk.
 #[derive(Clone, Debug)]
@@ -53,8 +54,18 @@ pub struct Wiring {
     pub metrics: ControlMetrics,
 }
 
-/// A version, and what came of making it ready.
-type Job = (Arc<Version>, Result<Module, Failure>);
+/// A revision, and what came of making it ready.
+type Job = (RuleRevision, Result<Module, Failure>);
+
+/// What of a rule that is active makes a difference.
+#[derive(PartialEq)]
+struct Active {
+    key: RuleKey,
+    uid: String,
+    revision: Revision,
+    role: Role,
+    has_module: bool,
+}
 
 /// Runs on the control thread.
 pub struct Enforcer {
@@ -64,8 +75,8 @@ pub struct Enforcer {
     local: LocalRules<Module>,
     local_changed: bool,
     jobs: JoinSet<Job>,
-    /// What runs, to see whether a swap changes anything: whether with a module.
-    active: Vec<(RuleKey, String, Revision, bool)>,
+    /// What is active, to see whether a swap changes anything.
+    active: Vec<Active>,
     /// The routes that are served.
     active_routes: BTreeMap<RouteKey, Arc<DesiredRoute>>,
     /// Since when.
@@ -149,12 +160,12 @@ impl Enforcer {
     }
 
     fn note(&mut self, done: Option<Job>) {
-        let Some((version, outcome)) = done else { return };
+        let Some((revision, outcome)) = done else { return };
         if let Err(Failure { state, message, .. }) = &outcome {
-            let reference = &version.rule.module.reference;
-            tracing::warn!(rule = %version.rule.key, revision = %version.revision, ?state, module = %reference, "{message}");
+            let reference = &revision.spec().module.reference;
+            tracing::warn!(rule = %revision.key(), revision = %revision.revision(), ?state, module = %reference, "{message}");
         }
-        self.slots.prepared(&version, outcome, Instant::now());
+        self.slots.prepared(&revision, &outcome, Instant::now());
     }
 
     fn take_view(&mut self) {
@@ -177,15 +188,15 @@ impl Enforcer {
 
     fn start_jobs(&mut self) {
         let way_in = if self.wiring.keep.is_some() { WayIn::Registry } else { WayIn::Folder };
-        for version in self.slots.take_due(Instant::now()) {
+        for revision in self.slots.take_due(Instant::now()) {
             let modules = self.wiring.modules.clone();
             self.jobs.spawn(async move {
-                let outcome = modules.prepare(&version.rule).await.map_err(|error| Failure {
+                let outcome = modules.prepare(revision.spec()).await.map_err(|error| Failure {
                     state: error.state(),
                     message: way_in.explain(&error),
                     retry: error.is_retryable(),
                 });
-                (version, outcome)
+                (revision, outcome)
             });
         }
     }
@@ -210,20 +221,22 @@ impl Enforcer {
 
     /// Whether new requests see a version of this rule.
     fn runs(&self, rule: &RuleKey) -> bool {
-        self.active.iter().any(|(key, .., has_module)| key == rule && *has_module)
+        self.active
+            .iter()
+            .any(|active| active.key == *rule && active.role == Role::Stable && active.has_module)
     }
 
     fn list(&self) -> Vec<ModuleInfo> {
         let info = |running: &Running<Module>, local: bool| ModuleInfo {
-            key: running.version.rule.key.clone(),
-            revision: running.version.revision.clone(),
-            digest: running.version.rule.module.digest.clone(),
-            size: running.version.rule.module.size,
-            mode: running.version.rule.mode,
+            key: running.revision.key().clone(),
+            revision: running.revision.revision().clone(),
+            digest: running.revision.spec().module.digest.clone(),
+            size: running.revision.spec().module.size,
+            mode: running.revision.spec().mode,
             loaded_at: running.loaded_at,
             local,
         };
-        let desired = self.slots.rules().filter_map(|(_, r)| r).filter(|r| r.module.is_some());
+        let desired = self.slots.rules().filter_map(|rule| rule.stable).filter(|r| r.module.is_some());
         desired.map(|r| info(r, false)).chain(self.local.iter().map(|r| info(r, true))).collect()
     }
 
@@ -243,10 +256,14 @@ impl Enforcer {
         let rules = self.active_rules();
         let active = rules
             .iter()
-            .map(|r| {
-                (r.key.clone(), r.uid.clone(), r.revision.clone(), matches!(r.module, Loaded::Module(_)))
+            .map(|rule| Active {
+                key: rule.key.clone(),
+                uid: rule.uid.clone(),
+                revision: rule.revision.clone(),
+                role: rule.role,
+                has_module: matches!(rule.module, Loaded::Module(_)),
             })
-            .collect();
+            .collect::<Vec<_>>();
         if active == self.active && self.view.routes == self.active_routes {
             return None;
         }
@@ -257,10 +274,13 @@ impl Enforcer {
         // Only this thread stores, so this is the set that is replaced.
         let old = Arc::downgrade(&self.wiring.rules.load());
         let metrics = &self.wiring.metrics;
-        metrics.rules_active.set(i64::try_from(rules.len()).unwrap_or(i64::MAX));
+        let stable = rules.iter().filter(|rule| rule.role == Role::Stable).count();
+        metrics.rules_active.set(i64::try_from(stable).unwrap_or(i64::MAX));
+        let candidates = rules.len() - stable;
         tracing::info!(
             sequence = self.view.sequence,
-            rules = rules.len(),
+            rules = stable,
+            candidates,
             routes = routes.len(),
             "rules and routes swapped in"
         );
@@ -272,13 +292,17 @@ impl Enforcer {
     }
 
     fn active_rules(&self) -> Vec<ActiveRule> {
-        let desired = self.slots.rules().filter_map(|(wanted, running)| match running {
-            // The version that runs is a Disabled one.
-            Some(Running { module: None, .. }) => None,
-            Some(running) => Some(active_rule(&running.version, running.module.clone())),
-            None => Some(active_rule(wanted, None)),
+        let desired = self.slots.rules().flat_map(|rule| {
+            let stable = match rule.stable {
+                // The revision that runs is a Disabled one.
+                Some(Running { module: None, .. }) => None,
+                Some(running) => Some(active_rule(&running.revision, running.module.clone())),
+                None => Some(active_rule(&rule.wanted.stable(), None)),
+            };
+            let candidate = rule.candidate.filter(|running| running.module.is_some());
+            stable.into_iter().chain(candidate.map(|r| active_rule(&r.revision, r.module.clone())))
         });
-        desired.chain(self.local.iter().map(|r| active_rule(&r.version, r.module.clone()))).collect()
+        desired.chain(self.local.iter().map(|r| active_rule(&r.revision, r.module.clone()))).collect()
     }
 
     /// Writes the set to disk, so that it comes back without the bus.
@@ -289,8 +313,8 @@ impl Enforcer {
             return;
         }
         self.to_keep = false;
-        let running = |key: &RuleKey| self.slots.running(key).map(|r| &*r.version);
-        let kept = LastKnownGood::of(&cluster, &self.view, running);
+        let runs = |key: &RuleKey| self.slots.rule(key).map_or(Runs::Nothing, |rule| rule.runs());
+        let kept = LastKnownGood::of(&cluster, &self.view, runs);
         let unchanged =
             |before: &LastKnownGood| LastKnownGood { sequence: before.sequence, ..kept.clone() } == *before;
         if self.kept.as_ref().is_some_and(unchanged) {
@@ -334,16 +358,19 @@ impl Enforcer {
 
     /// Whether all that ran before the process started runs again, as far as it is still desired.
     fn is_restored(&self) -> bool {
-        let runs = |key| self.slots.running(key).is_some() || !self.view.rules.contains_key(key);
+        let runs = |key| {
+            self.slots.rule(key).is_some_and(|rule| rule.stable.is_some())
+                || !self.view.rules.contains_key(key)
+        };
         self.ran_before.as_ref().is_some_and(|before| before.iter().all(runs))
     }
 
     fn used(&self) -> BTreeSet<Configured> {
-        let slots = self
-            .slots
-            .rules()
-            .flat_map(|(wanted, running)| std::iter::once(wanted).chain(running.map(|r| &r.version)));
-        slots.chain(self.local.iter().map(|r| &r.version)).map(|v| Configured::of(&v.rule)).collect()
+        let desired = self.slots.rules().flat_map(|rule| {
+            let active = [rule.stable, rule.candidate].into_iter().flatten();
+            rule.wanted.rule.specs().chain(active.map(|running| running.revision.spec()))
+        });
+        desired.chain(self.local.iter().map(|r| r.revision.spec())).map(Configured::of).collect()
     }
 }
 
@@ -368,19 +395,24 @@ async fn next_job(jobs: &mut JoinSet<Job>, wake: Option<Instant>) -> Option<Job>
     }
 }
 
-fn active_rule(version: &Version, module: Option<Module>) -> ActiveRule {
-    let rule = &version.rule;
+fn active_rule(revision: &RuleRevision, module: Option<Module>) -> ActiveRule {
+    let spec = revision.spec();
+    let role = match revision.as_candidate() {
+        None => Role::Stable,
+        Some(Candidate { weight, shadow, .. }) => Role::Candidate { weight: *weight, shadow: *shadow },
+    };
     ActiveRule {
-        key: rule.key.clone(),
-        uid: version.uid.clone(),
-        revision: version.revision.clone(),
-        mode: rule.mode,
-        priority: rule.priority,
-        limits: prepare::limits(&rule.limits),
-        isolation: rule.isolation,
-        body_bytes: rule.limits.body_bytes,
-        on_failure: rule.on_failure,
-        block: rule.block.clone(),
+        key: revision.key().clone(),
+        uid: revision.uid().to_owned(),
+        revision: revision.revision().clone(),
+        role,
+        mode: spec.mode,
+        priority: spec.priority,
+        limits: prepare::limits(&spec.limits),
+        isolation: spec.isolation,
+        body_bytes: spec.limits.body_bytes,
+        on_failure: spec.on_failure,
+        block: spec.block.clone(),
         module: module.map_or(Loaded::Unavailable, Loaded::Module),
     }
 }

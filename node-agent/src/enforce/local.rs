@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use portcullis_crds::bus::{DesiredLimits, DesiredRule, Exception, ExceptionState, ModuleRef};
+use portcullis_crds::bus::{DesiredLimits, DesiredRule, Exception, ExceptionState, ModuleRef, RevisionSpec};
 use portcullis_crds::revision::{ModuleDigest, Revision};
 use portcullis_crds::rule_key::RuleKey;
 use portcullis_crds::wasm_rule::{Block, Isolation, Limits, Mode, OnFailure};
@@ -49,13 +49,14 @@ impl<M> LocalRules<M> {
         let version = Version {
             uid: "local".to_owned(),
             generation: 0,
-            revision: Revision::of(&rule),
+            revision: Revision::of(&rule.stable),
             epoch: 0,
             sequence: 0,
             rule,
         };
         let loaded_at = jiff::Timestamp::now();
-        self.0.insert(name, Running { version: Arc::new(version), module: Some(module), loaded_at });
+        self.0
+            .insert(name, Running { revision: Arc::new(version).stable(), module: Some(module), loaded_at });
         Ok(())
     }
 
@@ -74,9 +75,9 @@ impl<M> LocalRules<M> {
     /// How the report marks them: nothing in the desired state asks for them.
     pub fn marks(&self) -> impl Iterator<Item = Exception> + '_ {
         self.iter().map(|running| Exception {
-            key: running.version.rule.key.clone(),
+            key: running.revision.key().clone(),
             wanted: Revision::from(String::new()),
-            active: Some(running.version.revision.clone()),
+            active: Some(running.revision.revision().clone()),
             state: ExceptionState::Progressing,
             message: "loaded on this node by its admin API; it goes with the next complete read of the bus"
                 .to_owned(),
@@ -88,20 +89,23 @@ impl<M> LocalRules<M> {
 pub fn local_rule(name: &str, digest: ModuleDigest, size: u64) -> DesiredRule {
     DesiredRule {
         key: RuleKey::namespaced(NAMESPACE, name),
-        module: ModuleRef {
-            digest,
-            size,
-            reference: format!("local:{name}"),
-            manifest_digest: String::new(),
+        stable: RevisionSpec {
+            module: ModuleRef {
+                digest,
+                size,
+                reference: format!("local:{name}"),
+                manifest_digest: String::new(),
+            },
+            abi: 0,
+            config: None,
+            isolation: Isolation::PerRequest,
+            mode: Mode::Enforce,
+            priority: 100,
+            limits: DesiredLimits::from(&Limits::default()),
+            on_failure: OnFailure::default(),
+            block: Block::default(),
         },
-        abi: 0,
-        config: None,
-        isolation: Isolation::PerRequest,
-        mode: Mode::Enforce,
-        priority: 100,
-        limits: DesiredLimits::from(&Limits::default()),
-        on_failure: OnFailure::default(),
-        block: Block::default(),
+        candidate: None,
     }
 }
 

@@ -1,7 +1,8 @@
 //! One slot a rule: what is wanted, what was made of it, what runs.
 //!
-//! A set is active as a whole or not at all: it is built when every rule in it is ready or known to fail,
-//! or when the patience with the slow ones is over. A rule that fails keeps the version that ran before.
+//! A set is active as a whole or not at all: it is built when the stable revision of every rule in it is ready or known to
+//! fail, or when the patience with the slow ones is over. A stable revision that fails leaves the one that ran before. A
+//! candidate joins when it is ready, and nothing waits for it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,31 +11,19 @@ use std::time::{Duration, Instant};
 use portcullis_crds::bus::{Exception, ExceptionState};
 use portcullis_crds::rule_key::RuleKey;
 use portcullis_crds::wasm_rule::Mode;
-use portcullis_daemon::backoff::Backoff;
 
-use crate::desired::Version;
+use super::held::{Failure, Held};
+use crate::desired::last_known_good::Runs;
+use crate::desired::{RuleRevision, Version};
 
 /// How long the rules that are ready wait for those that are not.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Waits before a module is tried again.
-const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 
-/// Why a version is not ready.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Failure {
-    /// As the report says it.
-    pub state: ExceptionState,
-    /// What was expected, what was found, what to do.
-    pub message: String,
-    /// Worth trying again.
-    pub retry: bool,
-}
-
-/// A version that runs. `module` is `None` for a Disabled rule.
+/// A revision that is active. `module` is `None` for a Disabled one.
 #[derive(Clone, Debug)]
 pub struct Running<M> {
-    /// The version.
-    pub version: Arc<Version>,
+    /// The revision.
+    pub revision: RuleRevision,
     /// Its module.
     pub module: Option<M>,
     /// Since when.
@@ -42,20 +31,26 @@ pub struct Running<M> {
 }
 
 #[derive(Debug)]
-enum Candidate<M> {
-    Pending,
-    Ready(Option<M>),
-    Failed { failure: Failure, backoff: Backoff, retry_at: Option<Instant> },
-}
-
-#[derive(Debug)]
 struct Slot<M> {
     wanted: Arc<Version>,
-    candidate: Candidate<M>,
-    in_flight: bool,
+    stable: Held<M>,
+    candidate: Option<Held<M>>,
+    /// The stable revision that is active: the wanted one, or one before it.
     running: Option<Running<M>>,
-    /// Since when `wanted` is wanted.
+    running_candidate: Option<Running<M>>,
+    /// Since when the stable revision is wanted.
     since: Instant,
+}
+
+/// What is wanted of one rule, and what is active of it since the last [`Slots::commit`].
+#[derive(Debug)]
+pub struct RuleState<'a, M> {
+    /// What is wanted.
+    pub wanted: &'a Arc<Version>,
+    /// The stable revision.
+    pub stable: Option<&'a Running<M>>,
+    /// The candidate, held ready.
+    pub candidate: Option<&'a Running<M>>,
 }
 
 /// All slots. `M` is a compiled module, cheap to clone.
@@ -81,75 +76,36 @@ impl<M: Clone> Slots<M> {
     ) {
         let mut gone = std::mem::take(&mut self.slots);
         for (key, version) in rules {
-            let slot = match gone.remove(key) {
-                Some(mut slot) if slot.wanted.is_same_revision(version) => {
-                    slot.wanted = version.clone();
-                    slot
-                }
-                before => {
-                    self.changed_at.get_or_insert(now);
-                    Slot::new(version.clone(), before.and_then(|slot| slot.running), now)
-                }
-            };
-            self.slots.insert(key.clone(), slot);
+            let before = gone.remove(key);
+            if before.as_ref().is_none_or(|slot| slot.changes_with(version)) {
+                self.changed_at.get_or_insert(now);
+            }
+            self.slots.insert(key.clone(), Slot::new(version, before, now));
         }
         if !gone.is_empty() {
             self.changed_at.get_or_insert(now);
         }
     }
 
-    /// Versions whose modules must be made ready now. Each is given out once, until [`Self::prepared`].
-    pub fn take_due(&mut self, now: Instant) -> Vec<Arc<Version>> {
-        let mut due = Vec::new();
-        for slot in self.slots.values_mut().filter(|slot| !slot.in_flight) {
-            let is_due = match &slot.candidate {
-                Candidate::Pending => true,
-                Candidate::Ready(_) => false,
-                Candidate::Failed { retry_at, .. } => retry_at.is_some_and(|at| at <= now),
-            };
-            if is_due {
-                slot.in_flight = true;
-                due.push(slot.wanted.clone());
-            }
-        }
-        due
+    /// Revisions whose modules must be made ready now. Each is given out once, until [`Self::prepared`].
+    pub fn take_due(&mut self, now: Instant) -> Vec<RuleRevision> {
+        let held = self.slots.values_mut().flat_map(Slot::held_mut);
+        held.filter_map(|held| held.take_due(now).then(|| held.revision.clone())).collect()
     }
 
-    /// The outcome of making a version ready. Of a version that is no longer wanted, it is dropped.
-    pub fn prepared(&mut self, version: &Version, outcome: Result<M, Failure>, now: Instant) {
-        let Some(slot) = self.slots.get_mut(&version.rule.key) else { return };
-        if !slot.wanted.is_same_revision(version) {
-            return;
-        }
-        slot.in_flight = false;
-        match outcome {
-            Ok(module) => {
-                slot.candidate = Candidate::Ready(Some(module));
+    /// The outcome of making a revision ready. Of one that is no longer wanted, it is dropped.
+    pub fn prepared(&mut self, revision: &RuleRevision, outcome: &Result<M, Failure>, now: Instant) {
+        let Some(slot) = self.slots.get_mut(revision.key()) else { return };
+        for held in slot.held_mut().filter(|held| held.revision.is_same(revision)) {
+            if held.prepared(outcome.clone(), now) {
                 self.changed_at.get_or_insert(now);
-            }
-            Err(failure) => {
-                let mut backoff = Backoff::new(RETRY.0, RETRY.1);
-                if let Candidate::Failed { failure: before, backoff: waited, .. } = &mut slot.candidate {
-                    std::mem::swap(waited, &mut backoff);
-                    if *before != failure {
-                        self.changed_at.get_or_insert(now);
-                    }
-                } else {
-                    self.changed_at.get_or_insert(now);
-                }
-                let retry_at = failure.retry.then(|| now + backoff.wait());
-                slot.candidate = Candidate::Failed { failure, backoff, retry_at };
             }
         }
     }
 
     /// Modules that could not be had are tried again now: the bus is back.
     pub fn retry_now(&mut self, now: Instant) {
-        for slot in self.slots.values_mut() {
-            if let Candidate::Failed { retry_at: Some(at), .. } = &mut slot.candidate {
-                *at = now;
-            }
-        }
+        self.slots.values_mut().flat_map(Slot::held_mut).for_each(|held| held.retry_now(now));
     }
 
     /// Whether the active set should be built anew now.
@@ -165,53 +121,31 @@ impl<M: Clone> Slots<M> {
     /// When to look again, if nothing else happens.
     pub fn wake_at(&self) -> Option<Instant> {
         let patience = self.changed_at.map(|at| at + PATIENCE);
-        let retry =
-            self.slots.values().filter(|slot| !slot.in_flight).filter_map(|slot| match &slot.candidate {
-                Candidate::Failed { retry_at, .. } => *retry_at,
-                _ => None,
-            });
-        retry.chain(patience).min()
+        self.slots.values().flat_map(Slot::held).filter_map(Held::retry_at).chain(patience).min()
     }
 
-    /// Everything that is ready runs from now on.
+    /// Everything that is ready is active from now on. A candidate that is not wanted any more goes.
     pub fn commit(&mut self, at: jiff::Timestamp) {
         self.changed_at = None;
-        for slot in self.slots.values_mut() {
-            if let Candidate::Ready(module) = &slot.candidate {
-                let before = slot.running.take().filter(|r| r.version.is_same_revision(&slot.wanted));
-                let loaded_at = before.map_or(at, |r| r.loaded_at);
-                slot.running =
-                    Some(Running { version: slot.wanted.clone(), module: module.clone(), loaded_at });
-            }
-        }
+        self.slots.values_mut().for_each(|slot| slot.commit(at));
     }
 
-    /// Every rule that is wanted, with what runs of it since the last [`Self::commit`].
-    pub fn rules(&self) -> impl Iterator<Item = (&Arc<Version>, Option<&Running<M>>)> {
-        self.slots.values().map(|slot| (&slot.wanted, slot.running.as_ref()))
+    /// Every rule that is wanted.
+    pub fn rules(&self) -> impl Iterator<Item = RuleState<'_, M>> {
+        self.slots.values().map(Slot::state)
     }
 
-    /// What runs of one rule.
-    pub fn running(&self, key: &RuleKey) -> Option<&Running<M>> {
-        self.slots.get(key)?.running.as_ref()
+    /// One rule.
+    pub fn rule(&self, key: &RuleKey) -> Option<RuleState<'_, M>> {
+        self.slots.get(key).map(Slot::state)
     }
 
-    /// Rules whose wanted revision does not run, and why.
+    /// Wanted revisions that are not active, and why.
     pub fn exceptions(&self) -> impl Iterator<Item = Exception> + '_ {
-        self.slots.values().filter(|slot| !slot.runs_wanted()).map(|slot| {
-            let (state, message) = match &slot.candidate {
-                Candidate::Failed { failure, .. } => (failure.state, failure.message.clone()),
-                Candidate::Pending | Candidate::Ready(_) => {
-                    (ExceptionState::Progressing, "the module is being fetched and compiled".to_owned())
-                }
-            };
-            Exception {
-                key: slot.wanted.rule.key.clone(),
-                wanted: slot.wanted.revision.clone(),
-                active: slot.running.as_ref().map(|r| r.version.revision.clone()),
-                state,
-                message,
-            }
+        self.slots.values().flat_map(|slot| {
+            let candidate = slot.candidate.as_ref().filter(|_| !slot.has_candidate());
+            let stable = Some(&slot.stable).filter(|_| !slot.runs_wanted());
+            stable.into_iter().chain(candidate).map(|held| slot.exception(held))
         })
     }
 
@@ -219,32 +153,119 @@ impl<M: Clone> Slots<M> {
     pub fn waiting_since(&self) -> Option<Instant> {
         self.slots
             .values()
-            .filter(|slot| slot.wanted.rule.mode == Mode::Enforce && !slot.runs_wanted())
+            .filter(|slot| slot.wanted.rule.stable.mode == Mode::Enforce && !slot.runs_wanted())
             .map(|slot| slot.since)
             .max()
     }
 
-    /// Whether every rule is ready or known to fail.
+    /// Whether the stable revision of every rule is ready or known to fail.
     pub fn is_settled(&self) -> bool {
-        !self.slots.values().any(|slot| matches!(slot.candidate, Candidate::Pending))
+        !self.slots.values().any(|slot| slot.stable.is_pending())
+    }
+}
+
+impl<M> RuleState<'_, M> {
+    /// What is active, as it is kept on disk.
+    pub fn runs(&self) -> Runs {
+        let Some(stable) = self.stable else { return Runs::Nothing };
+        let candidate = self.candidate.and_then(|running| running.revision.as_candidate());
+        let candidate_revision = candidate.map(|candidate| &candidate.revision);
+        if stable.revision.is_same(&self.wanted.stable())
+            && candidate_revision == self.wanted.rule.candidate_revision()
+        {
+            return Runs::Desired;
+        }
+        let mut active = stable.revision.version().clone();
+        active.rule.candidate = candidate.cloned();
+        Runs::Before(Box::new(active))
     }
 }
 
 impl<M: Clone> Slot<M> {
-    fn new(wanted: Arc<Version>, running: Option<Running<M>>, since: Instant) -> Self {
-        let candidate = match &running {
-            _ if wanted.rule.mode == Mode::Disabled => Candidate::Ready(None),
-            // Back to what runs.
-            Some(running) if running.version.is_same_revision(&wanted) => {
-                Candidate::Ready(running.module.clone())
+    /// What was made ready in the slot `before`, or ran in it, is not made ready again.
+    fn new(version: &Arc<Version>, before: Option<Self>, now: Instant) -> Self {
+        let (mut held, mut running, mut running_candidate, mut since) = (Vec::new(), None, None, now);
+        if let Some(before) = before {
+            if before.stable.revision.is_same(&version.stable()) {
+                since = before.since;
             }
-            _ => Candidate::Pending,
+            held.push(before.stable);
+            held.extend(before.candidate);
+            (running, running_candidate) = (before.running, before.running_candidate);
+        }
+        let mut take = |wanted: RuleRevision| {
+            if let Some(at) = held.iter().position(|held| held.revision.is_same(&wanted)) {
+                return held.swap_remove(at).wanted_as(wanted);
+            }
+            let mut active = running.iter().chain(&running_candidate);
+            match active.find(|running| running.revision.is_same(&wanted)) {
+                Some(running) => Held::ready(wanted, running.module.clone()),
+                None => Held::new(wanted),
+            }
         };
-        Self { wanted, candidate, in_flight: false, running, since }
+        let stable = take(version.stable());
+        let candidate = version.candidate().map(take);
+        Self { wanted: version.clone(), stable, candidate, running, running_candidate, since }
+    }
+
+    /// Whether this version is active in another way than the one that was wanted.
+    fn changes_with(&self, version: &Version) -> bool {
+        !self.wanted.has_revisions_of(version) || self.wanted.rule.candidate != version.rule.candidate
+    }
+
+    fn held(&self) -> impl Iterator<Item = &Held<M>> {
+        std::iter::once(&self.stable).chain(&self.candidate)
+    }
+
+    fn held_mut(&mut self) -> impl Iterator<Item = &mut Held<M>> {
+        std::iter::once(&mut self.stable).chain(&mut self.candidate)
+    }
+
+    fn state(&self) -> RuleState<'_, M> {
+        RuleState {
+            wanted: &self.wanted,
+            stable: self.running.as_ref(),
+            candidate: self.running_candidate.as_ref(),
+        }
+    }
+
+    fn commit(&mut self, at: jiff::Timestamp) {
+        let before = [self.running.take(), self.running_candidate.take()];
+        let run = |held: &Held<M>| {
+            let module = held.module()?.clone();
+            let same = before.iter().flatten().find(|running| running.revision.is_same(&held.revision));
+            let loaded_at = same.map_or(at, |running| running.loaded_at);
+            Some(Running { revision: held.revision.clone(), module, loaded_at })
+        };
+        let stable = run(&self.stable);
+        self.running_candidate = self.candidate.as_ref().and_then(run);
+        let [running, _] = before;
+        self.running = stable.or(running);
     }
 
     fn runs_wanted(&self) -> bool {
-        self.running.as_ref().is_some_and(|r| r.version.is_same_revision(&self.wanted))
+        self.running.as_ref().is_some_and(|running| running.revision.is_same(&self.stable.revision))
+    }
+
+    fn has_candidate(&self) -> bool {
+        let wanted = self.candidate.as_ref().map(|held| &held.revision);
+        wanted
+            .zip(self.running_candidate.as_ref())
+            .is_some_and(|(wanted, held)| held.revision.is_same(wanted))
+    }
+
+    fn exception(&self, held: &Held<M>) -> Exception {
+        let (state, message) = match held.failure() {
+            Some(failure) => (failure.state, failure.message.clone()),
+            None => (ExceptionState::Progressing, "the module is being fetched and compiled".to_owned()),
+        };
+        Exception {
+            key: held.revision.key().clone(),
+            wanted: held.revision.revision().clone(),
+            active: self.running.as_ref().map(|running| running.revision.revision().clone()),
+            state,
+            message,
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use portcullis_crds::CanonicalConfig;
-use portcullis_crds::bus::DesiredRule;
+use portcullis_crds::bus::RevisionSpec;
 use portcullis_crds::revision::ModuleDigest;
 
 /// Modules that no rule uses and that are kept: what a rollback needs is there at once.
@@ -19,9 +19,9 @@ pub struct Configured {
 }
 
 impl Configured {
-    /// What a rule runs.
-    pub fn of(rule: &DesiredRule) -> Self {
-        Self { digest: rule.module.digest.clone(), config: rule.config.clone() }
+    /// What a revision of a rule runs.
+    pub fn of(spec: &RevisionSpec) -> Self {
+        Self { digest: spec.module.digest.clone(), config: spec.config.clone() }
     }
 }
 

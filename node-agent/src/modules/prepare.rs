@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use portcullis_bus::Bus;
 use portcullis_crds::CanonicalConfig;
-use portcullis_crds::bus::{DesiredLimits, DesiredRule, FEATURES, ModuleRef, missing_features};
+use portcullis_crds::bus::{DesiredLimits, FEATURES, ModuleRef, RevisionSpec, missing_features};
 use portcullis_crds::revision::ModuleDigest;
 use portcullis_engine::{Cause, Compiler, Engine, Limits, Module};
 use tokio::sync::{Semaphore, watch};
@@ -71,33 +71,33 @@ impl Modules {
         *lock(&self.given) = modules.into_iter().map(|bytes| (ModuleDigest::of(&bytes), bytes)).collect();
     }
 
-    /// Makes the module of a rule ready to run under the rule's limits.
-    pub async fn prepare(&self, rule: &DesiredRule) -> Result<Module, PrepareError> {
+    /// Makes the module of a revision ready to run under the revision's limits.
+    pub async fn prepare(&self, spec: &RevisionSpec) -> Result<Module, PrepareError> {
         let _few_at_a_time =
             self.places.acquire().await.map_err(|closed| PrepareError::Host(closed.to_string()))?;
-        let known = lock(&self.compiled).get(&Configured::of(rule));
+        let known = lock(&self.compiled).get(&Configured::of(spec));
         if let Some(module) = known {
-            self.keep_on_disk(&rule.module).await;
-            return self.try_out(rule, module).await;
+            self.keep_on_disk(&spec.module).await;
+            return self.try_out(spec, module).await;
         }
-        let bytes = self.bytes(&rule.module).await?;
-        self.prepare_bytes(rule, bytes).await
+        let bytes = self.bytes(&spec.module).await?;
+        self.prepare_bytes(spec, bytes).await
     }
 
-    /// The same for a module that is at hand; `bytes` have the digest that the rule names.
-    pub async fn prepare_bytes(&self, rule: &DesiredRule, bytes: Bytes) -> Result<Module, PrepareError> {
-        let missing = missing_features(&rule.requires(), FEATURES);
+    /// The same for a module that is at hand; `bytes` have the digest that it names.
+    pub async fn prepare_bytes(&self, spec: &RevisionSpec, bytes: Bytes) -> Result<Module, PrepareError> {
+        let missing = missing_features(&spec.requires(), FEATURES);
         if !missing.is_empty() {
             return Err(PrepareError::Unsupported(missing));
         }
-        let module = self.compile(Configured::of(rule), bytes).await?;
-        self.try_out(rule, module).await
+        let module = self.compile(Configured::of(spec), bytes).await?;
+        self.try_out(spec, module).await
     }
 
-    async fn try_out(&self, rule: &DesiredRule, module: Module) -> Result<Module, PrepareError> {
+    async fn try_out(&self, spec: &RevisionSpec, module: Module) -> Result<Module, PrepareError> {
         let _one_at_a_time = self.trying.lock().await;
-        let (limits, trial) = (limits(&rule.limits), module.clone());
-        module.check_limits(&limits, rule.limits.body_bytes)?;
+        let (limits, trial) = (limits(&spec.limits), module.clone());
+        module.check_limits(&limits, spec.limits.body_bytes)?;
         match blocking(move || trial.probe(&limits)).await? {
             Ok(()) => Ok(module),
             Err(error) => match error.cause() {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use portcullis_crds::bus::{DesiredLimits, DesiredRoute, DesiredRule, ModuleRef};
+use portcullis_crds::bus::{DesiredLimits, DesiredRoute, DesiredRule, ModuleRef, RevisionSpec};
 use portcullis_crds::revision::{ModuleDigest, Revision};
 use portcullis_crds::{RouteKey, RuleConfig, RuleKey};
 use thiserror::Error;
@@ -238,8 +238,7 @@ fn inside(path: &Path, manifest: &RuleManifest) -> Result<PathBuf, Reason> {
 
 fn version(manifest: &RuleManifest, source: &Path, module: &Bytes, scan: u64) -> Version {
     let spec = &manifest.spec;
-    let rule = DesiredRule {
-        key: manifest.key.clone(),
+    let stable = RevisionSpec {
         module: ModuleRef {
             digest: ModuleDigest::of(module),
             size: module.len() as u64,
@@ -258,10 +257,10 @@ fn version(manifest: &RuleManifest, source: &Path, module: &Bytes, scan: u64) ->
     Version {
         uid: "stand-alone".to_owned(),
         generation: i64::try_from(scan).unwrap_or(i64::MAX),
-        revision: Revision::of(&rule),
+        revision: Revision::of(&stable),
         epoch: 1,
         sequence: scan,
-        rule,
+        rule: DesiredRule { key: manifest.key.clone(), stable, candidate: None },
     }
 }
 

@@ -105,7 +105,7 @@ pub async fn serve(
     let failed = control.enforcer.start_with(&first.rules).await;
     if !failed.is_empty() {
         let module = |e: &portcullis_crds::bus::Exception| {
-            first.rules.get(&e.key).map(|v| v.rule.module.reference.clone()).unwrap_or_default()
+            first.rules.get(&e.key).map(|v| v.rule.stable.module.reference.clone()).unwrap_or_default()
         };
         return Err(ServeError::Rules(
             failed.iter().map(|e| format!("rule {}: {}: {}", e.key, module(e), e.message)).collect(),

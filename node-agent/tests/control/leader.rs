@@ -8,7 +8,8 @@ use futures::{Stream, StreamExt};
 use portcullis_bus::testing::{CLUSTER, NatsServer};
 use portcullis_bus::{Bus, StreamBounds, StreamId, Term};
 use portcullis_crds::bus::{
-    Checkpoint, Desired, DesiredLimits, DesiredRule, Envelope, ModuleRef, Report, SCHEMA, SetHash, Tombstone,
+    Candidate, Checkpoint, Desired, DesiredLimits, DesiredRule, Envelope, ModuleRef, Report, RevisionSpec,
+    SCHEMA, SetHash, Share, Tombstone,
 };
 use portcullis_crds::revision::{ModuleDigest, Revision};
 use portcullis_crds::rule_key::RuleKey;
@@ -85,30 +86,26 @@ impl Leader {
         text: &str,
         wasm: &Bytes,
     ) -> u64 {
-        let rule = DesiredRule {
-            key: key(name),
-            module: ModuleRef {
-                digest: ModuleDigest::of(wasm),
-                size: wasm.len() as u64,
-                reference: format!("registry.example/rules/{name}:{generation}"),
-                manifest_digest: String::new(),
-            },
-            abi: 1,
-            config: None,
-            isolation: Isolation::PerRequest,
-            mode: Mode::Enforce,
-            priority: 100,
-            // The deadline is not what these tests are about, and the machine is shared.
-            limits: DesiredLimits { deadline_micros: 1_000_000, ..DesiredLimits::from(&Limits::default()) },
-            on_failure: OnFailure::default(),
-            block: Block {
-                responses: Some(Responses { text: Some(text.to_owned()), ..Responses::default() }),
-                ..Block::default()
-            },
+        self.write(generation, DesiredRule { key: key(name), stable: spec(text, wasm), candidate: None })
+            .await
+    }
+
+    /// Publishes what is there of a rule with a candidate beside it, made of `text` and `wasm`, for all clients.
+    pub(crate) async fn publish_candidate(&mut self, name: &str, text: &str, wasm: &Bytes) -> u64 {
+        self.bus.publish_module(&ModuleDigest::of(wasm), wasm, "shop").await.unwrap();
+        let Envelope { generation, payload: Desired::Rule(rule), .. } = self.rules[&key(name)].clone() else {
+            panic!("{name} is no rule");
         };
-        let envelope = self.envelope(generation, Revision::of(&rule), Desired::Rule(rule));
+        let spec = spec(text, wasm);
+        let candidate = Candidate { revision: Revision::of(&spec), spec, weight: Share::ALL, shadow: None };
+        self.write(generation, DesiredRule { candidate: Some(candidate), ..rule }).await
+    }
+
+    async fn write(&mut self, generation: i64, rule: DesiredRule) -> u64 {
+        let key = rule.key.clone();
+        let envelope = self.envelope(generation, Revision::of(&rule.stable), Desired::Rule(rule));
         self.last = self.bus.publish_rule(&self.term, &envelope).await.unwrap();
-        self.rules.insert(key(name), envelope);
+        self.rules.insert(key, envelope);
         self.last
     }
 
@@ -128,7 +125,7 @@ impl Leader {
         let unknown = names.iter().map(|name| format!("uid of {}", key(name))).collect();
         let set = self.set();
         let checkpoint = Checkpoint {
-            schema: Checkpoint::schema(&unknown),
+            schema: Checkpoint::schema(&unknown, self.rules.values().any(|e| candidate(e).is_some())),
             cluster: CLUSTER.into(),
             stream: self.stream.to_string(),
             epoch: self.term.epoch,
@@ -147,7 +144,10 @@ impl Leader {
 
     /// Hash of what is published.
     pub(crate) fn set(&self) -> SetHash {
-        SetHash::of(self.rules.iter().map(|(key, e)| (key, e.uid.as_str(), &e.revision)))
+        SetHash::of(self.rules.iter().flat_map(|(key, envelope)| {
+            let revisions = std::iter::once(&envelope.revision).chain(candidate(envelope));
+            revisions.map(move |revision| (key, envelope.uid.as_str(), revision))
+        }))
     }
 
     /// Waits for a report like this.
@@ -176,9 +176,9 @@ impl Leader {
     }
 
     fn envelope(&self, generation: i64, revision: Revision, payload: Desired) -> Envelope<Desired> {
-        let key = match &payload {
-            Desired::Rule(rule) => &rule.key,
-            Desired::Tombstone(tombstone) => &tombstone.key,
+        let (key, requires) = match &payload {
+            Desired::Rule(rule) => (&rule.key, rule.requires()),
+            Desired::Tombstone(tombstone) => (&tombstone.key, Vec::new()),
         };
         Envelope {
             schema: SCHEMA,
@@ -187,9 +187,40 @@ impl Leader {
             generation,
             revision,
             epoch: self.term.epoch,
-            requires: vec!["abi/1".into()],
+            requires,
             expires: None,
             payload,
         }
+    }
+}
+
+/// An Enforce revision that is made of `wasm`, and whose answer to a blocked request is `text`.
+fn spec(text: &str, wasm: &Bytes) -> RevisionSpec {
+    RevisionSpec {
+        module: ModuleRef {
+            digest: ModuleDigest::of(wasm),
+            size: wasm.len() as u64,
+            reference: format!("registry.example/rules/{text}"),
+            manifest_digest: String::new(),
+        },
+        abi: 1,
+        config: None,
+        isolation: Isolation::PerRequest,
+        mode: Mode::Enforce,
+        priority: 100,
+        // The deadline is not what these tests are about, and the machine is shared.
+        limits: DesiredLimits { deadline_micros: 1_000_000, ..DesiredLimits::from(&Limits::default()) },
+        on_failure: OnFailure::default(),
+        block: Block {
+            responses: Some(Responses { text: Some(text.to_owned()), ..Responses::default() }),
+            ..Block::default()
+        },
+    }
+}
+
+fn candidate(envelope: &Envelope<Desired>) -> Option<&Revision> {
+    match &envelope.payload {
+        Desired::Rule(rule) => rule.candidate_revision(),
+        Desired::Tombstone(_) => None,
     }
 }

@@ -2,6 +2,7 @@
 
 mod admin;
 mod agent;
+mod candidates;
 mod http;
 mod leader;
 mod outages;

@@ -109,8 +109,8 @@ async fn a_rule_that_only_the_agent_still_has_is_kept_reported_and_given_back() 
 
     let bus = leader.bus.clone();
     let recalled = bus.recall_rule("agent-1", &key("bad-bot")).await.unwrap();
-    assert_eq!((recalled.generation, &Revision::of(&recalled.rule)), (1, &report.kept[0].revision));
-    assert_eq!(bus.recall_module("agent-1", &recalled.rule.module).await.unwrap(), wasm);
+    assert_eq!((recalled.generation, &Revision::of(&recalled.rule.stable)), (1, &report.kept[0].revision));
+    assert_eq!(bus.recall_module("agent-1", &recalled.rule.stable.module).await.unwrap(), wasm);
     let nothing = bus.recall_rule("agent-1", &key("never")).await;
     assert!(matches!(nothing, Err(RecallError::Nothing(_))), "{nothing:?}");
 

@@ -71,7 +71,7 @@ impl BusSession<'_> {
         while let Some(entry) = lost.next() {
             let Some(rule) = entry.rule() else { continue };
             let (key, namespace) = (&rule.key, rule.key.namespace.as_deref().unwrap_or_default());
-            let Some(wasm) = self.ctx.modules.get(namespace, &rule.module.digest) else { continue };
+            let Some(wasm) = self.ctx.modules.get(namespace, &rule.stable.module.digest) else { continue };
             let object = Object { uid: &entry.uid, generation: entry.generation };
             let exists = self.ctx.existence(key, &entry.uid);
             match self.ctx.publisher.put_back_rule(object, rule.clone(), &wasm, exists).await {

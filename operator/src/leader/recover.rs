@@ -124,10 +124,12 @@ async fn put_back_from(agent: &str, lost: &Lost<'_>, bus: &Bus, ctx: &Context) -
         return Err(RecoverError::OtherRevision {
             agent: agent.to_owned(),
             expected: wanted.revision.revision.clone(),
-            found: Revision::of(&recalled.rule).to_string(),
+            found: Revision::of(&recalled.rule.stable).to_string(),
         });
     }
     let Recalled { generation, rule, .. } = recalled;
+    // No status names the candidate that the agent may have beside it.
+    let rule = DesiredRule { candidate: None, ..rule };
     let wasm = module(agent, &rule, bus, ctx).await?;
     let object = Object { generation, ..wanted.object };
     let exists = ctx.existence(&wanted.key, object.uid);
@@ -138,18 +140,18 @@ async fn put_back_from(agent: &str, lost: &Lost<'_>, bus: &Bus, ctx: &Context) -
 /// The module, from the nearest place.
 async fn module(agent: &str, rule: &DesiredRule, bus: &Bus, ctx: &Context) -> Result<Bytes, RecoverError> {
     let namespace = rule.key.namespace.as_deref().unwrap_or_default();
-    if let Some(wasm) = ctx.modules.get(namespace, &rule.module.digest) {
+    if let Some(wasm) = ctx.modules.get(namespace, &rule.stable.module.digest) {
         return Ok(wasm);
     }
-    let (most, found) = (ctx.registries.max_module_bytes, rule.module.size);
+    let (most, found) = (ctx.registries.max_module_bytes, rule.stable.module.size);
     if found > most {
         return Err(RecoverError::TooLarge { agent: agent.to_owned(), most, found });
     }
-    if let Ok(wasm) = bus.fetch_module(&rule.module).await {
+    if let Ok(wasm) = bus.fetch_module(&rule.stable.module).await {
         return Ok(wasm);
     }
-    let wasm = bus.recall_module(agent, &rule.module).await?;
-    ctx.modules.put(namespace, &rule.module.digest, &wasm);
+    let wasm = bus.recall_module(agent, &rule.stable.module).await?;
+    ctx.modules.put(namespace, &rule.stable.module.digest, &wasm);
     Ok(wasm)
 }
 
@@ -169,7 +171,10 @@ impl Lost<'_> {
             Self::Rule(Enforced { key, object, revision }) => report.kept.iter().any(|kept| {
                 kept.key == *key && kept.uid == object.uid && kept.revision.as_str() == revision.revision
             }),
-            Self::Module(rule) => report.exceptions.iter().all(|exception| exception.key != rule.key),
+            // One about the candidate says nothing about the stable revision's module.
+            Self::Module(rule) => report.exceptions.iter().all(|exception| {
+                exception.key != rule.key || Some(&exception.wanted) == rule.candidate_revision()
+            }),
         }
     }
 }
@@ -180,8 +185,8 @@ fn is_wanted(recalled: &Recalled, wanted: &Enforced<'_>) -> bool {
     recalled.uid == wanted.object.uid
         && recalled.rule.key == wanted.key
         && recalled.generation <= wanted.object.generation
-        && Revision::of(&recalled.rule).as_str() == wanted.revision.revision
-        && recalled.rule.module.digest.to_string() == wanted.revision.module_digest
+        && Revision::of(&recalled.rule.stable).as_str() == wanted.revision.revision
+        && recalled.rule.stable.module.digest.to_string() == wanted.revision.module_digest
 }
 
 #[cfg(test)]
@@ -193,14 +198,15 @@ mod tests {
     fn only_the_revision_that_the_status_names_is_put_back() {
         let rule = rule("a");
         let revision = EnforcedRevision {
-            revision: Revision::of(&rule).to_string(),
-            module_digest: rule.module.digest.to_string(),
+            revision: Revision::of(&rule.stable).to_string(),
+            module_digest: rule.stable.module.digest.to_string(),
         };
         let object = Object { uid: "u1", generation: 3 };
         let wanted = Enforced { key: rule.key.clone(), object, revision: &revision };
         let good = Recalled { uid: "u1".into(), generation: 2, rule: rule.clone() };
         assert!(is_wanted(&good, &wanted));
-        let weaker = DesiredRule { mode: portcullis_crds::wasm_rule::Mode::Monitor, ..rule.clone() };
+        let mut weaker = rule.clone();
+        weaker.stable.mode = portcullis_crds::wasm_rule::Mode::Monitor;
         let other = DesiredRule { key: RuleKey::namespaced("other", "a"), ..rule };
         for bad in [
             Recalled { rule: weaker, ..good.clone() },

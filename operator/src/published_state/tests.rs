@@ -1,7 +1,7 @@
 //! What is read, written and found without an object.
 
 use bytes::Bytes;
-use portcullis_crds::bus::{DesiredLimits, ModuleRef};
+use portcullis_crds::bus::{Candidate, DesiredLimits, ModuleRef, RevisionSpec, Share};
 use portcullis_crds::wasm_rule::{Block, Isolation, Limits, Mode, OnFailure};
 
 use super::*;
@@ -9,8 +9,7 @@ use super::*;
 const CLUSTER: &str = "cluster";
 
 pub(crate) fn rule(name: &str) -> DesiredRule {
-    DesiredRule {
-        key: RuleKey::namespaced("shop", name),
+    let stable = RevisionSpec {
         module: ModuleRef {
             digest: ModuleDigest::of(b"module"),
             size: 6,
@@ -25,11 +24,19 @@ pub(crate) fn rule(name: &str) -> DesiredRule {
         limits: DesiredLimits::from(&Limits::default()),
         on_failure: OnFailure::default(),
         block: Block::default(),
-    }
+    };
+    DesiredRule { key: RuleKey::namespaced("shop", name), stable, candidate: None }
+}
+
+/// The same with a candidate that is made of this module.
+pub(crate) fn with_candidate(rule: DesiredRule, module: ModuleRef) -> DesiredRule {
+    let spec = RevisionSpec { module, ..rule.stable.clone() };
+    let candidate = Candidate { revision: Revision::of(&spec), spec, weight: Share::NONE, shadow: None };
+    DesiredRule { candidate: Some(candidate), ..rule }
 }
 
 pub(crate) fn entry_of(uid: &str, sequence: u64, rule: DesiredRule) -> Entry {
-    let revision = Revision::of(&rule);
+    let revision = Revision::of(&rule.stable);
     Entry { uid: uid.into(), generation: 1, revision, sequence, desired: Arc::new(Desired::Rule(rule)) }
 }
 
@@ -135,4 +142,20 @@ fn a_message_that_cannot_be_read_is_removed_once_nobody_wants_it() {
     assert!(state.orphans(&objects(&[("a", "u1")])).is_empty());
     let orphan = state.orphans(&objects(&[])).remove(0);
     assert!(state.tombstone(&orphan, CLUSTER, 2).is_some());
+}
+
+#[test]
+fn a_candidate_is_part_of_the_set_and_its_module_is_named() {
+    let module =
+        |name: &str| ModuleRef { digest: ModuleDigest::of(name.as_bytes()), ..rule("a").stable.module };
+    let with = entry_of("u1", 3, with_candidate(rule("a"), module("candidate")));
+    let without = state(&[entry("a", "u1", 3)]).checkpoint(CLUSTER, 1, BTreeSet::new());
+    let state = state(&[with]);
+    let checkpoint = state.checkpoint(CLUSTER, 1, BTreeSet::new());
+    assert_eq!((without.schema, checkpoint.schema), (1, 3));
+    assert_eq!((without.count, checkpoint.count), (1, 1), "it is one rule");
+    assert_ne!(without.set, checkpoint.set);
+    let digests = ["module", "candidate"].map(|name| ModuleDigest::of(name.as_bytes()));
+    assert_eq!(state.modules(), BTreeSet::from(digests.clone()));
+    assert!(digests.iter().all(|digest| state.names(digest)));
 }

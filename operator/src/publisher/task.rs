@@ -154,16 +154,15 @@ impl Task {
         Ok(true)
     }
 
-    /// Something was written in place of what `change` returns. If that was the last one that named its module, the module
-    /// counts for its namespace until it is removed.
+    /// Something was written in place of what `change` returns. The modules that nothing else names count for its namespace
+    /// until they are removed.
     fn record(&mut self, change: impl FnOnce(&mut PublishedState) -> Option<Entry>) {
         self.view.send_modify(|view| {
             let Some(state) = &mut view.state else { return };
-            if let Some(replaced) = change(state)
-                && let Some(rule) = replaced.rule()
-                && !state.names(&rule.module.digest)
-            {
-                self.unused.insert(&rule.module.digest, owner(&rule.key, &rule.module));
+            let Some(replaced) = change(state) else { return };
+            let Some(rule) = replaced.rule() else { return };
+            for module in replaced.modules().filter(|module| !state.names(&module.digest)) {
+                self.unused.insert(&module.digest, owner(&rule.key, module));
             }
         });
     }
@@ -217,7 +216,7 @@ impl Task {
     /// The modules of what is on the bus and of what is still to be put back; `None` while that is not known.
     fn named_modules(&self) -> Option<BTreeSet<ModuleDigest>> {
         let mut named = self.view.borrow().known()?.modules();
-        named.extend(self.lost.iter().filter_map(Entry::module).map(|module| module.digest.clone()));
+        named.extend(self.lost.iter().flat_map(Entry::modules).map(|module| module.digest.clone()));
         Some(named)
     }
 

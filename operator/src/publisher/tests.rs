@@ -27,8 +27,11 @@ fn bounded(server: &NatsServer, holder: &str, bounds: StreamBounds) -> Publisher
 }
 
 fn wanted(name: &str, wasm: &[u8]) -> DesiredRule {
-    let module = ModuleRef { digest: ModuleDigest::of(wasm), size: wasm.len() as u64, ..rule(name).module };
-    DesiredRule { module, ..rule(name) }
+    let module =
+        ModuleRef { digest: ModuleDigest::of(wasm), size: wasm.len() as u64, ..rule(name).stable.module };
+    let mut rule = rule(name);
+    rule.stable.module = module;
+    rule
 }
 
 async fn put(publisher: &Publisher, name: &str) -> Result<Entry, WriteError> {
@@ -197,14 +200,14 @@ async fn a_module_is_taken_off_the_bus_once_no_rule_has_named_it_for_a_while() {
 
     put(&leader, "a").await.unwrap();
     assert!(
-        bus.fetch_module(&wanted("a", WASM).module).await.is_ok(),
+        bus.fetch_module(&wanted("a", WASM).stable.module).await.is_ok(),
         "a rule that goes back brings it along"
     );
     for later in [now + 2 * GRACE, now + 3 * GRACE] {
         assert_eq!(leader.remove_unused_modules(later).await.unwrap(), 0, "all are in use");
     }
     for (name, module) in [("a", WASM), ("b", SHARED), ("c", NEXT)] {
-        assert!(bus.fetch_module(&wanted(name, module).module).await.is_ok(), "{name}");
+        assert!(bus.fetch_module(&wanted(name, module).stable.module).await.is_ok(), "{name}");
     }
 }
 
@@ -249,7 +252,10 @@ async fn a_checkpoint_does_not_wait_for_a_module() {
     };
     assert_eq!(checkpoint.count, 0);
     // Nobody polls the write meanwhile.
-    assert!(bus.fetch_module(&wanted("a", &wasm).module).await.is_err(), "the module is still on its way");
+    assert!(
+        bus.fetch_module(&wanted("a", &wasm).stable.module).await.is_err(),
+        "the module is still on its way"
+    );
     put.await.unwrap();
     assert_eq!(leader.checkpoint(BTreeSet::new()).await.unwrap().count, 1);
 }
@@ -284,7 +290,7 @@ async fn a_message_that_cannot_be_read_keeps_only_the_modules_that_it_names() {
         cluster: bus.cluster().to_owned(),
         uid: "u2".into(),
         generation: 1,
-        revision: Revision::of(&rule),
+        revision: Revision::of(&rule.stable),
         epoch: term.epoch,
         requires: vec![],
         expires: None,
@@ -318,5 +324,5 @@ async fn a_module_is_removed_only_by_who_leads() {
     thawed.validity.end();
     let refused = thawed.remove_unused_modules(now + GRACE).await;
     assert!(matches!(refused, Err(WriteError::LeaseOver)), "{refused:?}");
-    assert!(bus.fetch_module(&wanted("a", WASM).module).await.is_ok());
+    assert!(bus.fetch_module(&wanted("a", WASM).stable.module).await.is_ok());
 }

@@ -24,7 +24,7 @@ impl Write {
         Self {
             uid: object.uid.to_owned(),
             generation: object.generation,
-            revision: Revision::of(&rule),
+            revision: Revision::of(&rule.stable),
             requires: rule.requires(),
             desired: Desired::Rule(rule),
         }

@@ -2,7 +2,7 @@
 
 use kube::ResourceExt;
 use portcullis_artifact::{Reference, ReferenceError};
-use portcullis_crds::bus::{DesiredLimits, DesiredRule, ModuleRef};
+use portcullis_crds::bus::{DesiredLimits, DesiredRule, ModuleRef, RevisionSpec};
 use portcullis_crds::condition::{ConditionType, Reason};
 use portcullis_crds::{CanonicalConfig, RuleConfig, RuleKey, WasmRule};
 use thiserror::Error;
@@ -49,8 +49,7 @@ pub(crate) struct Accepted {
 impl Accepted {
     /// What is put on the bus, once the module is known.
     pub(crate) fn desired(&self, module: ModuleRef, abi: u32) -> DesiredRule {
-        DesiredRule {
-            key: self.key.clone(),
+        let stable = RevisionSpec {
             module,
             abi,
             config: self.config.clone(),
@@ -60,7 +59,8 @@ impl Accepted {
             limits: DesiredLimits::from(&self.spec.limits),
             on_failure: self.spec.on_failure,
             block: self.spec.block.clone(),
-        }
+        };
+        DesiredRule { key: self.key.clone(), stable, candidate: None }
     }
 
     /// What it was made from.

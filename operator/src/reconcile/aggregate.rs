@@ -29,6 +29,8 @@ pub(crate) struct Target<'a> {
     pub(crate) key: &'a RuleKey,
     /// What should be active.
     pub(crate) revision: &'a Revision,
+    /// What is wanted beside it. What an agent says of that says nothing about `revision`.
+    pub(crate) candidate: Option<&'a Revision>,
     /// The stream that agents should follow.
     pub(crate) stream: &'a str,
     /// Whether the stream has the rule.
@@ -246,7 +248,11 @@ fn state_of(target: &Target<'_>, agent: &Agent, now: Instant) -> State {
     if !knows(target, report) {
         return State::Progressing { updated: false };
     }
-    match report.exceptions.iter().find(|e| e.key == *target.key) {
+    let concerns = |exception: &&Exception| {
+        exception.key == *target.key
+            && (exception.wanted == *target.revision || Some(&exception.wanted) != target.candidate)
+    };
+    match report.exceptions.iter().find(concerns) {
         // An exception about an older revision: it has not come to this one.
         Some(exception) if exception.wanted != *target.revision => State::Progressing { updated: false },
         Some(exception) => failure(exception),

@@ -118,18 +118,19 @@ impl<'a> Wanted<'a> {
         fleet: &Fleet,
         now: Instant,
     ) -> Rollout {
-        let (state, revision, place) = match self {
+        let (state, revision, candidate, place) = match self {
             Self::Published(state, entry) => {
                 let (sequence, head) = (entry.sequence, state.last_sequence());
                 let place = Place::Published { sequence, head, set: state.set_hash() };
-                (state, Cow::Borrowed(&entry.revision), place)
+                (state, Cow::Borrowed(&entry.revision), entry.candidate(), place)
             }
             Self::Kept(state, kept) => {
-                (state, Cow::Owned(Revision::from(kept.revision.clone())), Place::Kept { uid })
+                let revision = Revision::from(kept.revision.clone());
+                (state, Cow::Owned(revision), None, Place::Kept { uid })
             }
         };
         let (revision, stream) = (&*revision, state.stream().as_str());
-        let target = Target { key, revision, stream, place, mark: OnceCell::new() };
+        let target = Target { key, revision, candidate, stream, place, mark: OnceCell::new() };
         aggregate(&target, fleet, was_ready(previous, revision), &progress.waiting, now)
     }
 

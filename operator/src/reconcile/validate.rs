@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use portcullis_crds::bus::{DesiredLimits, DesiredRule, FEATURES, missing_features};
+use portcullis_crds::bus::{DesiredLimits, DesiredRule, FEATURES, RevisionSpec, missing_features};
 use portcullis_crds::condition::{ConditionType, Reason};
 use portcullis_crds::rule_config::ConfigTooLarge;
 use portcullis_crds::status::ResolvedModule;
@@ -99,7 +99,7 @@ impl Validator {
 
     /// Tries the module of a rule. Returns its ABI version.
     async fn check(&self, rule: &DesiredRule, wasm: Bytes, quota: &Quota) -> Result<u32, ValidateError> {
-        let trial = Trial::of(rule);
+        let trial = Trial::of(&rule.stable);
         if let Some(abi) = self.passed(&trial) {
             return Ok(abi);
         }
@@ -114,7 +114,7 @@ impl Validator {
             let (namespace, limit) = (namespace.to_owned(), quota.validation);
             return Err(QuotaExceeded::Validation { namespace, limit, used }.into());
         }
-        let tried = self.run(rule, wasm).await;
+        let tried = self.run(&rule.stable, wasm).await;
         let ended = Instant::now();
         self.time().spend(namespace, ended.saturating_duration_since(begun), quota.validation, ended);
         let abi = tried?;
@@ -126,13 +126,13 @@ impl Validator {
         Ok(abi)
     }
 
-    async fn run(&self, rule: &DesiredRule, wasm: Bytes) -> Result<u32, ValidateError> {
-        let (engine, compiler, rule) = (self.engine.clone(), self.compiler.clone(), rule.clone());
+    async fn run(&self, spec: &RevisionSpec, wasm: Bytes) -> Result<u32, ValidateError> {
+        let (engine, compiler, spec) = (self.engine.clone(), self.compiler.clone(), spec.clone());
         let running = tokio::task::spawn_blocking(move || {
-            let config = rule.config.as_ref().map(CanonicalConfig::as_bytes);
+            let config = spec.config.as_ref().map(CanonicalConfig::as_bytes);
             let module = compiler.compile(&engine, &wasm, config)?;
-            let limits = engine_limits(&rule.limits);
-            module.check_limits(&limits, rule.limits.body_bytes)?;
+            let limits = engine_limits(&spec.limits);
+            module.check_limits(&limits, spec.limits.body_bytes)?;
             module.probe(&limits)?;
             Ok(u32::from(module.info().abi))
         });
@@ -150,11 +150,11 @@ impl Validator {
 }
 
 impl Trial {
-    fn of(rule: &DesiredRule) -> Self {
+    fn of(spec: &RevisionSpec) -> Self {
         Self {
-            module: rule.module.digest.clone(),
-            config: rule.config.as_ref().map(|config| ModuleDigest::of(config.as_bytes())),
-            limits: rule.limits,
+            module: spec.module.digest.clone(),
+            config: spec.config.as_ref().map(|config| ModuleDigest::of(config.as_bytes())),
+            limits: spec.limits,
         }
     }
 }
@@ -183,14 +183,14 @@ pub(crate) async fn validate(
     quota: &Quota,
 ) -> Result<Validated, ValidateError> {
     let Verified { accepted, module, wasm, mut resolved } = verified;
-    let rule = accepted.desired(module, ABI_UNKNOWN);
-    if let Some(config) = &rule.config {
+    let mut rule = accepted.desired(module, ABI_UNKNOWN);
+    if let Some(config) = &rule.stable.config {
         config.check_size()?;
     }
     check_features(&rule)?;
     let abi = validator.check(&rule, wasm.clone(), quota).await?;
     resolved.abi = abi;
-    let rule = DesiredRule { abi, ..rule };
+    rule.stable.abi = abi;
     // Of the ABI too, now that it is known.
     check_features(&rule)?;
     Ok(Validated { uid: accepted.uid, generation: accepted.generation, rule, wasm, resolved })

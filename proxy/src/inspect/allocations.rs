@@ -6,6 +6,7 @@ use std::cell::Cell;
 use bytes::Bytes;
 use futures::FutureExt;
 use http::Method;
+use portcullis_crds::bus::Share;
 use portcullis_crds::wasm_rule::{Block, Mode, OnFailure};
 use portcullis_crds::{Revision, RuleKey};
 use portcullis_engine::{Engine, EngineConfig, Limits};
@@ -16,7 +17,7 @@ use super::inspector::Inspector;
 use super::stop::InspectedBody;
 use crate::downstream::Downstream;
 use crate::head::RequestHead;
-use crate::rules::{ActiveRule, Loaded, RuleSet, RuleSetHandle};
+use crate::rules::{ActiveRule, Loaded, Role, RuleSet, RuleSetHandle};
 use portcullis_crds::wasm_rule::Isolation;
 
 thread_local! {
@@ -76,6 +77,7 @@ fn rules(engine: &Engine, number: usize) -> Vec<ActiveRule> {
             key: RuleKey::namespaced("shop", format!("rule-{index}")),
             uid: index.to_string(),
             revision: Revision::from("0123456789abcdef".to_owned()),
+            role: Role::Stable,
             mode: Mode::Enforce,
             priority: 100,
             limits: Limits::default(),
@@ -86,6 +88,11 @@ fn rules(engine: &Engine, number: usize) -> Vec<ActiveRule> {
             module: Loaded::Module(modules[index % 2].clone()),
         })
         .collect()
+}
+
+fn as_candidate(rule: ActiveRule) -> ActiveRule {
+    let revision = Revision::from("fedcba9876543210".to_owned());
+    ActiveRule { revision, role: Role::Candidate { weight: Share::ALL, shadow: None }, ..rule }
 }
 
 fn browser() -> RequestHead {
@@ -109,7 +116,10 @@ fn a_request_that_concerns_no_rule_allocates_nothing() {
     let inspector = Inspector::alone();
     let upstream = "http://127.0.0.1:1".parse().unwrap();
     let handle = RuleSetHandle::new(inspector.metrics.clone(), upstream);
-    handle.store(RuleSet { rules: rules(&engine, 200), ..RuleSet::default() });
+    let mut all = rules(&engine, 200);
+    // Every rule has a candidate, too.
+    all.extend(rules(&engine, 200).into_iter().map(as_candidate));
+    handle.store(RuleSet { rules: all, ..RuleSet::default() });
     let set = handle.load();
     let head = browser();
     let downstream = Downstream::plain("203.0.113.7:50000".parse().unwrap());

@@ -120,7 +120,9 @@ impl<'a> Inspection<'a> {
         for position in candidates.iter() {
             let index = plan.rule(position);
             let judgement = self.judge(plan, index, body, input).await;
-            self.act(set.rule(index), plan.mode(position), judgement)?;
+            let (rule, prepared) = set.rule(index);
+            let mode = plan.mode(position).unwrap_or(rule.mode);
+            self.act((rule, prepared), mode, judgement)?;
         }
         let picked = self.inspector.sampler.borrow_mut().pick(skipped);
         if let Some(position) = picked.and_then(|nth| {

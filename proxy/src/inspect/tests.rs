@@ -17,7 +17,7 @@ use super::stop::{Grounds, InspectedBody, Stop};
 use crate::downstream::Downstream;
 use crate::head::RequestHead;
 use crate::metrics::{FailureCause, RequestVerdict};
-use crate::rules::{ActiveRule, ActiveSet, Loaded, RuleSet, RuleSetHandle};
+use crate::rules::{ActiveRule, ActiveSet, Loaded, Role, RuleSet, RuleSetHandle};
 
 static ENGINE: LazyLock<Engine> =
     LazyLock::new(|| Engine::new(&EngineConfig { workers: 1, ..EngineConfig::default() }).unwrap());
@@ -33,6 +33,7 @@ fn always(verdict: u32, export: &str) -> ActiveRule {
         key: RuleKey::namespaced("shop", "always"),
         uid: "1".into(),
         revision: Revision::from("0123456789abcdef".to_owned()),
+        role: Role::Stable,
         mode: Mode::Enforce,
         priority: 100,
         limits: Limits::default(),

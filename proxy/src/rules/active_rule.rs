@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use portcullis_crds::bus::DesiredRoute;
+use portcullis_crds::bus::{DesiredRoute, Shadow, Share};
 use portcullis_crds::wasm_rule::{Block, Isolation, Mode, OnFailure};
 use portcullis_crds::{Revision, RuleKey};
 
@@ -13,13 +13,14 @@ pub struct RuleSet {
     pub stream: String,
     /// Sequence of the newest message that is part of it.
     pub sequence: u64,
-    /// The rules. A set that is active holds them in order of precedence, whatever order they came in.
+    /// The rules, of each at most one stable version and one candidate. A set that is active holds them in order of
+    /// precedence, whatever order they came in.
     pub rules: Vec<ActiveRule>,
     /// The routes, beside the default one.
     pub routes: Vec<Arc<DesiredRoute>>,
 }
 
-/// One rule, ready to run.
+/// One version of a rule, ready to run: the stable one, or the candidate beside it.
 #[derive(Debug)]
 pub struct ActiveRule {
     /// Which rule.
@@ -28,6 +29,8 @@ pub struct ActiveRule {
     pub uid: String,
     /// What of it runs.
     pub revision: Revision,
+    /// Which of the rule's versions it is.
+    pub role: Role,
     /// What a verdict does. Rules that are Disabled are never run, also when they are in a set.
     pub mode: Mode,
     /// Lower runs first.
@@ -44,6 +47,20 @@ pub struct ActiveRule {
     pub block: Block,
     /// The module, if this node has a version that it can run.
     pub module: Loaded,
+}
+
+/// Which of its rule's versions something is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The one that requests get.
+    Stable,
+    /// The one that may become stable.
+    Candidate {
+        /// Share of the clients that get it in place of the stable one.
+        weight: Share,
+        /// How it runs beside the stable one without effect, if it does.
+        shadow: Option<Shadow>,
+    },
 }
 
 /// Whether there is something to run.

@@ -7,7 +7,7 @@ use portcullis_crds::RuleKey;
 use portcullis_crds::wasm_rule::Mode;
 use portcullis_engine::Limits;
 
-use super::active_rule::{ActiveRule, RuleSet};
+use super::active_rule::{ActiveRule, Role, RuleSet};
 use super::prepared_rule::PreparedRule;
 use super::route::Routes;
 use crate::config::Upstream;
@@ -90,8 +90,9 @@ impl ActiveSet {
 
     /// Logs what of the rules that were not in `before` does not run as their authors may think.
     pub(super) fn warn_of_what_is_new_since(&self, before: &Self) {
-        let known: HashSet<_> = before.set.rules.iter().map(identity).collect();
-        for (rule, prepared) in self.set.rules.iter().zip(&self.prepared) {
+        let known: HashSet<_> = before.set.rules.iter().filter(is_stable).map(identity).collect();
+        for (rule, prepared) in self.set.rules.iter().zip(&self.prepared).filter(|(rule, _)| is_stable(rule))
+        {
             if !known.contains(&identity(rule)) {
                 for surprise in prepared.surprises(rule) {
                     tracing::warn!(rule = %rule.key, revision = %rule.revision, "{surprise}");
@@ -106,14 +107,20 @@ fn precedence(rule: &ActiveRule) -> (bool, i32, &RuleKey) {
     (rule.key.namespace.is_some(), rule.priority, &rule.key)
 }
 
+/// Only such a one runs, see [`pick`](super::versions::pick).
+fn is_stable(rule: &&ActiveRule) -> bool {
+    rule.role == Role::Stable
+}
+
 fn identity(rule: &ActiveRule) -> (&str, &str) {
     (&rule.uid, rule.revision.as_str())
 }
 
 /// No rule alone can spend what the others need: at least twice what the dearest may take.
 fn total(rules: &[ActiveRule]) -> Limits {
-    let dearest = |cost: fn(&Limits) -> u64| rules.iter().map(|rule| cost(&rule.limits)).max().unwrap_or(0);
-    let longest = rules.iter().map(|rule| rule.limits.deadline).max().unwrap_or_default();
+    let run = || rules.iter().filter(is_stable);
+    let dearest = |cost: fn(&Limits) -> u64| run().map(|rule| cost(&rule.limits)).max().unwrap_or(0);
+    let longest = run().map(|rule| rule.limits.deadline).max().unwrap_or_default();
     Limits {
         fuel: TOTAL_FUEL.max(dearest(|limits| limits.fuel).saturating_mul(2)),
         fuel_per_byte: dearest(|limits| limits.fuel_per_byte).saturating_mul(2),

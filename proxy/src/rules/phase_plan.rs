@@ -5,15 +5,15 @@ use portcullis_engine::{Phase, Prefilter};
 use portcullis_view::Sections;
 
 use super::active_rule::{ActiveRule, Loaded};
+use super::versions::{Versions, pick};
 use portcullis_crds::wasm_rule::{Isolation, Mode};
 
 /// A rule that runs on a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct AppliedRule {
-    /// Index of the rule in the set.
-    pub(super) rule: usize,
-    /// What its verdict does there.
-    pub(super) mode: Mode,
+    pub(super) versions: Versions,
+    /// What its verdict does there, if that is not the rule's own mode.
+    pub(super) mode: Option<Mode>,
 }
 
 /// The rules of one phase.
@@ -29,13 +29,14 @@ pub(crate) struct PhasePlan {
 impl PhasePlan {
     /// Of those rules of a set that run on a route.
     pub(super) fn new(phase: Phase, all: &[ActiveRule], applied: &[AppliedRule]) -> Self {
+        let stable = |applied: &AppliedRule| &all[applied.versions.stable()];
         let rules: Vec<_> =
-            applied.iter().copied().filter(|applied| runs_in(&all[applied.rule], phase)).collect();
+            applied.iter().filter(|applied| runs_in(stable(applied), phase)).copied().collect();
         let sections = rules
             .iter()
-            .map(|applied| sections(&all[applied.rule]))
+            .map(|applied| sections(stable(applied)))
             .fold(Sections::NONE, |all, of_one| all | of_one);
-        let prefilter = Prefilter::new(phase, rules.iter().map(|applied| literals(&all[applied.rule])))
+        let prefilter = Prefilter::new(phase, rules.iter().map(|applied| literals(stable(applied))))
             .unwrap_or_else(|error| {
                 tracing::error!(%phase, %error, "no prefilter");
                 Prefilter::new(phase, rules.iter().map(|_| &[][..]))
@@ -48,18 +49,18 @@ impl PhasePlan {
         self.phase
     }
 
-    /// Indices of the rules in the set, in order of precedence.
-    pub(crate) fn rules(&self) -> impl Iterator<Item = usize> {
-        self.rules.iter().map(|applied| applied.rule)
+    /// Indices in the set of the rules' stable versions, in order of precedence.
+    pub(super) fn stable(&self) -> impl Iterator<Item = usize> {
+        self.rules.iter().map(|applied| applied.versions.stable())
     }
 
-    /// The index in the set of the rule at a position of this plan.
+    /// The index in the set of the version that a request gets of the rule at a position of this plan.
     pub(crate) fn rule(&self, position: usize) -> usize {
-        self.rules[position].rule
+        pick(self.rules[position].versions)
     }
 
-    /// What the verdict of the rule at a position does.
-    pub(crate) fn mode(&self, position: usize) -> Mode {
+    /// What the verdict of the rule at a position does on this route, if that is not the rule's own mode.
+    pub(crate) fn mode(&self, position: usize) -> Option<Mode> {
         self.rules[position].mode
     }
 
@@ -73,7 +74,7 @@ impl PhasePlan {
     }
 
     pub(super) fn distrust_broken_prefilter(&self, all: &[ActiveRule]) {
-        for (position, index) in self.rules().enumerate() {
+        for (position, index) in self.stable().enumerate() {
             if literals(&all[index]).is_empty() {
                 self.prefilter.distrust(position);
             }

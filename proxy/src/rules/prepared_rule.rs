@@ -6,7 +6,7 @@ use std::time::Duration;
 use portcullis_engine::{Limits, Phase};
 use portcullis_view::Sections;
 
-use super::active_rule::{ActiveRule, Loaded};
+use super::active_rule::{ActiveRule, Loaded, Role};
 use crate::metrics::RuleTally;
 use portcullis_crds::wasm_rule::Isolation;
 
@@ -48,7 +48,10 @@ impl PreparedRule {
             sections: abi2.map_or(Sections::NONE, |info| info.describe.sections()),
             place: place(&rule.limits),
             is_abi_1: matches!(&rule.module, Loaded::Module(module) if module.info().abi == 1),
-            keeps_instance: abi2.is_some() && rule.isolation == Isolation::PerWorker,
+            // A candidate takes no place from those that run.
+            keeps_instance: abi2.is_some()
+                && rule.isolation == Isolation::PerWorker
+                && rule.role == Role::Stable,
         }
     }
 

@@ -10,6 +10,7 @@ use portcullis_engine::Phase;
 
 use super::active_rule::ActiveRule;
 use super::phase_plan::{AppliedRule, PhasePlan};
+use super::versions::Versions;
 use crate::config::Upstream;
 use crate::head::RequestHead;
 use crate::route::{Found, RouteTable};
@@ -44,9 +45,11 @@ impl Routes {
     /// The default route goes to `upstream`, and all rules run on it. On any other run those of the platform and those of
     /// its own namespace. The rules are in order of precedence, and so are the routes.
     pub(super) fn new(upstream: Upstream, rules: &[ActiveRule], routes: &[Arc<DesiredRoute>]) -> Self {
-        let everything = (0..rules.len()).map(|rule| AppliedRule { rule, mode: rules[rule].mode }).collect();
-        let default = Route { upstream, timeout: None, plans: Arc::new(Plans::new(rules, everything)) };
-        let scopes = Scopes::of(rules);
+        let versions = Versions::of(rules);
+        let everything: Vec<_> =
+            versions.iter().map(|&versions| AppliedRule { versions, mode: None }).collect();
+        let default = Route { upstream, timeout: None, plans: Arc::new(Plans::new(rules, &everything)) };
+        let scopes = Scopes::of(rules, &versions);
         let mut shared = HashMap::<Vec<AppliedRule>, Arc<Plans>>::new();
         let mut served = Vec::with_capacity(routes.len());
         for route in routes {
@@ -54,7 +57,7 @@ impl Routes {
             let plans = match shared.get(&applied) {
                 Some(plans) => Arc::clone(plans),
                 None => {
-                    let plans = Arc::new(Plans::new(rules, applied.clone()));
+                    let plans = Arc::new(Plans::new(rules, &applied));
                     shared.insert(applied, Arc::clone(&plans));
                     plans
                 }
@@ -123,10 +126,10 @@ impl Route {
 }
 
 impl Plans {
-    fn new(rules: &[ActiveRule], applied: Vec<AppliedRule>) -> Self {
-        let by_phase = Phase::ALL.map(|phase| PhasePlan::new(phase, rules, &applied));
+    fn new(rules: &[ActiveRule], applied: &[AppliedRule]) -> Self {
+        let by_phase = Phase::ALL.map(|phase| PhasePlan::new(phase, rules, applied));
         let body = &by_phase[Phase::RequestBody as usize];
-        let largest_body = body.rules().filter_map(|index| rules[index].body_bytes).max();
+        let largest_body = body.stable().filter_map(|index| rules[index].body_bytes).max();
         Self { by_phase, largest_body }
     }
 
@@ -138,17 +141,17 @@ impl Plans {
 /// Rules by who they belong to, so that a route need not look at all of them.
 struct Scopes<'r> {
     /// Rules of the platform. They are the first in order of precedence.
-    cluster: Vec<usize>,
-    namespaces: HashMap<&'r str, Vec<usize>>,
+    cluster: Vec<Versions>,
+    namespaces: HashMap<&'r str, Vec<Versions>>,
 }
 
 impl<'r> Scopes<'r> {
-    fn of(rules: &'r [ActiveRule]) -> Self {
+    fn of(rules: &'r [ActiveRule], versions: &[Versions]) -> Self {
         let mut scopes = Self { cluster: Vec::new(), namespaces: HashMap::new() };
-        for (index, rule) in rules.iter().enumerate() {
-            match &rule.key.namespace {
-                None => scopes.cluster.push(index),
-                Some(namespace) => scopes.namespaces.entry(namespace).or_default().push(index),
+        for &versions in versions {
+            match &rules[versions.stable()].key.namespace {
+                None => scopes.cluster.push(versions),
+                Some(namespace) => scopes.namespaces.entry(namespace).or_default().push(versions),
             }
         }
         scopes
@@ -157,14 +160,13 @@ impl<'r> Scopes<'r> {
     /// The rules that run on a route, in order of precedence.
     fn applied(&self, rules: &[ActiveRule], route: &DesiredRoute) -> Vec<AppliedRule> {
         let own = self.namespaces.get(&*route.key.namespace).map(Vec::as_slice).unwrap_or_default();
-        let mode_of = |rule: &ActiveRule| {
-            let overridden = route.overrides.iter().find(|wanted| wanted.rule == rule.key.name);
-            // A tenant has no say in the platform's rules.
-            overridden.filter(|_| rule.key.namespace.is_some()).map_or(rule.mode, |wanted| wanted.mode)
-        };
-        let all = self.cluster.iter().chain(own);
-        all.map(|&rule| AppliedRule { rule, mode: mode_of(&rules[rule]) })
-            .filter(|applied| applied.mode != Mode::Disabled)
-            .collect()
+        let own = own.iter().map(|&versions| {
+            let name = &rules[versions.stable()].key.name;
+            let overridden = route.overrides.iter().find(|wanted| wanted.rule == *name);
+            AppliedRule { versions, mode: overridden.map(|wanted| wanted.mode) }
+        });
+        // A tenant has no say in the platform's rules.
+        let cluster = self.cluster.iter().map(|&versions| AppliedRule { versions, mode: None });
+        cluster.chain(own).filter(|applied| applied.mode != Some(Mode::Disabled)).collect()
     }
 }

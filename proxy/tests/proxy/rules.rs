@@ -2,9 +2,10 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
-use portcullis_crds::RuleKey;
+use portcullis_crds::bus::{Shadow, Share};
 use portcullis_crds::wasm_rule::{Block, FailureAction, Mode, OnFailure, Responses};
-use portcullis_proxy::rules::{ActiveRule, Loaded};
+use portcullis_crds::{Revision, RuleKey};
+use portcullis_proxy::rules::{ActiveRule, Loaded, Role};
 
 use super::client::Answer;
 use super::upstream::Echo;
@@ -405,4 +406,25 @@ fn the_answer_to_a_blocked_upload_arrives_although_nobody_reads_the_upload() {
     assert_eq!(client.answer().status, 403);
     client.assert_closed();
     assert_eq!(upstream.requests(), 0);
+}
+
+#[test]
+fn a_candidate_runs_on_no_request_whatever_its_weight_and_changes_nothing_for_the_stable_version() {
+    let candidate = |name: &str| ActiveRule {
+        revision: Revision::from("candidate".to_owned()),
+        role: Role::Candidate { weight: Share::ALL, shadow: Some(Shadow { sample: Share::ALL }) },
+        // It would come first, and have bodies held back.
+        priority: 1,
+        body_bytes: Some(1),
+        ..always(name, 1)
+    };
+    let (world, echo) = world(vec![always("allows", 0), candidate("allows"), candidate("alone")]);
+    let mut client = world.client();
+    assert_eq!(
+        client.send("POST /~ HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody").answer().status,
+        200
+    );
+    assert_eq!(echo.requests(), 1);
+    world.enforce(vec![blocks_tilde("allows"), candidate("allows")]);
+    assert_eq!(client.send("GET /~ HTTP/1.1\r\nHost: a\r\n\r\n").answer().status, 403);
 }

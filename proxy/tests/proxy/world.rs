@@ -9,7 +9,7 @@ use portcullis_crds::wasm_rule::{Block, Mode, OnFailure};
 use portcullis_crds::{Revision, RuleKey};
 use portcullis_engine::{Engine, EngineConfig, Limits};
 use portcullis_proxy::metrics::RequestMetrics;
-use portcullis_proxy::rules::{ActiveRule, Loaded, RuleSet, RuleSetHandle};
+use portcullis_proxy::rules::{ActiveRule, Loaded, Role, RuleSet, RuleSetHandle};
 use portcullis_proxy::{DrainSignal, Proxy, ProxyConfig, Running};
 use prometheus_client::registry::Registry;
 
@@ -105,6 +105,7 @@ pub(crate) fn rule(name: &str, wat: &str) -> ActiveRule {
         key: RuleKey::namespaced("shop", name),
         uid: name.into(),
         revision: Revision::from("0123456789abcdef".to_owned()),
+        role: Role::Stable,
         mode: Mode::Enforce,
         priority: 100,
         limits: Limits::default(),

@@ -117,7 +117,7 @@ impl Stream {
             })
             .collect();
         let checkpoint = Checkpoint {
-            schema: Checkpoint::schema(&unknown),
+            schema: Checkpoint::schema(&unknown, false),
             cluster: CLUSTER.into(),
             stream: self.id.clone(),
             epoch: self.epoch,

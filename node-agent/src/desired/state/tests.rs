@@ -1,8 +1,8 @@
-use portcullis_crds::bus::Desired as Wanted;
+use portcullis_crds::bus::{Desired as Wanted, SetHash, Share};
 
 use super::stream::{CLUSTER, FEATURES, Stream, following, key, now, state};
 use super::*;
-use crate::desired::tests::a_version;
+use crate::desired::tests::{a_version, with_candidate};
 
 /// Names and generations that are held.
 fn held(state: &State) -> Vec<(&str, i64)> {
@@ -142,7 +142,7 @@ fn a_checkpoint_in_a_schema_of_later_is_passed_over() {
     stream.rules.clear();
     let checkpoint = stream.checkpoint();
     let mut later: serde_json::Value = serde_json::from_slice(&checkpoint.payload).unwrap();
-    later["schema"] = 3.into();
+    later["schema"] = 4.into();
     let later = Message { payload: serde_json::to_vec(&later).unwrap().into(), ..checkpoint };
     assert!(matches!(&state.apply(&later, now())[..], [Decision::Ignore(..)]));
     assert_eq!(held(&state), [("a", 1)]);
@@ -348,4 +348,65 @@ fn what_was_held_before_the_start_is_held_after_it() {
     stream.publish("a", "u", 2);
     state.apply_snapshot(&stream.read(), now());
     assert_eq!(held(&state), [("a", 2)]);
+}
+
+/// Publishes generation 1 of the rule `a` with a candidate.
+fn publish_candidate(stream: &mut Stream, weight: Share) -> (Version, Message) {
+    let mut version = with_candidate(a_version("shop", "a", 1), 2);
+    version.rule.candidate.as_mut().unwrap().weight = weight;
+    let mut envelope = stream.envelope("u", &version, Wanted::Rule(version.rule.clone()));
+    envelope.requires = version.rule.requires();
+    (version, stream.write_envelope(&key("a"), envelope))
+}
+
+fn hash_of(version: &Version) -> SetHash {
+    let candidate = version.rule.candidate_revision();
+    let revisions = std::iter::once(&version.revision).chain(candidate);
+    SetHash::of(revisions.map(|revision| (&version.rule.key, "u", revision)))
+}
+
+#[test]
+fn a_candidate_and_a_new_weight_of_it_are_taken_up() {
+    let mut stream = Stream::new("s");
+    stream.publish("a", "u", 1);
+    let mut state = State::new(CLUSTER, portcullis_crds::bus::FEATURES, Desired::default());
+    state.apply_snapshot(&stream.read(), now());
+    for weight in [Share::NONE, Share::ALL] {
+        let (version, message) = publish_candidate(&mut stream, weight);
+        assert_eq!(state.apply(&message, now()), [Decision::TakeUp(key("a"))]);
+        assert_eq!(state.held().rules[&key("a")].rule, version.rule);
+        assert_eq!(state.view().hash(), hash_of(&version));
+    }
+}
+
+#[test]
+fn without_the_feature_a_candidate_is_refused_with_both_revisions_named() {
+    let mut stream = Stream::new("s");
+    stream.publish("a", "u", 1);
+    let mut state = following(&stream);
+    let (version, message) = publish_candidate(&mut stream, Share::NONE);
+    let refusal = Refusal::Unsupported(vec!["candidate".to_owned()]);
+    assert_eq!(state.apply(&message, now()), [Decision::Keep(key("a"), refusal)]);
+    assert_eq!(state.held().rules[&key("a")].rule.candidate, None, "the last good one stays");
+    let view = state.view();
+    assert_eq!(view.refused[&key("a")].revisions(), version.revisions());
+    assert_eq!(view.hash(), hash_of(&version), "it was read");
+}
+
+#[test]
+fn a_checkpoint_that_counts_candidates_confirms_a_copy_with_them() {
+    let mut stream = Stream::new("s");
+    let (version, _) = publish_candidate(&mut stream, Share::NONE);
+    let checkpoint = Checkpoint {
+        schema: Checkpoint::schema(&BTreeSet::new(), true),
+        cluster: CLUSTER.into(),
+        stream: stream.id.clone(),
+        epoch: stream.epoch,
+        sequence: stream.last,
+        count: 1,
+        set: hash_of(&version),
+        unknown: BTreeSet::new(),
+    };
+    stream.accept(DesiredSubject::Checkpoint, checkpoint);
+    assert!(following(&stream).view().complete);
 }

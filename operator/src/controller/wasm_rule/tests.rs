@@ -24,8 +24,8 @@ const U1: Object<'_> = Object { uid: "u1", generation: 1 };
 
 fn enforced_of(rule: &DesiredRule) -> EnforcedRevision {
     EnforcedRevision {
-        revision: Revision::of(rule).to_string(),
-        module_digest: rule.module.digest.to_string(),
+        revision: Revision::of(&rule.stable).to_string(),
+        module_digest: rule.stable.module.digest.to_string(),
     }
 }
 
@@ -46,7 +46,7 @@ async fn a_rule_is_ready_when_the_agents_say_that_they_run_it() {
     let ready = world.reconcile().await;
     assert_eq!(conditions(&ready).last().unwrap(), "Ready=True/Active");
     let status = ready.status.unwrap();
-    assert_eq!(status.stable_revision, Some(Revision::of(&rule).to_string()));
+    assert_eq!(status.stable_revision, Some(Revision::of(&rule.stable).to_string()));
     assert_eq!(status.enforced, Some(enforced_of(&rule)));
     assert_eq!(status.nodes.unwrap().summary, "1/1");
     assert!(status.last_report_time.is_some());
@@ -88,7 +88,7 @@ async fn a_generation_that_cannot_be_carried_out_leaves_the_last_good_one_enforc
     assert_eq!(&conditions(&missing)[1..3], ["Resolved=False/NotFound", "Verified=Unknown/NotFound"]);
     assert_eq!(world.on_the_bus().await, good);
     let status = missing.status.unwrap();
-    assert_eq!(status.stable_revision, Some(Revision::of(&good.0).to_string()));
+    assert_eq!(status.stable_revision, Some(Revision::of(&good.0.stable).to_string()));
     assert_eq!((status.enforced, status.candidate_revision), (Some(enforced_of(&good.0)), None));
     assert_eq!(status.observed_generation, 3);
 }
@@ -126,7 +126,7 @@ async fn a_configuration_that_the_module_cannot_take_is_refused_before_nodes_are
     world.apply(3, "1", None);
     assert_eq!(conditions(&world.reconcile().await)[3], "Programmed=True/Published");
     let status = world.rule().status.unwrap();
-    assert_eq!((status.resolved.unwrap().abi, world.on_the_bus().await.0.abi), (1, 1));
+    assert_eq!((status.resolved.unwrap().abi, world.on_the_bus().await.0.stable.abi), (1, 1));
 }
 
 #[tokio::test]
@@ -145,7 +145,7 @@ async fn a_moved_tag_changes_nothing_until_the_spec_does() {
 
     world.apply(2, "1", None);
     world.reconcile().await;
-    assert_ne!(world.on_the_bus().await.0.module.digest, before.0.module.digest);
+    assert_ne!(world.on_the_bus().await.0.stable.module.digest, before.0.stable.module.digest);
 }
 
 #[tokio::test]
@@ -162,7 +162,7 @@ async fn a_rule_is_disabled_while_the_registry_is_away() {
         rule["spec"]["mode"] = "Disabled".into();
     }
     let disabled = world.reconcile().await;
-    assert_eq!(world.on_the_bus().await.0.mode, portcullis_crds::wasm_rule::Mode::Disabled);
+    assert_eq!(world.on_the_bus().await.0.stable.mode, portcullis_crds::wasm_rule::Mode::Disabled);
     assert_eq!(conditions(&disabled)[3], "Programmed=True/Published");
 }
 

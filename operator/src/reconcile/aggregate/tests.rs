@@ -17,6 +17,7 @@ struct Before {
 struct World {
     key: RuleKey,
     revision: Revision,
+    candidate: Option<Revision>,
     set: SetHash,
     now: Instant,
 }
@@ -26,6 +27,7 @@ impl World {
         Self {
             key: RuleKey::namespaced("shop", "bots"),
             revision: Revision::from("r2".to_owned()),
+            candidate: None,
             set: SetHash::of(std::iter::empty()),
             now: Instant::now(),
         }
@@ -62,7 +64,14 @@ impl World {
         before: &Before,
     ) -> Rollout {
         let (key, revision) = (&self.key, &self.revision);
-        let target = Target { key, revision, stream: "s1", place, mark: OnceCell::new() };
+        let target = Target {
+            key,
+            revision,
+            candidate: self.candidate.as_ref(),
+            stream: "s1",
+            place,
+            mark: OnceCell::new(),
+        };
         let nodes = nodes.into_iter().enumerate().map(|(i, agents)| (format!("n{i}"), agents)).collect();
         let fleet = Fleet { nodes, without_agent };
         aggregate(&target, &fleet, before.ready, &before.waiting, self.now)
@@ -293,4 +302,16 @@ fn an_agent_heard_lately_is_looked_at_again_when_it_would_be_silent() {
     let world = World::new();
     let rollout = world.judge(vec![vec![world.agent(Some(world.report()))]], &Before::default());
     assert_eq!(rollout.look_again, Some(world.now + SILENCE));
+}
+
+#[test]
+fn what_a_node_says_of_the_candidate_says_nothing_about_the_stable_revision() {
+    let candidate = Revision::from("r3".to_owned());
+    let world = World { candidate: Some(candidate.clone()), ..World::new() };
+    let mut failed = world.exception(ExceptionState::CompileFailed);
+    failed.exceptions[0].wanted = candidate;
+    assert_eq!(world.beside(Some(failed.clone())).verdict, Verdict::Active { in_grace: 0 });
+    // Its own exception still counts, whichever comes first.
+    failed.exceptions.extend(world.exception(ExceptionState::ProbeFailed).exceptions);
+    assert_eq!(world.beside(Some(failed)).counts.failed, 1);
 }

@@ -25,13 +25,13 @@ async fn after_a_wipe_a_broken_generation_says_who_still_keeps_the_last_good_one
     world.new_leader().await;
     world.agent_reports();
     let alone = world.reconcile().await;
-    let stays = |n| format!("revision {} stays enforced on {n}/1 nodes", Revision::of(&good));
+    let stays = |n| format!("revision {} stays enforced on {n}/1 nodes", Revision::of(&good.stable));
     assert!(message(&alone, "Ready").ends_with(&stays(0)), "{}", message(&alone, "Ready"));
     assert_eq!(alone.status.unwrap().nodes.unwrap().summary, "0/1");
 
     let (stream, set) =
         world.ctx.publisher.view(|state| (state.stream().to_string(), state.set_hash().clone())).unwrap();
-    let kept = vec![Kept { key: good.key.clone(), uid: "u1".into(), revision: Revision::of(&good) }];
+    let kept = vec![Kept { key: good.key.clone(), uid: "u1".into(), revision: Revision::of(&good.stable) }];
     let report = Report { kept, ..report("agent-1", &stream, 1, &set) };
     world.ctx.agents.receive(report, Instant::now());
     let kept = world.reconcile().await;
@@ -135,7 +135,7 @@ async fn the_module_of_a_halted_rule_is_asked_for_at_once_whoever_looked_at_the_
     let set = world.ctx.publisher.view(|state| state.set_hash().clone()).unwrap();
     let exception = Exception {
         key: good.key.clone(),
-        wanted: Revision::of(&good),
+        wanted: Revision::of(&good.stable),
         active: None,
         state: ExceptionState::ModuleUnavailable,
         message: "it is not on the bus".into(),

@@ -6,7 +6,7 @@ use std::cell::Cell;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{Store, store};
 use portcullis_artifact::{Registry, RegistryConfig};
-use portcullis_crds::bus::{Exception, ExceptionState, ModuleRef, Report};
+use portcullis_crds::bus::{Exception, ExceptionState, Report};
 
 use super::world::context_of;
 use super::*;
@@ -68,8 +68,9 @@ fn name(n: usize) -> String {
 
 /// A rule that nobody clones unnoticed.
 fn desired(n: usize) -> DesiredRule {
-    let rule = rule(&name(n));
-    DesiredRule { module: ModuleRef { reference: "x".repeat(REFERENCE_BYTES), ..rule.module }, ..rule }
+    let mut rule = rule(&name(n));
+    rule.stable.module.reference = "x".repeat(REFERENCE_BYTES);
+    rule
 }
 
 /// Time that this thread has worked, whoever else uses the machine.
@@ -143,7 +144,7 @@ async fn one_change_of_the_fleet_is_found_among_ten_thousand_rules() {
     assert_eq!(look(&controller, &mut queued, now), [""; 0], "nothing has changed yet");
     let exception = Exception {
         key: desired(7).key,
-        wanted: Revision::of(&desired(7)),
+        wanted: Revision::of(&desired(7).stable),
         active: None,
         state: ExceptionState::ProbeFailed,
         message: "why".into(),

@@ -169,7 +169,7 @@ impl World {
             Some((rule, message.sequence))
         });
         let (rule, sequence) = found.expect("the rule is on the bus");
-        bus.fetch_module(&rule.module).await.expect("so is its module");
+        bus.fetch_module(&rule.stable.module).await.expect("so is its module");
         (rule, sequence)
     }
 
