@@ -72,10 +72,25 @@ pub struct WafRouteSpec {
     #[schemars(length(min = 1, max = 16))]
     pub rules: Vec<RouteRule>,
 
+    /// What becomes of a path with an encoded slash (`%2F`) or several slashes in a row, about which servers disagree. Routes
+    /// and rules are chosen as if the slashes were plain and single.
+    #[serde(default)]
+    pub ambiguous_paths: AmbiguousPaths,
+
     /// Rules of the namespace that run in another mode on this route.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub overrides: Vec<RouteOverride>,
+}
+
+/// What becomes of a path about whose slashes servers disagree.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum AmbiguousPaths {
+    /// It is forwarded as it came: names of packages, projects and objects have such slashes.
+    #[default]
+    Keep,
+    /// It is answered with 400.
+    Refuse,
 }
 
 /// Where some requests go.

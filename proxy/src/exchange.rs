@@ -15,6 +15,7 @@ use crate::downstream::Downstream;
 use crate::head::{RequestHead, ResponseHead};
 use crate::inspect::{InspectedBody, Inspection, Stop, Subject};
 use crate::metrics::Shed;
+use crate::refusal::Refusal;
 use crate::rules::{ActiveSet, Route};
 use crate::service::Service;
 use crate::upstream::UpstreamError;
@@ -80,10 +81,16 @@ impl Exchange<'_> {
 
     /// Which upstream the request is for, and which rules run on it.
     fn select_route<'r>(&self, rules: &'r ActiveSet, head: &RequestHead) -> Result<&'r Route, Instead> {
-        rules.routes().select(head).ok_or_else(|| {
+        let Some(route) = rules.routes().select(head) else {
             self.service.metrics.unrouted();
-            answer::no_route().into()
-        })
+            return Err(answer::no_route().into());
+        };
+        if route.refuses(head.path()) {
+            let refusal = Refusal::AmbiguousSlash;
+            self.service.metrics.refused(refusal.reason());
+            return Err(answer::refused(refusal).into());
+        }
+        Ok(route)
     }
 
     async fn inspect(

@@ -35,11 +35,13 @@ pub(crate) enum Refusal {
     Fragment,
     #[error("the target has characters that a URL may not have; percent-encode them")]
     TargetCharacter,
-    #[error("the path has an empty segment (`//`)")]
+    #[error("the path begins with two slashes")]
     EmptySegment,
     #[error("the path has a dot segment (`.` or `..`)")]
     DotSegment,
-    #[error("the path has an encoded slash, or a backslash")]
+    #[error("the path has an encoded slash or several in a row, which this route does not take")]
+    AmbiguousSlash,
+    #[error("the path has a backslash, encoded or not")]
     HiddenSlash,
     #[error("the path has an encoded control character")]
     EncodedControl,
@@ -102,6 +104,7 @@ impl Refusal {
             Self::TargetCharacter => "target_character",
             Self::EmptySegment => "empty_segment",
             Self::DotSegment => "dot_segment",
+            Self::AmbiguousSlash => "ambiguous_slash",
             Self::HiddenSlash => "hidden_slash",
             Self::EncodedControl => "encoded_control",
             Self::Escape => "escape",

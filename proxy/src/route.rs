@@ -7,4 +7,5 @@ mod matches;
 mod paths;
 mod table;
 
+pub(crate) use canonical::has_ambiguous_slash;
 pub(crate) use table::{Found, RouteTable};

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::hostname::Hostname;
 use crate::route_key::RouteKey;
-use crate::waf_route::{RouteMatch, RouteOverride};
+use crate::waf_route::{AmbiguousPaths, RouteMatch, RouteOverride};
 
 /// A route, with everything that a node needs to serve it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -16,6 +16,9 @@ pub struct DesiredRoute {
     pub hostnames: Vec<Hostname>,
     /// Where requests go.
     pub rules: Vec<DesiredRouteRule>,
+    /// What becomes of a path about whose slashes servers disagree.
+    #[serde(default)]
+    pub ambiguous_paths: AmbiguousPaths,
     /// Rules of its namespace that run in another mode on it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub overrides: Vec<RouteOverride>,

@@ -30,31 +30,43 @@ fn without_port(host: &[u8]) -> &[u8] {
     }
 }
 
-/// The path with escapes of unreserved characters decoded, and the hex digits of all others in upper case (RFC 3986
-/// section 6.2.2). Its escapes have to be whole.
+/// The path with escapes of unreserved characters and of slashes decoded, repeated slashes joined, and the hex digits of
+/// all other escapes in upper case (RFC 3986 section 6.2.2). Its escapes have to be whole.
 pub(super) fn canonical_path(path: &[u8]) -> Cow<'_, [u8]> {
-    let Some(first) = memchr::memchr(b'%', path) else { return Cow::Borrowed(path) };
+    let doubtful = memchr::memchr(b'%', path).is_some() || has_repeated_slash(path);
+    if !doubtful {
+        return Cow::Borrowed(path);
+    }
     let mut canonical = Vec::with_capacity(path.len());
-    canonical.extend_from_slice(&path[..first]);
-    let mut rest = &path[first..];
+    let mut rest = path;
     while let [byte, after @ ..] = rest {
-        rest = match (byte, after) {
-            (b'%', [high, low, after @ ..]) => {
-                match decoded(*high, *low).filter(|byte| is_unreserved(*byte)) {
-                    Some(byte) => canonical.push(byte),
-                    None => {
-                        canonical.extend([b'%', high.to_ascii_uppercase(), low.to_ascii_uppercase()]);
-                    }
+        let (plain, after) = match (byte, after) {
+            (b'%', [high, low, after @ ..]) => match decoded(*high, *low) {
+                Some(byte) if byte == b'/' || is_unreserved(byte) => (byte, after),
+                _ => {
+                    canonical.extend([b'%', high.to_ascii_uppercase(), low.to_ascii_uppercase()]);
+                    rest = after;
+                    continue;
                 }
-                after
-            }
-            _ => {
-                canonical.push(*byte);
-                after
-            }
+            },
+            _ => (*byte, after),
         };
+        if plain != b'/' || canonical.last() != Some(&b'/') {
+            canonical.push(plain);
+        }
+        rest = after;
     }
     Cow::Owned(canonical)
+}
+
+/// Whether servers disagree about where the segments of the path are: it has an encoded slash, or several in a row.
+pub(crate) fn has_ambiguous_slash(path: &[u8]) -> bool {
+    has_repeated_slash(path)
+        || memchr::memchr_iter(b'%', path).any(|at| matches!(path[at + 1..], [b'2', b'f' | b'F', ..]))
+}
+
+fn has_repeated_slash(path: &[u8]) -> bool {
+    path.windows(2).any(|two| two == b"//")
 }
 
 fn decoded(high: u8, low: u8) -> Option<u8> {
@@ -98,6 +110,8 @@ mod tests {
             ("/a%20b%c3%bc", "/a%20b%C3%BC"),
             ("/a%3bb;c", "/a%3Bb;c"),
             ("/%2561", "/%2561"),
+            ("/@scope%2fpkg", "/@scope/pkg"),
+            ("/a//b%2F/%2fc//", "/a/b/c/"),
         ] {
             assert_eq!(canonical_path(path.as_bytes()), canonical.as_bytes(), "{path}");
         }
@@ -105,7 +119,7 @@ mod tests {
 
     #[test]
     fn what_is_canonical_stays_as_it_is() {
-        for path in ["/%61%62", "/a%20b", "/%25%36%31", "/%e2%82%ac"] {
+        for path in ["/%61%62", "/a%20b", "/%25%36%31", "/%e2%82%ac", "/a//%2f/b"] {
             let once = canonical_path(path.as_bytes()).into_owned();
             assert_eq!(canonical_path(&once), once);
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_crds::bus::{DesiredRoute, DesiredRouteRule};
+use portcullis_crds::waf_route::AmbiguousPaths;
 use portcullis_crds::wasm_rule::Mode;
 use portcullis_engine::Phase;
 
@@ -13,7 +14,7 @@ use super::phase_plan::{AppliedRule, PhasePlan};
 use super::versions::Versions;
 use crate::config::Upstream;
 use crate::head::RequestHead;
-use crate::route::{Found, RouteTable};
+use crate::route::{Found, RouteTable, has_ambiguous_slash};
 
 /// All routes, of which a request takes one.
 #[derive(Debug)]
@@ -31,6 +32,7 @@ pub(crate) struct Route {
     upstream: Upstream,
     /// Until the upstream answers, if it is not what is usual.
     timeout: Option<Duration>,
+    ambiguous_paths: AmbiguousPaths,
     plans: Arc<Plans>,
 }
 
@@ -48,7 +50,12 @@ impl Routes {
         let versions = Versions::of(rules);
         let everything: Vec<_> =
             versions.iter().map(|&versions| AppliedRule { versions, mode: None }).collect();
-        let default = Route { upstream, timeout: None, plans: Arc::new(Plans::new(rules, &everything)) };
+        let default = Route {
+            upstream,
+            timeout: None,
+            ambiguous_paths: AmbiguousPaths::default(),
+            plans: Arc::new(Plans::new(rules, &everything)),
+        };
         let scopes = Scopes::of(rules, &versions);
         let mut shared = HashMap::<Vec<AppliedRule>, Arc<Plans>>::new();
         let mut served = Vec::with_capacity(routes.len());
@@ -62,7 +69,7 @@ impl Routes {
                     plans
                 }
             };
-            served.push(route.rules.iter().map(|rule| Route::new(rule, &plans)).collect());
+            served.push(route.rules.iter().map(|rule| Route::new(route, rule, &plans)).collect());
         }
         Self { table: RouteTable::of(routes.iter().map(|route| &**route)), routes: served, default }
     }
@@ -96,10 +103,11 @@ impl Routes {
 }
 
 impl Route {
-    fn new(rule: &DesiredRouteRule, plans: &Arc<Plans>) -> Self {
+    fn new(route: &DesiredRoute, rule: &DesiredRouteRule, plans: &Arc<Plans>) -> Self {
         Self {
             upstream: Upstream::from(&rule.backend),
             timeout: rule.request_timeout_millis.map(Duration::from_millis),
+            ambiguous_paths: route.ambiguous_paths,
             plans: Arc::clone(plans),
         }
     }
@@ -112,6 +120,11 @@ impl Route {
     /// Until the upstream answers, if it is not what is usual.
     pub(crate) fn timeout(&self) -> Option<Duration> {
         self.timeout
+    }
+
+    /// Whether a path is one that this route does not take.
+    pub(crate) fn refuses(&self, path: &str) -> bool {
+        self.ambiguous_paths == AmbiguousPaths::Refuse && has_ambiguous_slash(path.as_bytes())
     }
 
     /// The rules that run in a phase.

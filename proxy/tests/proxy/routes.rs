@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use portcullis_crds::bus::DesiredRoute;
+use portcullis_crds::waf_route::AmbiguousPaths;
 use portcullis_crds::wasm_rule::Mode;
 use portcullis_proxy::rules::{ActiveRule, RuleSet};
 use serde_json::{Value, json};
@@ -140,4 +141,33 @@ fn a_route_may_be_more_or_less_patient_than_the_proxy() {
     });
     serve(&world, Vec::new(), vec![Arc::new(serde_json::from_value(route.take()).unwrap())]);
     assert_eq!(get(&world, "slow.example", "/").status, 504);
+}
+
+#[test]
+fn a_path_with_slashes_that_servers_disagree_about_is_kept_or_refused_as_the_route_says() {
+    let (shop, api) = (Echo::start(), Echo::start());
+    let world = World::before(shop.address);
+    let mut strict = (*route("shop", &["strict.example"], &[("/", &shop)], &json!([]))).clone();
+    strict.ambiguous_paths = AmbiguousPaths::Refuse;
+    let lenient = route("shop", &["shop.example"], &[("/", &shop), ("/api", &api)], &json!([]));
+    serve(&world, Vec::new(), vec![lenient, Arc::new(strict)]);
+    for (path, upstream) in [
+        ("/@scope%2fpkg", &shop),
+        ("/a//b", &shop),
+        ("/api%2Fv1", &api),
+        ("/x//../api", &shop),
+        ("/api//v1", &api),
+    ] {
+        let before = upstream.requests();
+        let answer = get(&world, "shop.example", path);
+        if path.contains("..") {
+            assert_eq!(answer.status, 400, "{path}");
+            continue;
+        }
+        assert_eq!((answer.status, upstream.requests() - before), (200, 1), "{path}");
+        assert!(answer.body.starts_with(&format!("GET {path} ")), "it is forwarded as it came");
+        let answer = get(&world, "strict.example", path);
+        assert_eq!(answer.status, 400, "{path}");
+        assert!(answer.body.contains("this route does not take"), "{}", answer.body);
+    }
 }

@@ -101,11 +101,11 @@ refused! {
     trace: b"TRACE / HTTP/1.1\r\nHost: a\r\n\r\n", 405, "TRACE is not served";
     lower_case_method: b"get / HTTP/1.1\r\nHost: a\r\n\r\n", 501, "upper-case";
     fragment: target("/a#b"), 400, "fragment";
-    target_that_begins_with_two_slashes: target("//b/x"), 400, "empty segment";
-    two_slashes_in_a_path: target("/a//b"), 400, "empty segment";
+    target_that_begins_with_two_slashes: target("//b/x"), 400, "two slashes";
+    target_that_begins_with_a_slash_and_an_encoded_one: target("/%2fb/x"), 400, "two slashes";
     dot_segment: target("/a/../b"), 400, "dot segment";
     encoded_dot_segment: target("/a/%2e%2e/b"), 400, "dot segment";
-    encoded_slash: target("/a%2fb"), 400, "encoded slash";
+    dot_segment_between_encoded_slashes: target("/a%2f..%2fb"), 400, "dot segment";
     encoded_backslash: target("/a%5Cb"), 400, "backslash";
     backslash: target("/a\\b"), 400, "backslash";
     encoded_nul: target("/a%00"), 400, "control character";

@@ -7,14 +7,14 @@ use portcullis_proxy::Upstream;
 
 /// What the proxy serves of it, or what is wrong with it.
 pub(super) fn check(key: RouteKey, spec: WafRouteSpec) -> Result<DesiredRoute, String> {
-    let WafRouteSpec { hostnames, rules, overrides } = spec;
+    let WafRouteSpec { hostnames, rules, ambiguous_paths, overrides } = spec;
     for (field, count) in [("hostnames", hostnames.len()), ("rules", rules.len())] {
         if !(1..=16).contains(&count) {
             return Err(format!("expected 1 to 16 {field}, found {count}"));
         }
     }
     let rules = rules.into_iter().map(rule).collect::<Result<_, _>>()?;
-    Ok(DesiredRoute { key, hostnames, rules, overrides })
+    Ok(DesiredRoute { key, hostnames, rules, ambiguous_paths, overrides })
 }
 
 fn rule(rule: RouteRule) -> Result<DesiredRouteRule, String> {
