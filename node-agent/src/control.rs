@@ -17,7 +17,7 @@ use crate::config::AdminListen;
 use crate::control_metrics::ControlMetrics;
 use crate::desired::View;
 use crate::enforce::enforcer::{Keep, Wiring};
-use crate::enforce::{Command, Enforcer, Standing};
+use crate::enforce::{Command, Enforcer, Readiness};
 use crate::health::Health;
 use crate::mappings;
 use crate::modules::Modules;
@@ -73,7 +73,7 @@ pub struct Control {
     /// Ends everything.
     pub drain: DrainSignal,
     /// Whether the node enforces what it should.
-    pub standing: watch::Receiver<Standing>,
+    pub readiness: watch::Receiver<Readiness>,
     commands: mpsc::Sender<Command>,
     registry: Registry,
 }
@@ -103,14 +103,14 @@ impl Control {
         let modules = Arc::new(modules);
         let (commands, command_receiver) = mpsc::channel(16);
         let (submissions, submission_receiver) = mpsc::unbounded_channel();
-        let (standing, standing_receiver) = watch::channel(Standing::default());
+        let (readiness, readiness_receiver) = watch::channel(Readiness::default());
         let enforcer = Enforcer::new(Wiring {
             modules: modules.clone(),
             rules: rules.clone(),
             views: input.views,
             commands: command_receiver,
             submissions,
-            standing,
+            readiness,
             keep: input.keep.map(|(dir, cluster)| Keep { dir: dir.to_owned(), cluster: cluster.to_owned() }),
             metrics: metrics.clone(),
         });
@@ -122,7 +122,7 @@ impl Control {
             request_metrics,
             metrics,
             drain: DrainSignal::new(),
-            standing: standing_receiver,
+            readiness: readiness_receiver,
             commands,
             registry,
         })
@@ -131,7 +131,7 @@ impl Control {
     /// What answers on the health port. Once: the registry goes with it.
     pub fn health(&mut self) -> Health {
         let registry = std::mem::take(&mut self.registry);
-        Health::new(self.standing.clone(), self.drain.clone(), registry)
+        Health::new(self.readiness.clone(), self.drain.clone(), registry)
     }
 
     /// Binds the proxy to these rules.

@@ -8,10 +8,10 @@ pub mod command;
 pub mod enforcer;
 pub mod held;
 pub mod local;
+pub mod readiness;
 pub mod slots;
-pub mod standing;
 
 pub use command::{Command, ModuleInfo};
 pub use enforcer::Enforcer;
+pub use readiness::Readiness;
 pub use slots::Slots;
-pub use standing::Standing;

@@ -9,8 +9,8 @@ use portcullis_daemon::health::{self, Probes};
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
-use crate::enforce::Standing;
-use crate::enforce::standing::NotReady;
+use crate::enforce::Readiness;
+use crate::enforce::readiness::NotReady;
 use portcullis_proxy::DrainSignal;
 
 /// Answers questions about this process. Clones are the same.
@@ -18,17 +18,17 @@ use portcullis_proxy::DrainSignal;
 pub struct Health(Arc<Inner>);
 
 struct Inner {
-    standing: watch::Receiver<Standing>,
+    readiness: watch::Receiver<Readiness>,
     drain: DrainSignal,
     registry: Arc<Registry>,
     was_ready: AtomicBool,
 }
 
 impl Health {
-    /// Readiness comes from `standing` until the drain starts.
-    pub fn new(standing: watch::Receiver<Standing>, drain: DrainSignal, registry: Registry) -> Self {
+    /// Readiness comes from `readiness` until the drain starts.
+    pub fn new(readiness: watch::Receiver<Readiness>, drain: DrainSignal, registry: Registry) -> Self {
         Self(Arc::new(Inner {
-            standing,
+            readiness,
             drain,
             registry: Arc::new(registry),
             was_ready: AtomicBool::new(false),
@@ -43,7 +43,7 @@ impl Health {
         if self.0.was_ready.load(Ordering::Relaxed) {
             return Ok(());
         }
-        self.0.standing.borrow().check(now)?;
+        self.0.readiness.borrow().check(now)?;
         self.0.was_ready.store(true, Ordering::Relaxed);
         Ok(())
     }
@@ -72,16 +72,16 @@ mod tests {
 
     #[test]
     fn ready_once_stays_ready_until_the_drain() {
-        let (standing, receiver) = watch::channel(Standing::default());
+        let (readiness, receiver) = watch::channel(Readiness::default());
         let drain = DrainSignal::new();
         let health = Health::new(receiver, drain.clone(), Registry::default());
         assert!(health.live().is_ok());
         assert!(health.ready().is_err());
-        standing.send_replace(Standing { complete: true, ..Standing::default() });
+        readiness.send_replace(Readiness { complete: true, ..Readiness::default() });
         assert!(health.ready().is_ok());
         // A rule that fails later must not take all nodes away.
         let waiting_since = Some(Instant::now());
-        standing.send_replace(Standing { complete: true, waiting_since, ..Standing::default() });
+        readiness.send_replace(Readiness { complete: true, waiting_since, ..Readiness::default() });
         assert!(health.ready().is_ok());
         drain.start();
         assert!(health.ready().is_err());

@@ -12,7 +12,7 @@ use mediatype::{MediaType, MediaTypeList, ReadParams};
 use portcullis_engine::detail::Answer;
 
 use super::event::EventId;
-use super::inspect::Grounds;
+use super::inspect::BlockReason;
 use super::refusal::Refusal;
 use super::upstream::UpstreamError;
 use crate::rules::ActiveRule;
@@ -30,16 +30,16 @@ const OVERLOADED: &str = "Overloaded: this node has too many requests under way.
 pub(super) fn blocked<'a>(
     rule: &ActiveRule,
     id: EventId,
-    grounds: Grounds,
+    reason: BlockReason,
     accept: impl Iterator<Item = &'a [u8]>,
 ) -> Response<Bytes> {
     let responses = rule.block.responses.as_ref();
     let default = || {
         let name = &rule.key.name;
         // A rule that came to no verdict has found nothing, so that is not what the answer says.
-        match grounds {
-            Grounds::Verdict(_) => format!("Blocked by WASM rule: {name}\nEvent id: {{eventId}}\n"),
-            Grounds::Failure(cause) => format!(
+        match reason {
+            BlockReason::Verdict(_) => format!("Blocked by WASM rule: {name}\nEvent id: {{eventId}}\n"),
+            BlockReason::Failure(cause) => format!(
                 "Could not judge the request by WASM rule: {name} ({})\nEvent id: {{eventId}}\n",
                 cause.setting()
             ),
@@ -56,7 +56,7 @@ pub(super) fn blocked<'a>(
     let status = StatusCode::from_u16(rule.block.status).unwrap_or(StatusCode::FORBIDDEN);
     let mut response = answer(status, kind, Bytes::from(body));
     response.headers_mut().insert(EVENT_ID, HeaderValue::from_str(&id.to_string()).expect("a ULID is ASCII"));
-    if let Grounds::Verdict(wanted) = grounds {
+    if let BlockReason::Verdict(wanted) = reason {
         override_with(wanted, id, &mut response);
     }
     response

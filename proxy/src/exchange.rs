@@ -221,9 +221,7 @@ impl Drop for Exchange<'_> {
 
 fn stopped(stop: Stop<'_>, head: &RequestHead) -> Instead {
     match stop {
-        Stop::Blocked(rule, id, grounds) => {
-            answer::blocked(rule, id, grounds, head.fields().get_all("accept"))
-        }
+        Stop::Blocked(rule, id, reason) => answer::blocked(rule, id, reason, head.fields().get_all("accept")),
         Stop::Encoded(rule, id, codings) => answer::encoded(rule, id, &codings),
         Stop::Overloaded => answer::overloaded(),
     }

@@ -21,17 +21,17 @@ use portcullis_crds::RuleKey;
 pub(crate) use histogram::Histogram;
 pub use instances::Instances;
 pub(crate) use labels::{FailureCause, RequestVerdict, RuleVerdict, Shed, UpstreamFailure};
-use rules::RuleTallies;
-pub(crate) use rules::{OutcomeTally, RuleOutcome, RuleTally};
+use rules::RulesCounters;
+pub(crate) use rules::{OutcomeTally, RuleCounters, RuleOutcome};
 
 type Labels<const N: usize> = [(&'static str, String); N];
 type Labelled<const N: usize> = Family<Labels<N>, Counter>;
 
 /// One counter for each value of a label, found by index.
 #[derive(Debug)]
-pub(crate) struct Tally(Box<[Counter]>);
+pub(crate) struct Counters(Box<[Counter]>);
 
-impl Tally {
+impl Counters {
     fn new(values: usize, counter: impl Fn(usize) -> Counter) -> Self {
         Self((0..values).map(counter).collect())
     }
@@ -47,18 +47,18 @@ pub struct RequestMetrics(Arc<Families>);
 
 #[derive(Debug)]
 struct Families {
-    requests: Tally,
+    requests: Counters,
     skipped: Counter,
-    standing: Counter,
+    evaluated: Counter,
     sampled: Counter,
-    rules: RuleTallies,
+    rules: RulesCounters,
     evaluation_time: Histogram,
     fuel: Histogram,
     unfiltered: Gauge,
     connections: Gauge,
     in_flight: Gauge,
-    upstream: Tally,
-    shed: Tally,
+    upstream: Counters,
+    shed: Counters,
     refused: Labelled<1>,
     unrouted: Counter,
     events_suppressed: Counter,
@@ -82,7 +82,7 @@ impl RequestMetrics {
             "Requests by the strongest thing that a rule said about them",
             requests.clone(),
         );
-        let rules = RuleTallies::default();
+        let rules = RulesCounters::default();
         registry.register_collector(Box::new(rules.clone()));
         let skipped = Counter::default();
         registry.register(
@@ -90,11 +90,11 @@ impl RequestMetrics {
             "Evaluations that were not done because the request had none of the rule's literals",
             skipped.clone(),
         );
-        let standing = Counter::default();
+        let evaluated = Counter::default();
         registry.register(
             "portcullis_prefilter_evaluated",
             "Evaluations that were left over by the prefilter, or have none",
-            standing.clone(),
+            evaluated.clone(),
         );
         let sampled = Counter::default();
         registry.register(
@@ -167,7 +167,7 @@ impl RequestMetrics {
             panics.clone(),
         );
         Self(Arc::new(Families {
-            requests: Tally::new(RequestVerdict::ALL.len(), |i| {
+            requests: Counters::new(RequestVerdict::ALL.len(), |i| {
                 let verdict = RequestVerdict::ALL[i];
                 requests.get_or_create_owned(&[
                     ("verdict", verdict.as_str().to_owned()),
@@ -175,7 +175,7 @@ impl RequestMetrics {
                 ])
             }),
             skipped,
-            standing,
+            evaluated,
             sampled,
             rules,
             evaluation_time,
@@ -194,7 +194,7 @@ impl RequestMetrics {
     }
 
     /// The counts of a rule. Takes a lock: for the control thread.
-    pub(crate) fn rule(&self, key: &RuleKey) -> Arc<RuleTally> {
+    pub(crate) fn rule(&self, key: &RuleKey) -> Arc<RuleCounters> {
         self.0.rules.of(key)
     }
 
@@ -214,8 +214,8 @@ impl RequestMetrics {
     }
 
     /// Counts what a prefilter left of the rules of a phase.
-    pub(crate) fn prefiltered(&self, standing: usize, skipped: usize) {
-        self.0.standing.inc_by(standing as u64);
+    pub(crate) fn prefiltered(&self, evaluated: usize, skipped: usize) {
+        self.0.evaluated.inc_by(evaluated as u64);
         self.0.skipped.inc_by(skipped as u64);
     }
 
@@ -287,6 +287,6 @@ fn mode_of(verdict: RequestVerdict) -> &'static str {
     }
 }
 
-fn by_reason(family: &Labelled<1>, reasons: impl Iterator<Item = &'static str>) -> Tally {
-    Tally(reasons.map(|reason| family.get_or_create_owned(&[("reason", reason.to_owned())])).collect())
+fn by_reason(family: &Labelled<1>, reasons: impl Iterator<Item = &'static str>) -> Counters {
+    Counters(reasons.map(|reason| family.get_or_create_owned(&[("reason", reason.to_owned())])).collect())
 }

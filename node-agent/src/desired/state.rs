@@ -276,14 +276,14 @@ impl State {
         let exists = |key: &RuleKey| {
             copy.entries.get(key).is_some_and(|e| !matches!(e.content, Content::Tombstone { .. }))
         };
-        let buried = |key: &RuleKey, held: &Version| {
+        let is_deleted = |key: &RuleKey, held: &Version| {
             let entry = copy.entries.get(key).map(|e| &e.content);
             matches!(entry, Some(Content::Tombstone { uid }) if *uid == held.uid)
         };
         self.kept.clear();
         let mut gone = Vec::new();
         for (key, held) in self.held.rules.iter_mut().filter(|(key, _)| !exists(key)) {
-            if unknown.contains(&held.uid) && !buried(key, held) {
+            if unknown.contains(&held.uid) && !is_deleted(key, held) {
                 self.kept.insert(key.clone());
                 // Its sequence may be another stream's, and must not stand against what is put back.
                 if held.sequence > 0 {

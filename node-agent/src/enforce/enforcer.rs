@@ -16,8 +16,8 @@ use tokio::task::JoinSet;
 use super::command::{Command, ModuleInfo};
 use super::held::Failure;
 use super::local::{LocalRules, downtime};
+use super::readiness::Readiness;
 use super::slots::{Running, Slots};
-use super::standing::Standing;
 use crate::control_metrics::ControlMetrics;
 use crate::desired::last_known_good::{LastKnownGood, Runs};
 use crate::desired::{RuleRevision, Version, View};
@@ -47,7 +47,7 @@ pub struct Wiring {
     /// Where the outcome is reported.
     pub submissions: mpsc::UnboundedSender<Submission>,
     /// Where readiness is read.
-    pub standing: watch::Sender<Standing>,
+    pub readiness: watch::Sender<Readiness>,
     /// Where the set is kept; `None` stand-alone.
     pub keep: Option<Keep>,
     /// Counters.
@@ -341,7 +341,7 @@ impl Enforcer {
 
     /// The active set is what it can be for now: says so.
     fn settle(&mut self, old: Option<std::sync::Weak<ActiveSet>>) {
-        self.wiring.standing.send_replace(Standing {
+        self.wiring.readiness.send_replace(Readiness {
             restored: self.is_restored(),
             complete: self.view.complete,
             waiting_since: self.slots.waiting_since(),

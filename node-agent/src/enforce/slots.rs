@@ -1,7 +1,7 @@
 //! One slot a rule: what is wanted, what was made of it, what runs.
 //!
 //! A set is active as a whole or not at all: it is built when the stable revision of every rule in it is ready or known to
-//! fail, or when the patience with the slow ones is over. A stable revision that fails leaves the one that ran before. A
+//! fail, or when the wait for the slow ones is over. A stable revision that fails leaves the one that ran before. A
 //! candidate joins when it is ready, and nothing waits for it.
 
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ use crate::desired::last_known_good::Runs;
 use crate::desired::{RuleRevision, Version};
 
 /// How long the rules that are ready wait for those that are not.
-const PATIENCE: Duration = Duration::from_secs(5);
+const WAIT_FOR_OTHERS: Duration = Duration::from_secs(5);
 
 /// A revision that is active. `module` is `None` for a Disabled one.
 #[derive(Clone, Debug)]
@@ -110,7 +110,7 @@ impl<M: Clone> Slots<M> {
 
     /// Whether the active set should be built anew now.
     pub fn is_due(&self, now: Instant) -> bool {
-        self.changed_at.is_some_and(|at| self.is_settled() || at + PATIENCE <= now)
+        self.changed_at.is_some_and(|at| self.is_settled() || at + WAIT_FOR_OTHERS <= now)
     }
 
     /// Whether the active set is not the one that it could be.
@@ -120,8 +120,8 @@ impl<M: Clone> Slots<M> {
 
     /// When to look again, if nothing else happens.
     pub fn wake_at(&self) -> Option<Instant> {
-        let patience = self.changed_at.map(|at| at + PATIENCE);
-        self.slots.values().flat_map(Slot::held).filter_map(Held::retry_at).chain(patience).min()
+        let deadline = self.changed_at.map(|at| at + WAIT_FOR_OTHERS);
+        self.slots.values().flat_map(Slot::held).filter_map(Held::retry_at).chain(deadline).min()
     }
 
     /// Everything that is ready is active from now on. A candidate that is not wanted any more goes.

@@ -10,7 +10,7 @@ use portcullis_daemon::backoff::jitter;
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
-use super::settling::Settling;
+use super::barrier::ReportBarrier;
 use super::state::ReportState;
 use crate::control_metrics::ControlMetrics;
 use portcullis_proxy::rules::{ActiveSet, Loaded, RuleSetHandle};
@@ -51,7 +51,7 @@ pub struct Submission {
 pub struct Reporter {
     identity: Identity,
     submissions: mpsc::UnboundedReceiver<Submission>,
-    settling: Settling<ActiveSet>,
+    barrier: ReportBarrier<ActiveSet>,
     rules: RuleSetHandle,
     bus: watch::Receiver<Option<Bus>>,
     metrics: ControlMetrics,
@@ -67,7 +67,7 @@ impl Reporter {
         bus: watch::Receiver<Option<Bus>>,
         metrics: ControlMetrics,
     ) -> Self {
-        Self { identity, submissions, settling: Settling::new(bound), rules, bus, metrics }
+        Self { identity, submissions, barrier: ReportBarrier::new(bound), rules, bus, metrics }
     }
 
     /// Runs until the enforcer has gone.
@@ -81,22 +81,22 @@ impl Reporter {
         // Sets that requests hold are looked for now and then, whether or not a report waits for them.
         let mut held = 0;
         loop {
-            let look = if self.settling.is_waiting() { LOOK } else { Duration::from_secs(1) };
+            let look = if self.barrier.is_waiting() { LOOK } else { Duration::from_secs(1) };
             let send = tokio::select! {
                 submission = self.submissions.recv() => {
                     let Some(Submission { state, old }) = submission else { return };
                     held += usize::from(old.is_some());
-                    self.settling.push(state, old, Instant::now());
+                    self.barrier.push(state, old, Instant::now());
                     false
                 }
-                () = tokio::time::sleep(look), if held > 0 || self.settling.is_waiting() => false,
+                () = tokio::time::sleep(look), if held > 0 || self.barrier.is_waiting() => false,
                 _ = heartbeat.tick() => true,
                 back = reconnected(&mut self.bus, &mut connection) => back,
             };
             if held > 0 {
                 held = self.rules.collect();
             }
-            let news = self.settling.settle(Instant::now());
+            let news = self.barrier.release(Instant::now());
             if send || news {
                 self.send().await;
             }
@@ -104,7 +104,7 @@ impl Reporter {
     }
 
     async fn send(&self) {
-        let (Some(state), Some(bus)) = (self.settling.settled(), self.bus.borrow().clone()) else { return };
+        let (Some(state), Some(bus)) = (self.barrier.released(), self.bus.borrow().clone()) else { return };
         self.metrics.sequence.set(i64::try_from(state.sequence).unwrap_or(i64::MAX));
         match bus.report(&self.report(state)).await {
             Ok(()) => {

@@ -15,10 +15,10 @@ use crate::object::{Object, enforced, rule_subject};
 /// Writes that come together are confirmed together.
 const TOGETHER: Duration = Duration::from_millis(200);
 /// Between two looks whether the bus has every rule again.
-const WITHHELD: Duration = Duration::from_secs(1);
+const DELAY: Duration = Duration::from_secs(1);
 /// How long a checkpoint waits for rules that are on their way to the bus. After that they are named as unknown: one that
 /// takes its time must not keep new agents from getting ready.
-const WITHHELD_MAX: Duration = Duration::from_secs(10);
+const DELAY_MAX: Duration = Duration::from_secs(10);
 
 /// Uids of rules that were enforced and that the bus does not have.
 #[derive(Debug, Default)]
@@ -37,7 +37,7 @@ pub(super) async fn publish_checkpoints(ctx: &Context) -> Result<Infallible, Lea
     }
     let mut every = tokio::time::interval(Duration::from_secs(HEARTBEAT_SECONDS));
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut withheld: Option<Instant> = None;
+    let mut delayed: Option<Instant> = None;
     let mut writes = ctx.publisher.writes();
     loop {
         let ready = tokio::select! {
@@ -46,14 +46,14 @@ pub(super) async fn publish_checkpoints(ctx: &Context) -> Result<Infallible, Lea
                 tokio::time::sleep(TOGETHER).await;
                 Ok(())
             }
-            () = tokio::time::sleep(WITHHELD), if withheld.is_some() => Ok(()),
+            () = tokio::time::sleep(DELAY), if delayed.is_some() => Ok(()),
         };
         let Missing { coming, mut unknown } = missing(ctx);
         let count = i64::try_from(coming.len() + unknown.len()).unwrap_or(i64::MAX);
         ctx.metrics.checkpoint_missing_rules.set(count);
         let now = Instant::now();
-        withheld = if coming.is_empty() { None } else { withheld.or(Some(now)) };
-        if withheld.is_some_and(|since| now - since < WITHHELD_MAX) {
+        delayed = if coming.is_empty() { None } else { delayed.or(Some(now)) };
+        if delayed.is_some_and(|since| now - since < DELAY_MAX) {
             continue;
         }
         unknown.extend(coming);

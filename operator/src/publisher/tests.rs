@@ -161,7 +161,7 @@ async fn a_buried_rule_is_gone_for_the_next_leader() {
     put(&leader, "a").await.unwrap();
     let orphan = Orphan { subject: subject("a"), uid: Some("u1".into()) };
     assert!(leader.delete(&orphan).await.unwrap());
-    assert!(!leader.delete(&orphan).await.unwrap(), "there is nothing left to bury");
+    assert!(!leader.delete(&orphan).await.unwrap(), "there is nothing left to delete");
     let next = publisher(&server, "b");
     next.take_over().await.unwrap();
     assert_eq!(next.checkpoint(BTreeSet::new()).await.unwrap().count, 0);

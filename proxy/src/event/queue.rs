@@ -92,7 +92,7 @@ mod tests {
 
     use super::super::security_event::tests::event;
     use super::*;
-    use crate::metrics::{FailureCause, RuleOutcome, RuleTally, RuleVerdict};
+    use crate::metrics::{FailureCause, RuleCounters, RuleOutcome, RuleVerdict};
 
     const BLOCK: RuleOutcome = RuleOutcome::Verdict(RuleVerdict::Block);
     const MALFORMED: RuleOutcome = RuleOutcome::Failed(FailureCause::Malformed);
@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn of_a_flood_a_burst_is_written_and_then_a_line_a_second_that_counts_the_rest() {
         let (log, events) = log(QUEUE);
-        let rule = RuleTally::default();
+        let rule = RuleCounters::default();
         let flood = |now| (0..1_000).for_each(|_| log.record_at(now, rule.of(BLOCK), event));
         flood(START);
         assert_eq!(written(&events), [0; 10]);
@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn a_flood_of_one_outcome_hides_no_other() {
         let (log, events) = log(QUEUE);
-        let (flooded, quiet) = (RuleTally::default(), RuleTally::default());
+        let (flooded, quiet) = (RuleCounters::default(), RuleCounters::default());
         (0..1_000).for_each(|_| log.record_at(START, flooded.of(BLOCK), event));
         assert_eq!(written(&events).len(), 10);
         log.record_at(START, flooded.of(MALFORMED), event);
@@ -134,7 +134,7 @@ mod tests {
     #[test]
     fn ten_thousand_rules_together_are_bounded_too() {
         let (log, events) = log(QUEUE);
-        let rules: Vec<_> = (0..10_000).map(|_| RuleTally::default()).collect();
+        let rules: Vec<_> = (0..10_000).map(|_| RuleCounters::default()).collect();
         let flood = |now| rules.iter().for_each(|rule| log.record_at(now, rule.of(BLOCK), event));
         flood(START);
         assert_eq!(written(&events).len(), 100);
@@ -146,7 +146,7 @@ mod tests {
     fn every_event_is_a_line_or_counted_by_one() {
         // Fewer places than lines, so that some have no room.
         let (log, events) = log(30);
-        let rules: Vec<_> = (0..20).map(|_| RuleTally::default()).collect();
+        let rules: Vec<_> = (0..20).map(|_| RuleCounters::default()).collect();
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {

@@ -15,7 +15,7 @@ use super::input::{Buffers, Input, Subject};
 use super::inspector::Inspector;
 use super::sample::Skipped;
 use super::skip_reason::{SkipReason, skip_reason, undecodable};
-use super::stop::{Grounds, InspectedBody, Stop};
+use super::stop::{BlockReason, InspectedBody, Stop};
 use crate::event::{Action, Event, EventId, path_for_log};
 use crate::metrics::{FailureCause, RequestVerdict, RuleOutcome, Shed};
 use crate::rules::{ActiveRule, ActiveSet, PhasePlan, Place, PreparedRule, Route};
@@ -199,11 +199,11 @@ impl<'a> Inspection<'a> {
             path: path_for_log(self.subject.head.path()),
             client: self.subject.downstream.ip(),
         };
-        self.inspector.events.record(prepared.tally.of(outcome.counted()), event);
-        let blocked = |grounds| ControlFlow::Break(Stop::Blocked(rule, id, grounds));
+        self.inspector.events.record(prepared.counters.of(outcome.counted()), event);
+        let blocked = |reason| ControlFlow::Break(Stop::Blocked(rule, id, reason));
         match (decision, outcome) {
-            (Decision::Block, Outcome::Verdict(_)) => blocked(Grounds::Verdict(answer)),
-            (Decision::Block, Outcome::Failed(cause, _)) => blocked(Grounds::Failure(cause)),
+            (Decision::Block, Outcome::Verdict(_)) => blocked(BlockReason::Verdict(answer)),
+            (Decision::Block, Outcome::Failed(cause, _)) => blocked(BlockReason::Failure(cause)),
             (Decision::Block, Outcome::Encoded(codings)) => {
                 ControlFlow::Break(Stop::Encoded(rule, id, codings))
             }
@@ -224,7 +224,7 @@ impl Inspection<'_> {
         let (rule, prepared) = self.set.rule(index);
         let spent = || self.budget.spent().map(|spent| SkipReason::Spent(spent.to_string()));
         if let Some(reason) = skip_reason(rule, prepared, body, input).or_else(spent) {
-            prepared.tally.count(RuleOutcome::Failed(reason.cause()));
+            prepared.counters.count(RuleOutcome::Failed(reason.cause()));
             return Judgement { outcome: reason.into(), detail: None };
         }
         if prepared.is_abi_1() {
@@ -247,7 +247,7 @@ impl Inspection<'_> {
                 }
                 Err(NotDone::CutShort) => {
                     input.lay_out(&self.subject, body.and_then(InspectedBody::whole), plan.sections());
-                    prepared.tally.count(RuleOutcome::Failed(FailureCause::Host));
+                    prepared.counters.count(RuleOutcome::Failed(FailureCause::Host));
                     return Judgement::failed(FailureCause::Host, Some(CUT_SHORT.to_owned()));
                 }
             },
@@ -281,7 +281,7 @@ impl Inspection<'_> {
         match result {
             Ok(inspection) => {
                 let outcome = Outcome::Verdict(inspection.verdict);
-                prepared.tally.count(outcome.counted());
+                prepared.counters.count(outcome.counted());
                 self.inspector.log.write(&rule.key, &inspection.log);
                 // The last phase that this proxy runs has nobody to carry to.
                 if !inspection.carry.is_empty() && phase == Phase::Request && rule.body_bytes.is_some() {
@@ -296,7 +296,7 @@ impl Inspection<'_> {
                     Cause::Overload => FailureCause::Overload,
                     Cause::Host => FailureCause::Host,
                 };
-                prepared.tally.count(RuleOutcome::Failed(cause));
+                prepared.counters.count(RuleOutcome::Failed(cause));
                 Judgement::failed(cause, Some(error.to_string()))
             }
         }

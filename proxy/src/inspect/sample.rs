@@ -87,7 +87,7 @@ impl Skipped {
             .flat_map(|list| &list.literals)
             .map(String::as_str)
             .collect();
-        prepared.tally.prefilter_unsound();
+        prepared.counters.prefilter_unsound();
         module.distrust_prefilter();
         self.set.distrust_broken_prefilters();
         tracing::warn!(

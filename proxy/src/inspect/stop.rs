@@ -11,7 +11,7 @@ use crate::rules::ActiveRule;
 #[derive(Debug)]
 pub(crate) enum Stop<'a> {
     /// A rule in mode Enforce says so, or its `onFailure`.
-    Blocked(&'a ActiveRule, EventId, Grounds),
+    Blocked(&'a ActiveRule, EventId, BlockReason),
     /// A rule in mode Enforce reads bodies, and this one has content codings that are not decoded here: which.
     Encoded(&'a ActiveRule, EventId, String),
     /// The node could not run a rule. Nothing is said about the request.
@@ -20,7 +20,7 @@ pub(crate) enum Stop<'a> {
 
 /// Why a rule blocks a request.
 #[derive(Debug)]
-pub(crate) enum Grounds {
+pub(crate) enum BlockReason {
     /// Its verdict, and what its module wants the answer to be.
     Verdict(Answer),
     /// It came to no verdict.

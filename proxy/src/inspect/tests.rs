@@ -13,7 +13,7 @@ use portcullis_engine::{Engine, EngineConfig, Limits};
 use super::input::Subject;
 use super::inspection::Inspection;
 use super::inspector::Inspector;
-use super::stop::{Grounds, InspectedBody, Stop};
+use super::stop::{BlockReason, InspectedBody, Stop};
 use crate::downstream::Downstream;
 use crate::head::RequestHead;
 use crate::metrics::{FailureCause, RequestVerdict};
@@ -65,8 +65,10 @@ fn inspect(rule: ActiveRule, body: Option<InspectedBody<'_>>) -> (Option<String>
     };
     let stop = match flow {
         ControlFlow::Continue(()) => None,
-        ControlFlow::Break(Stop::Blocked(_, _, Grounds::Verdict(_))) => Some("verdict".to_owned()),
-        ControlFlow::Break(Stop::Blocked(_, _, Grounds::Failure(cause))) => Some(cause.as_str().to_owned()),
+        ControlFlow::Break(Stop::Blocked(_, _, BlockReason::Verdict(_))) => Some("verdict".to_owned()),
+        ControlFlow::Break(Stop::Blocked(_, _, BlockReason::Failure(cause))) => {
+            Some(cause.as_str().to_owned())
+        }
         ControlFlow::Break(other) => Some(format!("{other:?}")),
     };
     (stop, inspection.strongest())

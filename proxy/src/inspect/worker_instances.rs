@@ -29,7 +29,7 @@ impl WorkerInstances {
     ) -> Option<&mut WorkerInstance> {
         let (rule, prepared) = set.rule(rule);
         // A request that began with an older set: its rules' instances may be gone, and are not to come back.
-        if !prepared.keeps_instance() || set.generation() < self.generation {
+        if !prepared.has_worker_instance() || set.generation() < self.generation {
             return None;
         }
         if set.generation() > self.generation {

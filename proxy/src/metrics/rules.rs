@@ -29,7 +29,7 @@ pub(crate) enum RuleOutcome {
 
 /// The counts of one rule.
 #[derive(Debug, Default)]
-pub(crate) struct RuleTally {
+pub(crate) struct RuleCounters {
     verdicts: [OutcomeTally; RuleVerdict::ALL.len()],
     failures: [OutcomeTally; FailureCause::ALL.len()],
     unsound: AtomicU64,
@@ -45,11 +45,11 @@ pub(crate) struct OutcomeTally {
 
 /// The counts of all rules. Clones share them.
 #[derive(Clone, Debug, Default)]
-pub(super) struct RuleTallies(Arc<Mutex<BTreeMap<RuleKey, Arc<RuleTally>>>>);
+pub(super) struct RulesCounters(Arc<Mutex<BTreeMap<RuleKey, Arc<RuleCounters>>>>);
 
-// === impl RuleTally ===
+// === impl RuleCounters ===
 
-impl RuleTally {
+impl RuleCounters {
     /// The counts of one outcome.
     pub(crate) fn of(&self, outcome: RuleOutcome) -> &OutcomeTally {
         match outcome {
@@ -92,11 +92,11 @@ impl OutcomeTally {
     }
 }
 
-// === impl RuleTallies ===
+// === impl RulesCounters ===
 
-impl RuleTallies {
+impl RulesCounters {
     /// The counts of a rule, which begin at zero for one that is new. Takes a lock: for the control thread.
-    pub(super) fn of(&self, key: &RuleKey) -> Arc<RuleTally> {
+    pub(super) fn of(&self, key: &RuleKey) -> Arc<RuleCounters> {
         Arc::clone(self.lock().entry(key.clone()).or_default())
     }
 
@@ -105,22 +105,22 @@ impl RuleTallies {
         self.lock().retain(|key, _| kept.contains(key));
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<RuleKey, Arc<RuleTally>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<RuleKey, Arc<RuleCounters>>> {
         // The map is whole after every step, so a panic elsewhere leaves nothing to repair.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Collector for RuleTallies {
+impl Collector for RulesCounters {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let rules = self.lock();
         let mut evaluations =
             family(&mut encoder, "portcullis_rule_evaluations", "Evaluations by rule and verdict")?;
-        for (key, tally) in rules.iter() {
-            for (verdict, counts) in RuleVerdict::ALL.iter().zip(&tally.verdicts) {
+        for (key, counters) in rules.iter() {
+            for (verdict, counts) in RuleVerdict::ALL.iter().zip(&counters.verdicts) {
                 series(&mut evaluations, key, Some(("verdict", verdict.as_str())), counts.get())?;
             }
-            let failed = tally.failures.iter().map(OutcomeTally::get).sum();
+            let failed = counters.failures.iter().map(OutcomeTally::get).sum();
             series(&mut evaluations, key, Some(("verdict", "failed")), failed)?;
         }
         let mut errors = family(
@@ -128,8 +128,8 @@ impl Collector for RuleTallies {
             "portcullis_rule_errors",
             "Evaluations without a verdict, by rule and cause",
         )?;
-        for (key, tally) in rules.iter() {
-            for (cause, counts) in FailureCause::ALL.iter().zip(&tally.failures) {
+        for (key, counters) in rules.iter() {
+            for (cause, counts) in FailureCause::ALL.iter().zip(&counters.failures) {
                 series(&mut errors, key, Some(("cause", cause.as_str())), counts.get())?;
             }
         }
@@ -138,8 +138,8 @@ impl Collector for RuleTallies {
             "portcullis_prefilter_unsound",
             "Skipped evaluations that were done all the same and did not allow the request, by rule",
         )?;
-        for (key, tally) in rules.iter() {
-            series(&mut unsound, key, None, tally.unsound.load(Relaxed))?;
+        for (key, counters) in rules.iter() {
+            series(&mut unsound, key, None, counters.unsound.load(Relaxed))?;
         }
         Ok(())
     }
@@ -175,7 +175,7 @@ mod tests {
     use super::*;
 
     /// The series that are exported.
-    fn exported(tallies: &RuleTallies) -> Vec<String> {
+    fn exported(tallies: &RulesCounters) -> Vec<String> {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(tallies.clone()));
         let mut text = String::new();
@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     fn a_series_exists_once_it_is_not_zero() {
-        let tallies = RuleTallies::default();
+        let tallies = RulesCounters::default();
         let keys = [RuleKey::namespaced("shop", "a"), RuleKey { namespace: None, name: "b".into() }];
         let [a, b] = keys.each_ref().map(|key| tallies.of(key));
         assert_eq!(exported(&tallies), [""; 0]);
@@ -207,7 +207,7 @@ mod tests {
 
     #[test]
     fn a_rule_that_stays_keeps_its_counts_and_one_that_comes_back_starts_over() {
-        let tallies = RuleTallies::default();
+        let tallies = RulesCounters::default();
         let (stays, goes) = (RuleKey::namespaced("shop", "stays"), RuleKey::namespaced("shop", "goes"));
         for key in [&stays, &goes] {
             tallies.of(key).count(RuleOutcome::Verdict(RuleVerdict::Allow));

@@ -69,7 +69,7 @@ impl ActiveSet {
             .rules
             .iter()
             .zip(&self.prepared)
-            .filter(|(_, rule)| rule.keeps_instance())
+            .filter(|(_, rule)| rule.has_worker_instance())
             .map(|(rule, _)| rule)
     }
 
@@ -94,8 +94,8 @@ impl ActiveSet {
         for (rule, prepared) in self.set.rules.iter().zip(&self.prepared).filter(|(rule, _)| is_stable(rule))
         {
             if !known.contains(&identity(rule)) {
-                for surprise in prepared.surprises(rule) {
-                    tracing::warn!(rule = %rule.key, revision = %rule.revision, "{surprise}");
+                for warning in prepared.warnings(rule) {
+                    tracing::warn!(rule = %rule.key, revision = %rule.revision, "{warning}");
                 }
             }
         }

@@ -7,7 +7,7 @@ use portcullis_engine::{Limits, Phase};
 use portcullis_view::Sections;
 
 use super::active_rule::{ActiveRule, Loaded, Role};
-use crate::metrics::RuleTally;
+use crate::metrics::RuleCounters;
 use portcullis_crds::wasm_rule::Isolation;
 
 /// Instances that a thread keeps at most, for rules with `isolation: PerWorker`.
@@ -29,27 +29,27 @@ pub(crate) enum Place {
 /// What is worked out about a rule before it sees a request.
 #[derive(Debug)]
 pub(crate) struct PreparedRule {
-    pub(crate) tally: Arc<RuleTally>,
+    pub(crate) counters: Arc<RuleCounters>,
     /// What the rule is shown; none of ABI 1.
     pub(crate) sections: Sections,
     pub(crate) place: Place,
     is_abi_1: bool,
-    keeps_instance: bool,
+    has_worker_instance: bool,
 }
 
 impl PreparedRule {
-    pub(super) fn new(rule: &ActiveRule, tally: Arc<RuleTally>) -> Self {
+    pub(super) fn new(rule: &ActiveRule, counters: Arc<RuleCounters>) -> Self {
         let abi2 = match &rule.module {
             Loaded::Module(module) if module.info().abi > 1 => Some(module.info()),
             Loaded::Module(_) | Loaded::Unavailable => None,
         };
         Self {
-            tally,
+            counters,
             sections: abi2.map_or(Sections::NONE, |info| info.describe.sections()),
             place: place(&rule.limits),
             is_abi_1: matches!(&rule.module, Loaded::Module(module) if module.info().abi == 1),
             // A candidate takes no place from those that run.
-            keeps_instance: abi2.is_some()
+            has_worker_instance: abi2.is_some()
                 && rule.isolation == Isolation::PerWorker
                 && rule.role == Role::Stable,
         }
@@ -57,8 +57,8 @@ impl PreparedRule {
 
     /// The first in order of precedence keep theirs.
     pub(super) fn limit_worker_instances(rules: &mut [Self]) {
-        for rule in rules.iter_mut().filter(|rule| rule.keeps_instance).skip(WORKER_INSTANCES) {
-            rule.keeps_instance = false;
+        for rule in rules.iter_mut().filter(|rule| rule.has_worker_instance).skip(WORKER_INSTANCES) {
+            rule.has_worker_instance = false;
         }
     }
 
@@ -73,25 +73,25 @@ impl PreparedRule {
     }
 
     /// Whether a thread keeps an instance of the rule.
-    pub(crate) fn keeps_instance(&self) -> bool {
-        self.keeps_instance
+    pub(crate) fn has_worker_instance(&self) -> bool {
+        self.has_worker_instance
     }
 
     /// What does not happen although the rule's author or user may think so.
-    pub(super) fn surprises(&self, rule: &ActiveRule) -> Vec<String> {
+    pub(super) fn warnings(&self, rule: &ActiveRule) -> Vec<String> {
         let Loaded::Module(module) = &rule.module else { return Vec::new() };
         let info = module.info();
-        let mut surprises = Vec::new();
+        let mut warnings = Vec::new();
         for phase in info.phases.iter().filter(|phase| !matches!(phase, Phase::Request | Phase::RequestBody))
         {
-            surprises.push(format!("the rule has the phase {phase}, which this proxy does not run"));
+            warnings.push(format!("the rule has the phase {phase}, which this proxy does not run"));
         }
-        if rule.isolation == Isolation::PerWorker && !self.keeps_instance {
-            surprises.push(format!(
+        if rule.isolation == Isolation::PerWorker && !self.has_worker_instance {
+            warnings.push(format!(
                 "isolation: PerWorker is not kept, every evaluation has a fresh instance; it is for rules of ABI 2, {WORKER_INSTANCES} of them on a node"
             ));
         }
-        surprises
+        warnings
     }
 }
 

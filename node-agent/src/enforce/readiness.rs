@@ -9,7 +9,7 @@ const GIVE_UP: Duration = Duration::from_secs(60);
 
 /// What the enforcer knows of the active set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
+pub struct Readiness {
     /// All that ran before the process started runs again.
     pub restored: bool,
     /// The active set is complete by a checkpoint.
@@ -32,7 +32,7 @@ pub enum NotReady {
     Preparing,
 }
 
-impl Standing {
+impl Readiness {
     /// Whether the node may get its first traffic. (Once it has had some, a rule that fails later does not
     /// take it away: all nodes would go at the same time.)
     pub fn check(self, now: Instant) -> Result<(), NotReady> {
@@ -56,20 +56,20 @@ mod tests {
     #[test]
     fn a_node_without_rules_is_ready_only_when_a_checkpoint_says_that_there_are_none() {
         let now = Instant::now();
-        assert_eq!(Standing::default().check(now), Err(NotReady::Incomplete));
-        assert_eq!(Standing { complete: true, ..Standing::default() }.check(now), Ok(()));
+        assert_eq!(Readiness::default().check(now), Err(NotReady::Incomplete));
+        assert_eq!(Readiness { complete: true, ..Readiness::default() }.check(now), Ok(()));
     }
 
     #[test]
     fn a_rule_that_cannot_run_holds_readiness_back_for_a_minute() {
         let since = Instant::now();
-        let standing = Standing { complete: true, waiting_since: Some(since), ..Standing::default() };
-        assert_eq!(standing.check(since + Duration::from_secs(59)), Err(NotReady::Preparing));
-        assert_eq!(standing.check(since + Duration::from_secs(60)), Ok(()));
+        let readiness = Readiness { complete: true, waiting_since: Some(since), ..Readiness::default() };
+        assert_eq!(readiness.check(since + Duration::from_secs(59)), Err(NotReady::Preparing));
+        assert_eq!(readiness.check(since + Duration::from_secs(60)), Ok(()));
     }
 
     #[test]
     fn the_last_known_good_set_is_enough() {
-        assert_eq!(Standing { restored: true, ..Standing::default() }.check(Instant::now()), Ok(()));
+        assert_eq!(Readiness { restored: true, ..Readiness::default() }.check(Instant::now()), Ok(()));
     }
 }

@@ -9,11 +9,11 @@ use super::state::ReportState;
 
 /// Reports on their way. `S` is a set that requests hold by `Arc`.
 #[derive(Debug)]
-pub struct Settling<S> {
+pub struct ReportBarrier<S> {
     /// In the order of their swaps.
     queue: std::collections::VecDeque<Waiting<S>>,
     /// What may be said.
-    settled: Option<ReportState>,
+    released: Option<ReportState>,
     /// No request lives longer.
     bound: Duration,
 }
@@ -26,10 +26,10 @@ struct Waiting<S> {
     until: Instant,
 }
 
-impl<S> Settling<S> {
+impl<S> ReportBarrier<S> {
     /// `bound` is the longest that a request may hold a set.
     pub fn new(bound: Duration) -> Self {
-        Self { queue: std::collections::VecDeque::new(), settled: None, bound }
+        Self { queue: std::collections::VecDeque::new(), released: None, bound }
     }
 
     /// A new state; `old` is the set that was replaced for it, if one was.
@@ -45,7 +45,7 @@ impl<S> Settling<S> {
     }
 
     /// Moves on; true when there is something new to say.
-    pub fn settle(&mut self, now: Instant) -> bool {
+    pub fn release(&mut self, now: Instant) -> bool {
         let mut news = false;
         while let Some(first) = self.queue.front_mut() {
             first.old.retain(|set| set.strong_count() > 0);
@@ -53,8 +53,8 @@ impl<S> Settling<S> {
                 break;
             }
             let Some(first) = self.queue.pop_front() else { break };
-            news |= self.settled.as_ref().is_none_or(|before| first.state.is_news_after(before));
-            self.settled = Some(first.state);
+            news |= self.released.as_ref().is_none_or(|before| first.state.is_news_after(before));
+            self.released = Some(first.state);
         }
         news
     }
@@ -65,8 +65,8 @@ impl<S> Settling<S> {
     }
 
     /// What may be said.
-    pub fn settled(&self) -> Option<&ReportState> {
-        self.settled.as_ref()
+    pub fn released(&self) -> Option<&ReportState> {
+        self.released.as_ref()
     }
 }
 
@@ -94,58 +94,58 @@ mod tests {
         }
     }
 
-    fn said(settling: &Settling<u8>) -> Option<u64> {
-        settling.settled().map(|s| s.sequence)
+    fn said(barrier: &ReportBarrier<u8>) -> Option<u64> {
+        barrier.released().map(|s| s.sequence)
     }
 
     #[test]
     fn nothing_is_said_while_a_request_runs_the_old_set() {
         let now = Instant::now();
-        let mut settling = Settling::new(Duration::from_secs(60));
+        let mut barrier = ReportBarrier::new(Duration::from_secs(60));
         let (first, second) = (Arc::new(1_u8), Arc::new(2_u8));
-        settling.push(state(1), Some(Arc::downgrade(&first)), now);
-        settling.push(state(2), Some(Arc::downgrade(&second)), now);
+        barrier.push(state(1), Some(Arc::downgrade(&first)), now);
+        barrier.push(state(2), Some(Arc::downgrade(&second)), now);
         drop(second);
         // A request that began before both swaps still runs.
-        assert!(!settling.settle(now));
-        assert_eq!(said(&settling), None);
+        assert!(!barrier.release(now));
+        assert_eq!(said(&barrier), None);
         drop(first);
-        assert!(settling.settle(now));
-        assert_eq!(said(&settling), Some(2));
+        assert!(barrier.release(now));
+        assert_eq!(said(&barrier), Some(2));
     }
 
     #[test]
     fn a_request_is_waited_for_no_longer_than_it_may_live() {
         let now = Instant::now();
-        let mut settling = Settling::new(Duration::from_secs(60));
+        let mut barrier = ReportBarrier::new(Duration::from_secs(60));
         let held = Arc::new(1_u8);
-        settling.push(state(1), Some(Arc::downgrade(&held)), now);
-        assert!(!settling.settle(now + Duration::from_secs(59)));
-        assert!(settling.settle(now + Duration::from_secs(60)));
-        assert_eq!(said(&settling), Some(1));
+        barrier.push(state(1), Some(Arc::downgrade(&held)), now);
+        assert!(!barrier.release(now + Duration::from_secs(59)));
+        assert!(barrier.release(now + Duration::from_secs(60)));
+        assert_eq!(said(&barrier), Some(1));
     }
 
     #[test]
     fn what_changes_without_a_swap_does_not_overtake_one() {
         let now = Instant::now();
-        let mut settling = Settling::new(Duration::from_secs(60));
+        let mut barrier = ReportBarrier::new(Duration::from_secs(60));
         let held = Arc::new(1_u8);
-        settling.push(state(1), Some(Arc::downgrade(&held)), now);
-        settling.push(state(2), None, now);
-        assert!(!settling.settle(now));
+        barrier.push(state(1), Some(Arc::downgrade(&held)), now);
+        barrier.push(state(2), None, now);
+        assert!(!barrier.release(now));
         drop(held);
-        assert!(settling.settle(now));
-        assert_eq!(said(&settling), Some(2));
+        assert!(barrier.release(now));
+        assert_eq!(said(&barrier), Some(2));
     }
 
     #[test]
     fn a_checkpoint_alone_is_no_news() {
         let now = Instant::now();
-        let mut settling = Settling::<u8>::new(Duration::from_secs(60));
-        settling.push(state(1), None, now);
-        assert!(settling.settle(now));
-        settling.push(ReportState { sequence: 2, ..state(1) }, None, now);
-        assert!(!settling.settle(now));
-        assert_eq!(said(&settling), Some(2));
+        let mut barrier = ReportBarrier::<u8>::new(Duration::from_secs(60));
+        barrier.push(state(1), None, now);
+        assert!(barrier.release(now));
+        barrier.push(ReportState { sequence: 2, ..state(1) }, None, now);
+        assert!(!barrier.release(now));
+        assert_eq!(said(&barrier), Some(2));
     }
 }
