@@ -12,3 +12,9 @@ bench-compile: rules ## Compiling the worst modules, loading compiled ones, and 
 .PHONY: bench-operator
 bench-operator: ## What one change of the fleet costs an operator with 10,000 rules: allocations and time
 	cargo test --workspace --exclude portcullis-e2e --lib -- --nocapture one_change_of_the_fleet
+
+# Of the workspace, like `build`.
+.PHONY: bench-proxy
+bench-proxy: rules ## CPU per request beside nginx and HAProxy, with 0 to 100 rules (Debian: nginx-light haproxy wrk)
+	cargo build --release --workspace --bin portcullis
+	scripts/bench_proxy.py $${CARGO_TARGET_DIR:-target}/$$(rustc --print host-tuple)/release/portcullis

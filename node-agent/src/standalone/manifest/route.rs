@@ -83,6 +83,13 @@ spec:
     }
 
     #[test]
+    fn the_example_of_the_documentation_is_read() {
+        let page = include_str!("../../../../docs/routes.md");
+        let yaml = page.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        assert!(matches!(read(yaml).unwrap()[..], [Manifest::Route(_)]));
+    }
+
+    #[test]
     fn a_file_may_hold_rules_and_routes() {
         let rule = "
 apiVersion: portcullis.dev/v1alpha1
