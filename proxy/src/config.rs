@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -12,6 +13,10 @@ use thiserror::Error;
 pub struct ProxyConfig {
     /// Address to listen on. Port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Where clients connect by TLS, if anywhere.
+    pub tls: Option<TlsConfig>,
+    /// Whether clients may speak HTTP/2 without TLS from the first byte on (RFC 9113 section 3.3).
+    pub http2_cleartext: bool,
     /// Where requests go.
     pub upstream: Upstream,
     /// Threads that serve requests; at least 1.
@@ -40,6 +45,8 @@ impl ProxyConfig {
     pub fn new(listen: SocketAddr, upstream: Upstream) -> Self {
         Self {
             listen,
+            tls: None,
+            http2_cleartext: false,
             upstream,
             workers: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             limits: ProxyLimits::default(),
@@ -47,6 +54,19 @@ impl ProxyConfig {
             drain: DrainPlan::default(),
         }
     }
+}
+
+/// Where clients connect by TLS, and what they are shown.
+#[derive(Clone, Debug)]
+pub struct TlsConfig {
+    /// Address to listen on. Port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Folder with a sub-folder for each certificate, in which `tls.crt` and `tls.key` are, as in a mounted Secret of
+    /// type kubernetes.io/tls, and perhaps `ocsp.der`. Changes are taken up while the proxy runs.
+    pub certificates: PathBuf,
+    /// Sub-folder of the certificate for clients that send no server name, or one that no certificate is for. Without it
+    /// they are refused.
+    pub default: Option<String>,
 }
 
 /// The service behind the proxy: `http://host:port`.
@@ -123,6 +143,8 @@ pub struct ProxyLimits {
     pub headers: usize,
     /// Open client connections of one worker; more are answered with 503.
     pub connections: usize,
+    /// TLS handshakes of one worker under way at once; a client beyond them is closed without an answer.
+    pub handshakes: usize,
     /// Requests of one worker under way at once; more are answered with 503.
     pub requests: usize,
     /// Bytes of request bodies that one worker buffers for rules at once; a request that needs more is
@@ -139,6 +161,7 @@ impl Default for ProxyLimits {
             head_bytes: 32 * 1024,
             headers: 100,
             connections: 10_000,
+            handshakes: 1_000,
             requests: 2_000,
             buffered_bytes: 64 * 1024 * 1024,
             idle_upstream: 256,
@@ -149,6 +172,8 @@ impl Default for ProxyLimits {
 /// How long the proxy waits for what.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
+    /// From the first byte of a TLS handshake to its last.
+    pub handshake: Duration,
     /// From the first byte of a request head to its last.
     pub head: Duration,
     /// Between two reads of a request body.
@@ -176,6 +201,7 @@ pub struct Timeouts {
 impl Default for Timeouts {
     fn default() -> Self {
         Self {
+            handshake: Duration::from_secs(10),
             head: Duration::from_secs(10),
             body: Duration::from_secs(30),
             idle: Duration::from_secs(75),

@@ -74,7 +74,7 @@ impl Exchange<'_> {
             self.service.metrics.shed(Shed::Requests);
             return Err(answer::overloaded().into());
         }
-        head.make_forwarded(self.downstream.ip(), self.downstream.scheme);
+        head.make_forwarded(self.downstream.ip(), self.downstream.scheme());
         Ok(())
     }
 

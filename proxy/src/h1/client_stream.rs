@@ -17,6 +17,7 @@ use super::request_parser::Request;
 use crate::body::BodyError;
 use crate::config::{ProxyLimits, Timeouts};
 use crate::refusal::Refusal;
+use crate::scheme::Scheme;
 use crate::scratch::Scratch;
 
 /// Bytes of one read of a body.
@@ -44,10 +45,16 @@ pub(super) struct ClientStream<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> ClientStream<S> {
-    pub(super) fn new(stream: S, scratch: Scratch, limits: ProxyLimits, timeouts: Timeouts) -> Self {
+    pub(super) fn new(
+        stream: S,
+        scheme: Scheme,
+        scratch: Scratch,
+        limits: ProxyLimits,
+        timeouts: Timeouts,
+    ) -> Self {
         Self {
             stream,
-            decoder: RequestDecoder::new(limits),
+            decoder: RequestDecoder::new(limits, scheme),
             input: BytesMut::new(),
             scratch,
             eof: false,
@@ -205,7 +212,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ClientStream<S> {
             let written = ready!(self.poll_write_some(cx, &[IoSlice::new(self.interim)]))?;
             self.interim = &self.interim[written..];
         }
-        Poll::Ready(Ok(()))
+        self.poll_flush(cx)
     }
 
     /// Writes some of these bytes of an answer. An error if the client takes none of them for too long.
@@ -229,14 +236,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ClientStream<S> {
                 self.write_timer = None;
                 Poll::Ready(result)
             }
-            Poll::Pending => {
-                let timeout = self.write_timeout;
-                let timer = self.write_timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
-                ready!(timer.as_mut().poll(cx));
-                let message = "the client takes no more bytes of the answer";
-                Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, message)))
-            }
+            Poll::Pending => self.poll_takes_none(cx).map(Err),
         }
+    }
+
+    /// Sends what TLS keeps back of what was written. An error if the client takes none of it for too long.
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match Pin::new(&mut self.stream).poll_flush(cx) {
+            Poll::Ready(result) => {
+                self.write_timer = None;
+                Poll::Ready(result)
+            }
+            Poll::Pending => self.poll_takes_none(cx).map(Err),
+        }
+    }
+
+    /// Nothing can be written: waits until that has been so for too long.
+    fn poll_takes_none(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        let timeout = self.write_timeout;
+        let timer = self.write_timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+        let message = "the client takes no more bytes of the answer";
+        timer.as_mut().poll(cx).map(|()| io::Error::new(io::ErrorKind::TimedOut, message))
     }
 
     /// Nothing can be read: waits for the deadline of this place in the stream.

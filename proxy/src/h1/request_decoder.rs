@@ -7,12 +7,14 @@ use super::place::Place;
 use super::request_parser::{Request, RequestParser};
 use crate::config::ProxyLimits;
 use crate::refusal::Refusal;
+use crate::scheme::Scheme;
 use crate::wire::{ContentDecoder, Framing, LineLimits, LineReader, Violation};
 
 /// Decodes one request after the other: its head, and then its body.
 #[derive(Debug)]
 pub(crate) struct RequestDecoder {
     limits: ProxyLimits,
+    scheme: Scheme,
     lines: LineReader,
     parser: RequestParser,
     /// Empty lines before the present head.
@@ -21,11 +23,12 @@ pub(crate) struct RequestDecoder {
 }
 
 impl RequestDecoder {
-    pub(crate) fn new(limits: ProxyLimits) -> Self {
+    pub(crate) fn new(limits: ProxyLimits, scheme: Scheme) -> Self {
         Self {
             limits,
+            scheme,
             lines: LineReader::new(line_limits(&limits)),
-            parser: RequestParser::default(),
+            parser: RequestParser::new(scheme),
             empty_lines: 0,
             body: None,
         }
@@ -74,7 +77,8 @@ impl RequestDecoder {
 
     fn finish(&mut self) -> Result<Request, Refusal> {
         self.empty_lines = 0;
-        let request = std::mem::take(&mut self.parser).finish(self.lines.take())?;
+        let request =
+            std::mem::replace(&mut self.parser, RequestParser::new(self.scheme)).finish(self.lines.take())?;
         self.body = match request.framing {
             Framing::Unsaid | Framing::Length(0) => None,
             Framing::Length(length) => Some(ContentDecoder::Length(length)),
@@ -134,7 +138,7 @@ mod tests {
 
     /// The requests in these pieces, and the refusal at their end, if any.
     fn scan(pieces: &[&[u8]]) -> (Vec<Seen>, Option<Refusal>) {
-        let mut decoder = RequestDecoder::new(limits());
+        let mut decoder = RequestDecoder::new(limits(), Scheme::Http);
         let mut requests = Vec::new();
         for piece in pieces {
             if let Err(refusal) = feed(&mut decoder, piece, &mut requests) {
@@ -234,7 +238,7 @@ mod tests {
             }
             bytes.push_str("\r\n");
             let mut rest = bytes.as_bytes();
-            if let Ok(Some(request)) = RequestDecoder::new(limits()).head(&mut rest) {
+            if let Ok(Some(request)) = RequestDecoder::new(limits(), Scheme::Http).head(&mut rest) {
                 prop_assert!(rest.is_empty());
                 let mut headers = [httparse::EMPTY_HEADER; 8];
                 let mut parsed = httparse::Request::new(&mut headers);

@@ -4,11 +4,10 @@ use std::ops::Range;
 
 use http::{Method, Version};
 
-use super::authority::Authority;
-use super::target::{Target, parse_target};
 use super::upgrade;
-use crate::head::{Fields, RequestHead, RequestLine};
+use crate::head::{Authority, Fields, RequestHead, RequestLine, Target, parse_target};
 use crate::refusal::Refusal;
+use crate::scheme::Scheme;
 use crate::wire::{
     Field, Framing, Lengths, Violation, is_token, is_twin_of_known_name, list, may_not_be_hop_by_hop,
     parse_field,
@@ -31,6 +30,7 @@ pub(crate) struct Request {
 /// A head whose lines were all in order so far.
 #[derive(Debug, Default)]
 pub(crate) struct RequestParser {
+    scheme: Scheme,
     line: Option<RequestLine>,
     /// Authority of a target in absolute form.
     target_authority: Option<Box<[u8]>>,
@@ -55,6 +55,11 @@ struct Connection {
 }
 
 impl RequestParser {
+    /// At the start of a head that comes on a connection of this scheme.
+    pub(crate) fn new(scheme: Scheme) -> Self {
+        Self { scheme, ..Self::default() }
+    }
+
     /// Takes the next line of `buffer` into account, which is given without CR LF. True at the empty line.
     pub(crate) fn line(
         &mut self,
@@ -125,7 +130,7 @@ impl RequestParser {
         let method = Method::from_bytes(method).map_err(|_| Refusal::RequestLine)?;
         let target_start = start + method.as_str().len() + 1;
         let end = target_start + target.len();
-        let path_and_query = match parse_target(target)? {
+        let path_and_query = match parse_target(target, self.scheme)? {
             Target::Origin => target_start..end,
             Target::Absolute { authority, path_and_query } => {
                 self.target_authority = Some(authority.into());
@@ -174,9 +179,11 @@ impl RequestParser {
             return Err(Refusal::RepeatedHost);
         }
         self.host = true;
-        let host = Authority::parse(value).ok_or(Refusal::Host)?;
+        let host = Authority::parse(value, self.scheme).ok_or(Refusal::Host)?;
         match &self.target_authority {
-            Some(authority) if Authority::parse(authority) != Some(host) => Err(Refusal::OtherAuthority),
+            Some(authority) if Authority::parse(authority, self.scheme) != Some(host) => {
+                Err(Refusal::OtherAuthority)
+            }
             _ => Ok(()),
         }
     }

@@ -6,6 +6,7 @@ use http::{Method, Version};
 
 use super::fields::{Fields, Span};
 use super::hop_by_hop;
+use crate::scheme::Scheme;
 
 /// The head of a request: first as it arrived, then, after [`forwarded`](Self::make_forwarded), as rules see it and as
 /// it is sent to the upstream. Its lines keep their order and their bytes on the whole way.
@@ -72,11 +73,11 @@ impl RequestHead {
     /// Makes the head the one that is forwarded: without what belongs to the client's connection, and with our own word
     /// for who the client is. What the client says about that is not trusted. No `Via` is added: common servers stop
     /// compressing when they see one.
-    pub(crate) fn make_forwarded(&mut self, client: IpAddr, scheme: &str) {
+    pub(crate) fn make_forwarded(&mut self, client: IpAddr, scheme: Scheme) {
         hop_by_hop::remove_from(&mut self.fields);
         self.fields.retain(|name, _| !claims_an_address(name));
         self.fields.push(b"X-Forwarded-For", client.to_string().as_bytes());
-        self.fields.push(b"X-Forwarded-Proto", scheme.as_bytes());
+        self.fields.push(b"X-Forwarded-Proto", scheme.as_str().as_bytes());
         let host = self.host().to_vec();
         if !host.is_empty() {
             self.fields.push(b"X-Forwarded-Host", &host);
@@ -122,7 +123,7 @@ mod tests {
 
     fn forwarded(lines: &[(&str, &str)]) -> Vec<(String, String)> {
         let mut head = RequestHead::of(Method::GET, "/", lines);
-        head.make_forwarded([203, 0, 113, 7].into(), "http");
+        head.make_forwarded([203, 0, 113, 7].into(), Scheme::Http);
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         head.fields().iter().map(|(name, value)| (text(name), text(value))).collect()
     }

@@ -44,11 +44,11 @@ impl Input {
             connection: Connection {
                 source: downstream.client.ip(),
                 source_port: downstream.client.port(),
-                scheme: downstream.scheme,
+                scheme: downstream.scheme().as_str(),
                 host: head.host(),
                 route: "",
-                tls_version: None,
-                server_name: None,
+                tls_version: downstream.tls.as_ref().map(|tls| tls.version),
+                server_name: downstream.tls.as_ref().and_then(|tls| tls.server_name.as_deref()),
             },
         };
         self.view.head(&line, head.fields().iter(), sections);
@@ -102,5 +102,10 @@ impl Input {
 }
 
 fn version(version: Version) -> &'static str {
-    if version == Version::HTTP_10 { "HTTP/1.0" } else { "HTTP/1.1" }
+    match version {
+        Version::HTTP_10 => "HTTP/1.0",
+        // As others log it (RFC 3875 section 4.1.16).
+        Version::HTTP_2 => "HTTP/2.0",
+        _ => "HTTP/1.1",
+    }
 }

@@ -1,6 +1,7 @@
 //! The proxy as its clients and its upstream see it: real sockets, raw bytes, real modules.
 
 mod abi2;
+mod certificates;
 mod client;
 mod drain;
 mod encoded_bodies;
@@ -12,6 +13,7 @@ mod prefilter;
 mod properties;
 mod rules;
 mod same_bytes;
+mod tls;
 mod upstream;
 mod upstream_failures;
 mod world;
