@@ -79,7 +79,7 @@ fn expected(lines: &Lines) -> Lines {
         .map(|option| lower(option.trim_ascii()))
         .collect();
     let stripped = |name: &str| {
-        let fixed = ["connection", "keep-alive", "te", "upgrade", "trailer", "proxy-connection", "expect"];
+        let fixed = ["connection", "keep-alive", "te", "upgrade", "proxy-connection", "expect"];
         fixed.contains(&name)
             || name.starts_with("x-forwarded-")
             || ["forwarded", "x-real-ip"].contains(&name)

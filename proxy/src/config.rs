@@ -145,6 +145,8 @@ pub struct ProxyLimits {
     pub connections: usize,
     /// TLS handshakes of one worker under way at once; a client beyond them is closed without an answer.
     pub handshakes: usize,
+    /// What one HTTP/2 connection may take up.
+    pub http2: Http2Limits,
     /// Requests of one worker under way at once; more are answered with 503.
     pub requests: usize,
     /// Bytes of request bodies that one worker buffers for rules at once; a request that needs more is
@@ -162,9 +164,34 @@ impl Default for ProxyLimits {
             headers: 100,
             connections: 10_000,
             handshakes: 1_000,
+            http2: Http2Limits::default(),
             requests: 2_000,
             buffered_bytes: 64 * 1024 * 1024,
             idle_upstream: 256,
+        }
+    }
+}
+
+/// What one HTTP/2 connection may take up (RFC 9113 section 6.5.2). Heads have the bounds of all heads.
+#[derive(Clone, Copy, Debug)]
+pub struct Http2Limits {
+    /// Streams that are open at once.
+    pub streams: u32,
+    /// Bytes of one request body that the client may send before any of it was taken.
+    pub stream_window: u32,
+    /// The same of all streams of a connection.
+    pub connection_window: u32,
+    /// Bytes of one answer that wait to be written.
+    pub send_buffer: usize,
+}
+
+impl Default for Http2Limits {
+    fn default() -> Self {
+        Self {
+            streams: 100,
+            stream_window: 128 * 1024,
+            connection_window: 512 * 1024,
+            send_buffer: 32 * 1024,
         }
     }
 }

@@ -12,6 +12,7 @@ mod answer;
 #[cfg(test)]
 mod arrival_order;
 mod body;
+mod body_pace;
 mod client;
 mod config;
 #[cfg(any(test, fuzzing))]
@@ -20,13 +21,16 @@ mod downstream;
 mod drain;
 mod event;
 mod exchange;
+mod fields;
 mod h1;
+mod h2;
 mod head;
 mod inspect;
 mod linger;
 mod listener;
 pub mod metrics;
 mod once_a_second;
+mod prefixed;
 mod refusal;
 pub mod rules;
 mod scheme;
@@ -51,7 +55,9 @@ use thiserror::Error;
 use crate::metrics::RequestMetrics;
 use crate::rules::RuleSetHandle;
 
-pub use config::{DrainPlan, ProxyConfig, ProxyLimits, Timeouts, TlsConfig, Upstream, UpstreamParseError};
+pub use config::{
+    DrainPlan, Http2Limits, ProxyConfig, ProxyLimits, Timeouts, TlsConfig, Upstream, UpstreamParseError,
+};
 pub use drain::DrainSignal;
 
 use event::{EventQueue, LogSink};

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
@@ -100,6 +100,12 @@ impl Service {
         if self.stage() != Stage::Closing {
             notified.await;
         }
+    }
+
+    /// Waits until [`Stage::Closing`] has lasted for so long.
+    pub(crate) async fn closing_for(&self, time: Duration) {
+        self.closing().await;
+        tokio::time::sleep(time).await;
     }
 
     /// Closes connections to upstreams that nobody used for too long.

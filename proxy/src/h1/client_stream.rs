@@ -16,6 +16,7 @@ use super::request_decoder::RequestDecoder;
 use super::request_parser::Request;
 use crate::body::BodyError;
 use crate::config::{ProxyLimits, Timeouts};
+use crate::fields::Fields;
 use crate::refusal::Refusal;
 use crate::scheme::Scheme;
 use crate::scratch::Scratch;
@@ -175,6 +176,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ClientStream<S> {
                 }
             }
         }
+    }
+
+    /// The trailers of the present request, after the end of its body.
+    pub(super) fn take_trailers(&mut self) -> Option<Fields> {
+        self.decoder.take_trailers()
     }
 
     /// Drops what is there of a body that nobody reads any more. False if more of it is to come.

@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 use super::place::Place;
 use super::request_parser::{Request, RequestParser};
 use crate::config::ProxyLimits;
+use crate::fields::Fields;
 use crate::refusal::Refusal;
 use crate::scheme::Scheme;
 use crate::wire::{ContentDecoder, Framing, LineLimits, LineReader, Violation};
@@ -20,6 +21,7 @@ pub(crate) struct RequestDecoder {
     /// Empty lines before the present head.
     empty_lines: usize,
     body: Option<ContentDecoder>,
+    trailers: Option<Fields>,
 }
 
 impl RequestDecoder {
@@ -31,6 +33,7 @@ impl RequestDecoder {
             parser: RequestParser::new(scheme),
             empty_lines: 0,
             body: None,
+            trailers: None,
         }
     }
 
@@ -92,9 +95,15 @@ impl RequestDecoder {
         let Some(decoder) = &mut self.body else { return Ok(Some(Bytes::new())) };
         let data = decoder.next(input)?;
         if decoder.is_at_end() || data.as_ref().is_some_and(Bytes::is_empty) {
+            self.trailers = decoder.take_trailers();
             self.body = None;
         }
         Ok(data)
+    }
+
+    /// The trailers of the body before, once; `None` if it had none.
+    pub(crate) fn take_trailers(&mut self) -> Option<Fields> {
+        self.trailers.take()
     }
 }
 

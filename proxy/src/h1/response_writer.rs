@@ -132,7 +132,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<'_, S> {
                 }
             };
             let Some(data) = data.transpose()? else {
-                self.outgoing.end();
+                self.outgoing.end(body.trailers());
                 return self.flush(body).await;
             };
             self.outgoing.push(data);

@@ -13,7 +13,7 @@ use portcullis_engine::{Engine, EngineConfig, Limits};
 use super::input::Subject;
 use super::inspection::Inspection;
 use super::inspector::Inspector;
-use super::stop::{Grounds, InspectedBody, Stop};
+use super::stop::{Grounds, InspectedBody, Stop, WholeBody};
 use crate::downstream::Downstream;
 use crate::head::RequestHead;
 use crate::metrics::{FailureCause, RequestVerdict};
@@ -88,7 +88,10 @@ fn a_verdict_of_block_stops_it_only_in_mode_enforce() {
 fn a_rule_of_the_body_phase_says_nothing_before_the_body() {
     let body = Bytes::from_static(b"short");
     assert_eq!(inspect(always(1, "pc_request_body"), None), (None, RequestVerdict::Allow));
-    let (stop, _) = inspect(always(1, "pc_request_body"), Some(InspectedBody::Whole(&body)));
+    let (stop, _) = inspect(
+        always(1, "pc_request_body"),
+        Some(InspectedBody::Whole(WholeBody { bytes: &body, trailers: None })),
+    );
     assert_eq!(stop.as_deref(), Some("verdict"));
 }
 
@@ -96,7 +99,7 @@ fn a_rule_of_the_body_phase_says_nothing_before_the_body() {
 fn a_body_that_a_rule_does_not_see_whole_is_too_large_for_it() {
     let body = Bytes::from_static(b"longer than ten bytes");
     let too_large = FailureCause::BodyTooLarge.as_str();
-    for body in [InspectedBody::Whole(&body), InspectedBody::TooLarge] {
+    for body in [InspectedBody::Whole(WholeBody { bytes: &body, trailers: None }), InspectedBody::TooLarge] {
         let blocks = OnFailure { body_too_large: FailureAction::Block, ..OnFailure::default() };
         let rule = ActiveRule { on_failure: blocks, ..always(0, "pc_request_body") };
         assert_eq!(inspect(rule, Some(body)).0.as_deref(), Some(too_large));

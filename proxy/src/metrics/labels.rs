@@ -138,12 +138,14 @@ label! {
     Misuse {
         /// Too many streams reset by the client.
         Resets = "resets",
-        /// Too many SETTINGS, PRIORITY or unknown frames.
+        /// Too many SETTINGS.
         Settings = "settings",
         /// Too many PINGs.
         Pings = "pings",
         /// Too many DATA frames without data.
         EmptyData = "empty_data",
+        /// Too many frames of other kinds: PRIORITY, WINDOW_UPDATE, unknown ones.
+        ControlFrames = "control_frames",
         /// A head that did not come to its end in time.
         HeadTimeout = "head_timeout",
         /// Frames that the protocol does not allow, or more of them than HTTP/2's own limits do.
