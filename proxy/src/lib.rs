@@ -3,8 +3,8 @@
 //! Each worker is a thread with a runtime, a listener and connections to the upstream of its own;
 //! nothing on the way of a request takes a lock or waits for another thread, but for rules whose
 //! limits are so high that other requests would wait for them: `thread_pool` runs those. The way, by file:
-//! `worker` accepts, `h1` decodes what a client says and lets nothing through that two servers could
-//! read differently, `exchange` names the phases of one request, `head` makes what is forwarded of
+//! `worker` accepts, `tls` shakes hands, `h1` and `h2` decode what a client says and let nothing through that two servers
+//! could read differently, `exchange` names the phases of one request, `head` makes what is forwarded of
 //! what arrived, `inspect` runs the rules on exactly that, `upstream` sends it, and `answer` says why
 //! when the proxy answers itself.
 
@@ -31,6 +31,8 @@ mod listener;
 pub mod metrics;
 mod once_a_second;
 mod prefixed;
+#[cfg(test)]
+mod protocols_agree;
 mod refusal;
 pub mod rules;
 mod scheme;

@@ -38,6 +38,8 @@ pub(super) struct ClientStream<S> {
     eof: bool,
     /// What is left to be sent of an interim answer.
     interim: &'static [u8],
+    /// Whether TLS may keep some of it back.
+    interim_kept: bool,
     timeouts: ClientTimeouts,
     write_timeout: Duration,
     last_answer: Option<Instant>,
@@ -60,6 +62,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ClientStream<S> {
             scratch,
             eof: false,
             interim: b"",
+            interim_kept: false,
             timeouts: ClientTimeouts::new(timeouts),
             write_timeout: timeouts.write,
             last_answer: None,
@@ -217,8 +220,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ClientStream<S> {
         while !self.interim.is_empty() {
             let written = ready!(self.poll_write_some(cx, &[IoSlice::new(self.interim)]))?;
             self.interim = &self.interim[written..];
+            self.interim_kept = true;
         }
-        self.poll_flush(cx)
+        if self.interim_kept {
+            ready!(self.poll_flush(cx))?;
+            self.interim_kept = false;
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Writes some of these bytes of an answer. An error if the client takes none of them for too long.

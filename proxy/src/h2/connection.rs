@@ -200,7 +200,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin + fmt::Debug + 'static> Connection<'a
     fn deadline(&self) -> (Instant, Overdue) {
         let timeouts = &self.service.config.timeouts;
         let metered = self.metered.borrow();
-        let is_quiet = self.streams.is_empty();
+        let is_quiet = self.streams.is_empty() && metered.head_since().is_none();
         let of_ending = match self.ending {
             Ending::Abruptly(since) => Some((since + GRACE, Overdue::Gone)),
             // The last bytes of an answer may be on their way to a slow client.

@@ -6,15 +6,12 @@ const HEADER: usize = 9;
 /// Bytes that a client sends before its first frame (RFC 9113 section 3.4).
 pub(super) const PREFACE: usize = 24;
 
-const END_STREAM: u8 = 0x1;
 const END_HEADERS: u8 = 0x4;
 
 /// What a frame is, as far as it is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Frame {
     Data,
-    /// DATA that has no data and ends nothing.
-    EmptyData,
     /// HEADERS or CONTINUATION.
     Head,
     Reset,
@@ -81,7 +78,6 @@ impl FrameMeter {
         let length = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
         self.skip = length;
         match kind {
-            0 if length == 0 && flags & END_STREAM == 0 => Frame::EmptyData,
             0 => Frame::Data,
             1 | 9 => {
                 self.in_head = true;
@@ -128,7 +124,7 @@ mod tests {
             Frame::Head,
             Frame::Head,
             Frame::Data,
-            Frame::EmptyData,
+            Frame::Data,
             Frame::Data,
             Frame::Reset,
             Frame::Ping,

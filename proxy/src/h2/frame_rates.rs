@@ -1,4 +1,5 @@
-//! How many frames of the kinds that cost us something and a client nothing it may send.
+//! How many frames of the kinds that cost us something and a client nothing it may send, where the `h2` crate has no bound of its
+//! own: it has for DATA without data, CONTINUATION, and streams that are reset before they were accepted.
 
 use std::time::Duration;
 
@@ -11,8 +12,6 @@ const RESETS: Rate = Rate { burst: 200, every: Duration::from_millis(20) };
 /// Clients send one, and a second one perhaps.
 const SETTINGS: Rate = Rate { burst: 50, every: Duration::from_secs(1) };
 const PINGS: Rate = Rate { burst: 500, every: Duration::from_millis(20) };
-/// No client needs any.
-const EMPTY_DATA: Rate = Rate { burst: 100, every: Duration::from_secs(1) };
 const OTHERS: Rate = Rate { burst: 2_000, every: Duration::from_millis(2) };
 
 /// For each HEADERS or DATA frame that we send a client may send so many PING and WINDOW_UPDATE frames beyond those rates: it
@@ -26,7 +25,6 @@ pub(super) struct FrameRates {
     resets: TokenBucket,
     settings: TokenBucket,
     pings: TokenBucket,
-    empty_data: TokenBucket,
     others: TokenBucket,
     credit: u32,
 }
@@ -40,7 +38,6 @@ impl FrameRates {
                 self.credit -= 1;
                 return None;
             }
-            Frame::EmptyData => (&self.empty_data, EMPTY_DATA, Misuse::EmptyData),
             Frame::Reset => (&self.resets, RESETS, Misuse::Resets),
             Frame::Settings => (&self.settings, SETTINGS, Misuse::Settings),
             Frame::Ping => (&self.pings, PINGS, Misuse::Pings),
@@ -72,7 +69,6 @@ mod tests {
             (Frame::Reset, 200, 300, Misuse::Resets),
             (Frame::Settings, 50, 100, Misuse::Settings),
             (Frame::Ping, 500, 1_000, Misuse::Pings),
-            (Frame::EmptyData, 100, 200, Misuse::EmptyData),
             (Frame::Other, 2_000, 3_000, Misuse::ControlFrames),
         ] {
             let mut rates = FrameRates::default();

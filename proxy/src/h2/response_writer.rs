@@ -137,8 +137,8 @@ impl Writer {
             Poll::Pending => (),
         }
         body.poll_upload(cx);
-        if self.poll_given_up(cx).is_ready() {
-            return self.poll_given_up(cx).map(Err);
+        if let Poll::Ready(error) = self.poll_given_up(cx) {
+            return Poll::Ready(Err(error));
         }
         let write = self.to.write;
         let stuck = self.stuck.get_or_insert_with(|| Box::pin(tokio::time::sleep(write)));

@@ -142,8 +142,6 @@ label! {
         Settings = "settings",
         /// Too many PINGs.
         Pings = "pings",
-        /// Too many DATA frames without data.
-        EmptyData = "empty_data",
         /// Too many frames of other kinds: PRIORITY, WINDOW_UPDATE, unknown ones.
         ControlFrames = "control_frames",
         /// A head that did not come to its end in time.
