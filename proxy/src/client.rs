@@ -57,7 +57,10 @@ async fn shake_hands(service: &Rc<Service>, stream: TcpStream, peer: SocketAddr)
         service.metrics.shed(Shed::Handshakes);
         return None;
     };
-    let result = tls::accept(stream, certificates, service.config.timeouts.handshake).await;
+    let result = tokio::select! {
+        result = tls::accept(stream, certificates, service.config.timeouts.handshake) => result,
+        () = service.closing_for(GRACE) => Err(HandshakeError::Timeout),
+    };
     drop(under_way);
     let counted = match &result {
         Ok(secured) if secured.is_resumed => Handshake::Resumed,

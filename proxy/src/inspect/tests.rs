@@ -9,12 +9,13 @@ use http::Method;
 use portcullis_crds::wasm_rule::{Block, FailureAction, Isolation, Mode, OnFailure};
 use portcullis_crds::{Revision, RuleKey};
 use portcullis_engine::{Engine, EngineConfig, Limits};
+use portcullis_view::{SectionId, Sections};
 
-use super::input::Subject;
+use super::input::{Input, Subject};
 use super::inspection::Inspection;
 use super::inspector::Inspector;
 use super::stop::{Grounds, InspectedBody, Stop, WholeBody};
-use crate::downstream::Downstream;
+use crate::downstream::{Downstream, Tls};
 use crate::head::RequestHead;
 use crate::metrics::{FailureCause, RequestVerdict};
 use crate::rules::{ActiveRule, ActiveSet, Loaded, RuleSet, RuleSetHandle};
@@ -69,6 +70,19 @@ fn inspect(rule: ActiveRule, body: Option<InspectedBody<'_>>) -> (Option<String>
         ControlFlow::Break(other) => Some(format!("{other:?}")),
     };
     (stop, inspection.strongest())
+}
+
+#[test]
+fn rules_see_how_a_client_is_connected() {
+    let tls = Tls { version: "TLSv1.3", server_name: Some("shop.example".into()), names: Arc::default() };
+    let downstream = Downstream::secured("203.0.113.7:50000".parse().unwrap(), tls);
+    let head = RequestHead::of(Method::GET, "/", &[("host", "shop.example")]);
+    let mut input = Input::default();
+    input.lay_out(&Subject { head: &head, downstream: &downstream }, None, Sections::ALL);
+    let section = input.view().section(SectionId::Connection).unwrap();
+    let values: Vec<_> = section.entries().map(|entry| entry.value.raw.to_vec()).collect();
+    let expected = ["203.0.113.7", "50000", "https", "shop.example", "", "TLSv1.3", "shop.example"];
+    assert_eq!(values, expected.map(|value| value.as_bytes().to_vec()));
 }
 
 #[test]

@@ -26,33 +26,46 @@ pub(super) struct CertificateFiles {
 
 /// Which files are there: changes when one of them does, also by a symlink above it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Signature([Option<(u64, u64, i64, i64, u64)>; 3]);
+pub(super) struct Signature([Option<FileVersion>; 3]);
+
+/// Which version of a file is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct FileVersion {
+    device: u64,
+    inode: u64,
+    /// Seconds and nanoseconds.
+    changed: (i64, i64),
+    bytes: u64,
+}
 
 impl Signature {
     pub(super) fn of(folder: &Path) -> Self {
         Self([CHAIN, KEY, STAPLE].map(|file| {
             let data = fs::metadata(folder.join(file)).ok()?;
-            Some((data.dev(), data.ino(), data.mtime(), data.mtime_nsec(), data.len()))
+            Some(FileVersion {
+                device: data.dev(),
+                inode: data.ino(),
+                changed: (data.mtime(), data.mtime_nsec()),
+                bytes: data.len(),
+            })
         }))
     }
 }
 
 impl CertificateFiles {
     /// Reads all of them, in one version: the kubelet swaps a mounted Secret by a symlink, which may fall between two reads.
-    pub(super) fn read(folder: &Path) -> Result<(Self, Signature), (CertificateError, Signature)> {
+    /// Which version that is, is said in any case.
+    pub(super) fn read(folder: &Path) -> (Result<Self, CertificateError>, Signature) {
         let mut before = Signature::of(folder);
         for _ in 0..TRIES {
             let files = Self::read_once(folder);
             let after = Signature::of(folder);
             if after == before {
-                return match files {
-                    Ok(files) => Ok((files, after)),
-                    Err(error) => Err((error, after)),
-                };
+                return (files, after);
             }
             before = after;
         }
-        Err((CertificateError::Restless, before))
+        (Err(CertificateError::Restless), before)
     }
 
     fn read_once(folder: &Path) -> Result<Self, CertificateError> {

@@ -119,10 +119,8 @@ impl CertificateFolder {
     }
 
     fn load(&self, folder: &Path, now: SystemTime) -> (Signature, Result<Certificate, CertificateError>) {
-        match CertificateFiles::read(folder) {
-            Ok((files, signature)) => (signature, Certificate::new(files, &self.configs, now)),
-            Err((error, signature)) => (signature, Err(error)),
-        }
+        let (files, signature) = CertificateFiles::read(folder);
+        (signature, files.and_then(|files| Certificate::new(files, &self.configs, now)))
     }
 
     fn check_default(&mut self) {

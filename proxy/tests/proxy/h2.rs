@@ -412,6 +412,26 @@ fn a_body_that_does_not_come_is_told_so_and_other_streams_go_on() {
 }
 
 #[test]
+fn a_client_whose_uploads_are_refused_keeps_its_connection() {
+    let upstream = Echo::start();
+    let world = cleartext(upstream.address);
+    world.enforce(vec![always("r", 1)]);
+    block_on(async {
+        let client = H2Client::connect(world.address).await;
+        for number in 0..400 {
+            let mut requests = client.requests.clone().ready().await.unwrap();
+            let (response, mut stream) = requests.send_request(post("http://a/"), false).unwrap();
+            stream.send_data("a part of it".into(), false).unwrap();
+            assert_eq!(response.await.unwrap().status(), 403, "request {number}");
+        }
+    });
+    let metrics = world.metrics();
+    assert!(!metrics.lines().any(|line| {
+        line.starts_with("portcullis_http2_connections_ended_total") && !line.ends_with(" 0")
+    }));
+}
+
+#[test]
 fn a_client_that_waits_to_be_told_is_told_to_send_its_body() {
     let upstream = Echo::start();
     let world = cleartext(upstream.address);

@@ -3,12 +3,15 @@
 use std::fs;
 use std::io::Write;
 use std::net::TcpStream;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use rustls::client::Resumption;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::version::{TLS12, TLS13};
-use rustls::{ClientConfig, ProtocolVersion};
+use rustls::{ClientConfig, DigitallySignedStruct, Error, ProtocolVersion, SignatureScheme};
 use tempfile::TempDir;
 
 use super::certificates::{Issued, issue, issue_between, mount, tls, trusting};
@@ -83,6 +86,65 @@ fn without_a_default_a_client_that_names_nobody_is_refused() {
     }
     assert!(world.tls_client(&config, "shop.example").is_ok());
     world.wait_for_metric(r#"portcullis_tls_handshakes_total{result="no_certificate"} 2"#);
+}
+
+/// Remembers the staple, and believes everything.
+#[derive(Debug, Default)]
+struct SeesStaple(Mutex<Vec<u8>>);
+
+impl ServerCertVerifier for SeesStaple {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        staple: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        *self.0.lock().unwrap() = staple.to_vec();
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        vec![SignatureScheme::ECDSA_NISTP256_SHA256]
+    }
+}
+
+#[test]
+fn an_ocsp_answer_beside_the_certificate_is_stapled() {
+    let folder = tempfile::tempdir().unwrap();
+    issue(&["shop.example"]).mount(folder.path(), "shop");
+    let (world, _upstream) = world(&folder, None);
+    let seen = Arc::<SeesStaple>::default();
+    let mut config = (*h1(&[])).clone();
+    config.dangerous().set_certificate_verifier(seen.clone());
+    config.resumption = Resumption::disabled();
+    let config = Arc::new(config);
+    let shown = || {
+        world.tls_client(&config, "shop.example").unwrap();
+        seen.0.lock().unwrap().clone()
+    };
+    assert_eq!(shown(), b"");
+    fs::write(folder.path().join("shop/ocsp.der"), "an answer").unwrap();
+    wait_until("the staple", || shown() == b"an answer");
 }
 
 #[test]
