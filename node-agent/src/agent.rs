@@ -112,7 +112,7 @@ pub async fn run(config: Config) -> Result<(), AgentError> {
     }
     let bound = request_bound(&config.proxy);
     let proxy = control.bind(config.proxy)?;
-    let address = proxy.local_addr();
+    let (address, tls) = (proxy.local_addr(), proxy.tls_addr());
 
     tasks.spawn(Sync::new(config.bus, state, views, buses, metrics.clone()).run());
     let recalls = RecallResponder {
@@ -127,7 +127,7 @@ pub async fn run(config: Config) -> Result<(), AgentError> {
     tasks.spawn(reporter.run());
     tasks.spawn(control.enforcer.run());
     // The tasks go on during the drain: /readyz says that it is over.
-    let started = || tracing::info!(%address, "serving");
+    let started = || tracing::info!(%address, tls = tls.map(tracing::field::display), "serving");
     data_path::run(proxy, control.drain, tasks, termination.asked(), started).await?;
     Ok(())
 }

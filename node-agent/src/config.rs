@@ -11,7 +11,7 @@ use portcullis_bus::permissions::AGENT_INBOX;
 use portcullis_crds::Span;
 use thiserror::Error;
 
-use portcullis_proxy::{DrainPlan, ProxyConfig, Upstream};
+use portcullis_proxy::{DrainPlan, ProxyConfig, TlsConfig, Upstream};
 
 /// A reverse proxy that runs WasmRules on every request. Every flag may be given as an environment variable:
 /// --nats-url is PORTCULLIS_NATS_URL.
@@ -36,6 +36,18 @@ pub struct Args {
     /// Where requests come in
     #[arg(long, env = "PORTCULLIS_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
+    /// Where requests come in by TLS; needs --tls-certificates
+    #[arg(long, env = "PORTCULLIS_TLS_LISTEN", value_name = "ADDRESS", requires = "tls_certificates")]
+    tls_listen: Option<SocketAddr>,
+    /// Folder with a sub-folder for each certificate, with tls.crt, tls.key and perhaps ocsp.der; changes are taken up
+    #[arg(long, env = "PORTCULLIS_TLS_CERTIFICATES", value_name = "PATH", requires = "tls_listen")]
+    tls_certificates: Option<PathBuf>,
+    /// Sub-folder of the certificate for clients whose server name has none; without it they are refused
+    #[arg(long, env = "PORTCULLIS_TLS_DEFAULT", value_name = "NAME", requires = "tls_listen")]
+    tls_default: Option<String>,
+    /// Take HTTP/2 without TLS too, from clients that begin with its preface
+    #[arg(long, env = "PORTCULLIS_HTTP2_CLEARTEXT")]
+    http2_cleartext: bool,
     /// Where inspected requests go
     #[arg(long, env = "PORTCULLIS_UPSTREAM", value_name = "http://HOST:PORT")]
     upstream: Upstream,
@@ -172,6 +184,10 @@ impl Args {
         writable(&self.state_dir)
             .map_err(|source| ConfigError::StateDir { path: self.state_dir.clone(), source })?;
         let mut proxy = ProxyConfig::new(self.listen, self.upstream);
+        if let (Some(listen), Some(certificates)) = (self.tls_listen, self.tls_certificates) {
+            proxy.tls = Some(TlsConfig { listen, certificates, default: self.tls_default });
+        }
+        proxy.http2_cleartext = self.http2_cleartext;
         if let Some(workers) = self.workers {
             proxy.workers = workers.into();
         }
@@ -251,6 +267,20 @@ mod tests {
         assert!(check(dir.path(), &[]).unwrap_err().contains("uid of the kube-system namespace"));
         fs::write(dir.path().join("cluster"), "3f0c\n").unwrap();
         assert_eq!(check(dir.path(), &[]).unwrap().bus.cluster, "3f0c");
+    }
+
+    #[test]
+    fn tls_needs_an_address_and_certificates() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("cluster"), "3f0c").unwrap();
+        assert!(
+            check(dir.path(), &["--tls-listen=0.0.0.0:8443"]).unwrap_err().contains("--tls-certificates")
+        );
+        assert!(check(dir.path(), &["--tls-certificates=/tls"]).unwrap_err().contains("--tls-listen"));
+        let more = ["--tls-listen=0.0.0.0:8443", "--tls-certificates=/tls", "--tls-default=shop"];
+        let tls = check(dir.path(), &more).unwrap().proxy.tls.unwrap();
+        assert_eq!((tls.listen.port(), tls.default.as_deref()), (8443, Some("shop")));
+        assert!(check(dir.path(), &[]).unwrap().proxy.tls.is_none());
     }
 
     #[test]

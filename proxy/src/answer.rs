@@ -99,9 +99,13 @@ pub(super) fn encoded(rule: &ActiveRule, id: EventId, codings: &str) -> Response
     response
 }
 
-/// The answer to a request whose body breaks a rule of the protocol, or did not come in time.
+/// The answer to a request that breaks a rule of the protocol, or did not come in time.
 pub(super) fn refused(refusal: Refusal) -> Response<Bytes> {
-    closing(plain(refusal.status(), format!("Refused: {refusal}\n")))
+    let mut response = closing(plain(refusal.status(), format!("Refused: {refusal}\n")));
+    if refusal.status() == StatusCode::METHOD_NOT_ALLOWED {
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static(METHODS));
+    }
+    response
 }
 
 /// The answer to a request whose body broke off. Nobody may be left to read it.
@@ -141,11 +145,7 @@ pub(super) fn overloaded() -> Response<Bytes> {
 
 /// [`refused`] for a request that never became an exchange.
 pub(super) fn refusal_bytes(refusal: Refusal) -> Vec<u8> {
-    let mut response = refused(refusal);
-    if refusal.status() == StatusCode::METHOD_NOT_ALLOWED {
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static(METHODS));
-    }
-    to_bytes(&response)
+    to_bytes(&refused(refusal))
 }
 
 /// [`overloaded`] for a connection that is not served.

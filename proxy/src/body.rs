@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use thiserror::Error;
 
+use crate::fields::Fields;
 use crate::refusal::Refusal;
 use crate::wire::BadResponse;
 
@@ -29,6 +30,11 @@ pub(crate) trait BodySource: fmt::Debug {
     /// The next bytes, never none; `None` at the end. After the end, or an error, it is not called again.
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>>;
 
+    /// The trailers, if there are any, after the end.
+    fn take_trailers(&mut self) -> Option<Fields> {
+        None
+    }
+
     /// Meanwhile: sends what is left of the request that it answers, if it does.
     fn poll_upload(&mut self, _: &mut Context<'_>) {}
 
@@ -38,7 +44,7 @@ pub(crate) trait BodySource: fmt::Debug {
     }
 }
 
-/// A body: bytes that are there, and then those that come. Trailers are left out, since no rule has seen them.
+/// A body: bytes that are there, and then those that come, and then trailers (RFC 9110 section 6.5).
 #[derive(Debug)]
 pub(crate) struct Body {
     buffered: Bytes,
@@ -46,6 +52,8 @@ pub(crate) struct Body {
     /// Bytes that the source still gives, where that is known.
     expected: Option<u64>,
     ended: bool,
+    /// Once they have come.
+    trailers: Option<Fields>,
 }
 
 impl Default for Body {
@@ -57,12 +65,29 @@ impl Default for Body {
 impl Body {
     /// All of it is there.
     pub(crate) fn full(buffered: Bytes) -> Self {
-        Self { buffered, source: None, expected: Some(0), ended: true }
+        Self { buffered, source: None, expected: Some(0), ended: true, trailers: None }
     }
 
     /// It comes from a source, which gives `length` bytes if that is known.
     pub(crate) fn from_source(source: Box<dyn BodySource>, length: Option<u64>) -> Self {
-        Self { buffered: Bytes::new(), source: Some(source), expected: length, ended: false }
+        Self { buffered: Bytes::new(), source: Some(source), expected: length, ended: false, trailers: None }
+    }
+
+    /// With these trailers.
+    pub(crate) fn with_trailers(mut self, trailers: Option<Fields>) -> Self {
+        self.trailers = trailers;
+        self
+    }
+
+    /// The trailers, if it was read to its end and there are any.
+    pub(crate) fn trailers(&self) -> Option<&Fields> {
+        self.trailers.as_ref()
+    }
+
+    /// Of a body that was read to its end: the whole of it again, without its source.
+    pub(crate) fn whole_again(self, bytes: Bytes) -> Self {
+        debug_assert!(self.ended);
+        Self::full(bytes).with_trailers(self.trailers)
     }
 
     /// Puts back what was read.
@@ -73,11 +98,14 @@ impl Body {
 
     /// Whether it is known that there is nothing to read any more.
     pub(crate) fn is_empty(&self) -> bool {
-        self.buffered.is_empty() && (self.ended || self.expected == Some(0))
+        self.buffered.is_empty() && self.trailers.is_none() && (self.ended || self.expected == Some(0))
     }
 
-    /// Bytes that are left, where that is known.
+    /// Bytes that are left, where that is known and can be said beforehand: trailers have no place behind a length.
     pub(crate) fn length(&self) -> Option<u64> {
+        if self.trailers.is_some() {
+            return None;
+        }
         if self.ended {
             return Some(self.buffered.len() as u64);
         }
@@ -95,7 +123,13 @@ impl Body {
             Some(Ok(bytes)) => {
                 self.expected = self.expected.map(|expected| expected.saturating_sub(bytes.len() as u64));
             }
-            None | Some(Err(_)) => self.ended = true,
+            None => {
+                self.ended = true;
+                if let Some(trailers) = source.take_trailers() {
+                    self.trailers = Some(trailers);
+                }
+            }
+            Some(Err(_)) => self.ended = true,
         }
         Poll::Ready(data)
     }

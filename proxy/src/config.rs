@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -13,6 +14,10 @@ use thiserror::Error;
 pub struct ProxyConfig {
     /// Address to listen on. Port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Where clients connect by TLS, if anywhere.
+    pub tls: Option<TlsConfig>,
+    /// Whether clients may speak HTTP/2 without TLS from the first byte on (RFC 9113 section 3.3).
+    pub http2_cleartext: bool,
     /// Where requests go.
     pub upstream: Upstream,
     /// Threads that serve requests; at least 1.
@@ -41,6 +46,8 @@ impl ProxyConfig {
     pub fn new(listen: SocketAddr, upstream: Upstream) -> Self {
         Self {
             listen,
+            tls: None,
+            http2_cleartext: false,
             upstream,
             workers: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             limits: ProxyLimits::default(),
@@ -48,6 +55,19 @@ impl ProxyConfig {
             drain: DrainPlan::default(),
         }
     }
+}
+
+/// Where clients connect by TLS, and what they are shown.
+#[derive(Clone, Debug)]
+pub struct TlsConfig {
+    /// Address to listen on. Port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Folder with a sub-folder for each certificate, in which `tls.crt` and `tls.key` are, as in a mounted Secret of
+    /// type kubernetes.io/tls, and perhaps `ocsp.der`. Changes are taken up while the proxy runs.
+    pub certificates: PathBuf,
+    /// Sub-folder of the certificate for clients that send no server name, or one that no certificate is for. Without it
+    /// they are refused.
+    pub default: Option<String>,
 }
 
 /// The service behind the proxy: `http://host:port`.
@@ -130,6 +150,10 @@ pub struct ProxyLimits {
     pub headers: usize,
     /// Open client connections of one worker; more are answered with 503.
     pub connections: usize,
+    /// TLS handshakes of one worker under way at once; a client beyond them is closed without an answer.
+    pub handshakes: usize,
+    /// What one HTTP/2 connection may take up.
+    pub http2: Http2Limits,
     /// Requests of one worker under way at once; more are answered with 503.
     pub requests: usize,
     /// Bytes of request bodies that one worker buffers for rules at once; a request that needs more is
@@ -146,6 +170,8 @@ impl Default for ProxyLimits {
             head_bytes: 32 * 1024,
             headers: 100,
             connections: 10_000,
+            handshakes: 1_000,
+            http2: Http2Limits::default(),
             requests: 2_000,
             buffered_bytes: 64 * 1024 * 1024,
             idle_upstream: 256,
@@ -153,9 +179,35 @@ impl Default for ProxyLimits {
     }
 }
 
+/// What one HTTP/2 connection may take up (RFC 9113 section 6.5.2). Heads have the bounds of all heads.
+#[derive(Clone, Copy, Debug)]
+pub struct Http2Limits {
+    /// Streams that are open at once.
+    pub streams: u32,
+    /// Bytes of one request body that the client may send before any of it was taken.
+    pub stream_window: u32,
+    /// The same of all streams of a connection.
+    pub connection_window: u32,
+    /// Bytes of one answer that wait to be written.
+    pub send_buffer: usize,
+}
+
+impl Default for Http2Limits {
+    fn default() -> Self {
+        Self {
+            streams: 100,
+            stream_window: 128 * 1024,
+            connection_window: 512 * 1024,
+            send_buffer: 32 * 1024,
+        }
+    }
+}
+
 /// How long the proxy waits for what.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
+    /// From the first byte of a TLS handshake to its last.
+    pub handshake: Duration,
     /// From the first byte of a request head to its last.
     pub head: Duration,
     /// Between two reads of a request body.
@@ -183,6 +235,7 @@ pub struct Timeouts {
 impl Default for Timeouts {
     fn default() -> Self {
         Self {
+            handshake: Duration::from_secs(10),
             head: Duration::from_secs(10),
             body: Duration::from_secs(30),
             idle: Duration::from_secs(75),

@@ -5,6 +5,7 @@ use bytes::BytesMut;
 
 use crate::config::ProxyLimits;
 use crate::h1::{RequestDecoder, RequestPlace};
+use crate::scheme::Scheme;
 use crate::upstream::ResponseDecoder;
 use crate::wire::{ContentDecoder, LineLimits};
 
@@ -20,7 +21,7 @@ pub fn request(input: &[u8]) {
 
 /// What is decoded of `input` in pieces of so many bytes: heads, bodies, and why it ended.
 fn requests(input: &[u8], piece: usize) -> Vec<u8> {
-    let mut decoder = RequestDecoder::new(ProxyLimits::default());
+    let mut decoder = RequestDecoder::new(ProxyLimits::default(), Scheme::Http);
     let (mut pending, mut seen) = (BytesMut::new(), Vec::new());
     let mut start = 0;
     for (index, piece) in input.chunks(piece).enumerate() {

@@ -13,7 +13,7 @@ use crate::answer;
 use crate::body::{Body, BodyError};
 use crate::downstream::Downstream;
 use crate::head::{RequestHead, ResponseHead};
-use crate::inspect::{InspectedBody, Inspection, Stop, Subject};
+use crate::inspect::{InspectedBody, Inspection, Stop, Subject, WholeBody};
 use crate::metrics::Shed;
 use crate::refusal::Refusal;
 use crate::rules::{ActiveSet, Route};
@@ -75,7 +75,7 @@ impl Exchange<'_> {
             self.service.metrics.shed(Shed::Requests);
             return Err(answer::overloaded().into());
         }
-        head.make_forwarded(self.downstream.ip(), self.downstream.scheme);
+        head.make_forwarded(self.downstream.ip(), self.downstream.scheme());
         Ok(())
     }
 
@@ -129,9 +129,15 @@ impl Exchange<'_> {
     ) -> Result<Body, Instead> {
         self.reserve(inspection.carried())?;
         let whole = self.read(&mut body, most).await?;
-        let inspected = whole.as_ref().map_or(InspectedBody::TooLarge, InspectedBody::Whole);
+        let inspected = match &whole {
+            Some(bytes) => InspectedBody::Whole(WholeBody { bytes, trailers: body.trailers() }),
+            None => InspectedBody::TooLarge,
+        };
         match inspection.body_phase(inspected).await {
-            ControlFlow::Continue(()) => Ok(whole.map_or(body, Body::full)),
+            ControlFlow::Continue(()) => Ok(match whole {
+                Some(bytes) => body.whole_again(bytes),
+                None => body,
+            }),
             ControlFlow::Break(stop) => Err(stopped(stop, head)),
         }
     }

@@ -1,6 +1,5 @@
 //! Clients that speak HTTP/1.1: one strict decoder, with nothing behind it that could read the same bytes differently.
 
-mod authority;
 mod client_stream;
 mod client_timeouts;
 mod connection;
@@ -9,7 +8,6 @@ mod request_body;
 mod request_decoder;
 mod request_parser;
 mod response_writer;
-mod target;
 mod upgrade;
 
 pub(crate) use connection::{serve, shed};

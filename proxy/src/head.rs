@@ -1,10 +1,14 @@
 //! The heads of messages, whatever protocol they came in.
 
-mod fields;
+mod authority;
 mod hop_by_hop;
+mod method;
 mod request;
 mod response;
+mod target;
 
-pub(crate) use fields::Fields;
+pub(crate) use authority::Authority;
+pub(crate) use method::{can_be_met, check_method};
 pub(crate) use request::{RequestHead, RequestLine};
 pub(crate) use response::ResponseHead;
+pub(crate) use target::{Target, parse_target};

@@ -21,5 +21,5 @@ pub(crate) use input::Input;
 pub(crate) use input::Subject;
 pub(crate) use inspection::Inspection;
 pub(crate) use inspector::Inspector;
-pub(crate) use stop::{BlockReason, InspectedBody, Stop};
+pub(crate) use stop::{BlockReason, InspectedBody, Stop, WholeBody};
 pub(crate) use worker_instances::WorkerInstances;

@@ -3,8 +3,8 @@
 //! Each worker is a thread with a runtime, a listener and connections to the upstream of its own;
 //! nothing on the way of a request takes a lock or waits for another thread, but for rules whose
 //! limits are so high that other requests would wait for them: `thread_pool` runs those. The way, by file:
-//! `worker` accepts, `h1` decodes what a client says and lets nothing through that two servers could
-//! read differently, `exchange` names the phases of one request, `head` makes what is forwarded of
+//! `worker` accepts, `tls` shakes hands, `h1` and `h2` decode what a client says and let nothing through that two servers
+//! could read differently, `exchange` names the phases of one request, `head` makes what is forwarded of
 //! what arrived, `inspect` runs the rules on exactly that, `upstream` sends it, and `answer` says why
 //! when the proxy answers itself.
 
@@ -12,6 +12,8 @@ mod answer;
 #[cfg(test)]
 mod arrival_order;
 mod body;
+mod body_pace;
+mod client;
 mod config;
 #[cfg(any(test, fuzzing))]
 pub mod differential;
@@ -19,37 +21,53 @@ mod downstream;
 mod drain;
 mod event;
 mod exchange;
+mod fields;
 mod h1;
+mod h2;
 mod head;
 mod inspect;
+mod linger;
 mod listener;
 pub mod metrics;
 mod once_a_second;
+mod prefixed;
+#[cfg(test)]
+mod protocols_agree;
 mod refusal;
 mod route;
 pub mod rules;
+mod scheme;
 mod scratch;
 mod service;
 mod thread_pool;
+mod tls;
 mod token_bucket;
 mod upstream;
 mod wire;
 mod worker;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::SystemTime;
 
+use arc_swap::ArcSwap;
 use thiserror::Error;
 
 use crate::metrics::RequestMetrics;
 use crate::rules::RuleSetHandle;
 
-pub use config::{DrainPlan, ProxyConfig, ProxyLimits, Timeouts, Upstream, UpstreamParseError};
+pub use config::{
+    DrainPlan, Http2Limits, ProxyConfig, ProxyLimits, Timeouts, TlsConfig, Upstream, UpstreamParseError,
+};
 pub use drain::DrainSignal;
 
 use event::{EventQueue, LogSink};
+use listener::Listeners;
 use service::Shared;
 use thread_pool::ThreadPool;
+use tls::{CertificateFolder, CertificatesHandle, ReloadGuard};
 
 /// Why the proxy could not start.
 #[derive(Debug, Error)]
@@ -62,6 +80,17 @@ pub enum ProxyError {
         /// What the kernel said.
         source: std::io::Error,
     },
+    /// The folder of certificates.
+    #[error("cannot read the certificates in {}: {source}; expected a folder with a sub-folder for each", path.display())]
+    Certificates {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// TLS could not be set up.
+    #[error("cannot set up TLS: {0}")]
+    Tls(#[source] rustls::Error),
     /// A thread or its runtime could not be made.
     #[error("cannot start a worker thread: {0}; the process may be at its limit of threads or open files")]
     Thread(#[source] std::io::Error),
@@ -71,7 +100,8 @@ pub enum ProxyError {
 #[derive(Debug)]
 pub struct Proxy {
     local_addr: SocketAddr,
-    workers: Vec<std::net::TcpListener>,
+    tls_addr: Option<SocketAddr>,
+    workers: Vec<Listeners>,
     shared: Shared,
     drain: DrainSignal,
     /// Threads that end after all workers: they write the events that are left, and run rules.
@@ -89,29 +119,42 @@ impl Proxy {
         metrics: RequestMetrics,
         drain: DrainSignal,
     ) -> Result<Self, ProxyError> {
-        let listen =
-            |address| listener::bind(address).map_err(|source| ProxyError::Listen { address, source });
-        listener::check_free(config.listen)
-            .map_err(|source| ProxyError::Listen { address: config.listen, source })?;
-        let first = listen(config.listen)?;
-        let local_addr =
-            first.local_addr().map_err(|source| ProxyError::Listen { address: config.listen, source })?;
-        let mut workers = vec![first];
-        for _ in 1..config.workers.max(1) {
-            workers.push(listen(local_addr)?);
-        }
+        let count = config.workers.max(1);
+        let (local_addr, plain) = listen(config.listen, count)?;
+        let (tls_addr, secured) = match &config.tls {
+            Some(tls) => {
+                let (address, listeners) = listen(tls.listen, count)?;
+                (Some(address), listeners)
+            }
+            None => (None, Vec::new()),
+        };
+        let mut secured = secured.into_iter();
+        let workers = plain.into_iter().map(|plain| Listeners { plain, tls: secured.next() }).collect();
         let (queue, events) =
             EventQueue::start(metrics.clone(), vec![Box::new(LogSink)]).map_err(ProxyError::Thread)?;
         let threads = config.offload_threads();
         let (offload, mut others) = ThreadPool::start(threads, &metrics).map_err(ProxyError::Thread)?;
         others.push(events);
-        let shared = Shared { config, rules, metrics, events: queue, offload };
-        Ok(Self { local_addr, workers, shared, drain, others })
+        let certificates = match &config.tls {
+            Some(tls) => {
+                let (certificates, guard, thread) = start_certificates(tls, &metrics)?;
+                others.push(thread);
+                Some((certificates, guard))
+            }
+            None => None,
+        };
+        let shared = Shared { config, rules, metrics, events: queue, offload, certificates };
+        Ok(Self { local_addr, tls_addr, workers, shared, drain, others })
     }
 
     /// Where the proxy listens, with the port that was free if none was asked for.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
+    }
+
+    /// Where the proxy listens for TLS, if it does.
+    pub fn tls_addr(&self) -> Option<SocketAddr> {
+        self.tls_addr
     }
 
     /// Starts to serve, on threads of its own, until it is drained.
@@ -131,6 +174,33 @@ impl Proxy {
         }
         Ok(Running { local_addr: self.local_addr, threads, others: self.others })
     }
+}
+
+/// A listener for each worker, and the address that all of them have.
+fn listen(address: SocketAddr, count: usize) -> Result<(SocketAddr, Vec<std::net::TcpListener>), ProxyError> {
+    let failed = |source| ProxyError::Listen { address, source };
+    listener::check_free(address).map_err(failed)?;
+    let first = listener::bind(address).map_err(failed)?;
+    let bound = first.local_addr().map_err(failed)?;
+    let mut all = vec![first];
+    for _ in 1..count {
+        all.push(listener::bind(bound).map_err(failed)?);
+    }
+    Ok((bound, all))
+}
+
+/// Reads the certificates, and follows their folder. One that cannot be served is logged; it may come later.
+fn start_certificates(
+    tls: &TlsConfig,
+    metrics: &RequestMetrics,
+) -> Result<(CertificatesHandle, ReloadGuard, JoinHandle<()>), ProxyError> {
+    let path = tls.certificates.clone();
+    let mut folder = CertificateFolder::new(path.clone(), tls.default.clone(), metrics.clone())
+        .map_err(ProxyError::Tls)?;
+    let set = folder.scan(SystemTime::now()).map_err(|source| ProxyError::Certificates { path, source })?;
+    let certificates = Arc::new(ArcSwap::from_pointee(set.unwrap_or_else(|| folder.set())));
+    let (guard, thread) = tls::follow(folder, Arc::clone(&certificates)).map_err(ProxyError::Thread)?;
+    Ok((certificates, guard, thread))
 }
 
 /// A proxy that serves.

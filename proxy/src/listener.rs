@@ -8,6 +8,13 @@ use socket2::{Domain, Protocol, Socket, Type};
 /// Connections that the kernel queues for one worker; also bounded by net.core.somaxconn.
 pub(super) const BACKLOG: i32 = 4096;
 
+/// Where one worker accepts connections.
+#[derive(Debug)]
+pub(super) struct Listeners {
+    pub(super) plain: TcpListener,
+    pub(super) tls: Option<TcpListener>,
+}
+
 /// Binds a listener that shares its address with the other workers' (SO_REUSEPORT): the kernel
 /// spreads connections over them. When one is closed its queue is reset, so a worker empties its
 /// queue before it ends.

@@ -10,6 +10,7 @@ mod rules;
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -20,7 +21,9 @@ use portcullis_crds::RuleKey;
 
 pub(crate) use histogram::Histogram;
 pub use instances::Instances;
-pub(crate) use labels::{FailureCause, RequestVerdict, RuleVerdict, Shed, UpstreamFailure};
+pub(crate) use labels::{
+    FailureCause, Handshake, Misuse, RequestVerdict, RuleVerdict, Shed, UpstreamFailure,
+};
 use rules::RulesCounters;
 pub(crate) use rules::{OutcomeTally, RuleCounters, RuleOutcome};
 
@@ -64,6 +67,10 @@ struct Families {
     events_suppressed: Counter,
     events_dropped: Counter,
     panics: Counter,
+    handshakes: Counters,
+    certificate_ends: Family<Labels<1>, Gauge>,
+    certificates_rejected: Gauge,
+    http2_misuse: Counters,
 }
 
 /// 1 us to 10 ms, in nanoseconds: around the measured 3 us of a small rule and up to the longest deadline.
@@ -166,6 +173,30 @@ impl RequestMetrics {
             "Connections that ended in a panic of the proxy",
             panics.clone(),
         );
+        let handshakes = Labelled::<1>::default();
+        registry.register(
+            "portcullis_tls_handshakes",
+            "TLS handshakes by how they ended",
+            handshakes.clone(),
+        );
+        let certificate_ends = Family::<Labels<1>, Gauge>::default();
+        registry.register(
+            "portcullis_tls_certificate_not_after_timestamp_seconds",
+            "When the certificate that is served expires",
+            certificate_ends.clone(),
+        );
+        let certificates_rejected = Gauge::default();
+        registry.register(
+            "portcullis_tls_certificates_rejected",
+            "Certificates whose files cannot be served as they are; the log says why",
+            certificates_rejected.clone(),
+        );
+        let http2_misuse = Labelled::<1>::default();
+        registry.register(
+            "portcullis_http2_connections_ended",
+            "HTTP/2 connections that were ended for what the client did, by reason",
+            http2_misuse.clone(),
+        );
         Self(Arc::new(Families {
             requests: Counters::new(RequestVerdict::ALL.len(), |i| {
                 let verdict = RequestVerdict::ALL[i];
@@ -190,6 +221,15 @@ impl RequestMetrics {
             events_suppressed,
             events_dropped,
             panics,
+            handshakes: Counters(
+                Handshake::ALL
+                    .iter()
+                    .map(|result| handshakes.get_or_create_owned(&[("result", result.as_str().to_owned())]))
+                    .collect(),
+            ),
+            certificate_ends,
+            certificates_rejected,
+            http2_misuse: by_reason(&http2_misuse, Misuse::ALL.iter().map(|m| m.as_str())),
         }))
     }
 
@@ -265,6 +305,32 @@ impl RequestMetrics {
     /// Counts a connection that ended in a panic.
     pub(crate) fn panicked(&self) {
         self.0.panics.inc();
+    }
+
+    /// Counts a TLS handshake.
+    pub(crate) fn handshake(&self, result: Handshake) {
+        self.0.handshakes.inc(result as usize);
+    }
+
+    /// Tells which certificates are served, until when, and how many cannot be. Takes a lock: for the thread that reads
+    /// them.
+    pub(crate) fn certificates<'a>(
+        &self,
+        served: impl Iterator<Item = (&'a str, SystemTime)>,
+        rejected: usize,
+    ) {
+        self.0.certificate_ends.clear();
+        for (name, not_after) in served {
+            let end = not_after.duration_since(UNIX_EPOCH).map_or(0, |end| end.as_secs());
+            let gauge = self.0.certificate_ends.get_or_create_owned(&[("certificate", name.to_owned())]);
+            gauge.set(i64::try_from(end).unwrap_or(i64::MAX));
+        }
+        self.0.certificates_rejected.set(i64::try_from(rejected).unwrap_or(i64::MAX));
+    }
+
+    /// Counts an HTTP/2 connection that was ended for what its client did.
+    pub(crate) fn http2_misused(&self, misuse: Misuse) {
+        self.0.http2_misuse.inc(misuse as usize);
     }
 
     /// Open client connections.

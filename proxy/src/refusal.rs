@@ -55,6 +55,14 @@ pub(crate) enum Refusal {
     Host,
     #[error("the target's authority is not the one of Host")]
     OtherAuthority,
+    #[error("`:scheme` is not the one of the connection")]
+    Scheme,
+    #[error("this connection's certificate is not for the host; open another connection for it")]
+    Misdirected,
+    #[error("a header value begins or ends with white space")]
+    Padding,
+    #[error("a header belongs to connections in HTTP/1.1, or TE is something else than `trailers`")]
+    ConnectionSpecific,
     #[error("a header is spelled with `_` where servers read `-`")]
     Twin,
     #[error("Connection lists a header that belongs to the request itself, or more than 32 options")]
@@ -81,6 +89,7 @@ impl Refusal {
             Self::Method | Self::Upgrade => StatusCode::NOT_IMPLEMENTED,
             Self::Connect | Self::Trace => StatusCode::METHOD_NOT_ALLOWED,
             Self::Expectation => StatusCode::EXPECTATION_FAILED,
+            Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::HeadTimeout | Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             _ => StatusCode::BAD_REQUEST,
         }
@@ -112,6 +121,10 @@ impl Refusal {
             Self::RepeatedHost => "repeated_host",
             Self::Host => "host",
             Self::OtherAuthority => "other_authority",
+            Self::Scheme => "scheme",
+            Self::Misdirected => "misdirected",
+            Self::Padding => "padding",
+            Self::ConnectionSpecific => "connection_specific",
             Self::Twin => "twin",
             Self::Connection => "connection",
             Self::Expectation => "expectation",

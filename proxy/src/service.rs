@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
@@ -14,6 +14,7 @@ use crate::once_a_second::OnceASecond;
 use crate::rules::RuleSetHandle;
 use crate::scratch::{Scratch, scratch};
 use crate::thread_pool::ThreadPool;
+use crate::tls::{CertificatesHandle, ReloadGuard};
 use crate::upstream::Upstreams;
 
 /// What all workers of a proxy are given.
@@ -24,6 +25,8 @@ pub(crate) struct Shared {
     pub(crate) metrics: RequestMetrics,
     pub(crate) events: EventQueue,
     pub(crate) offload: ThreadPool<WorkerInstances>,
+    /// With TLS: what clients are shown, and what keeps the thread alive that reads it.
+    pub(crate) certificates: Option<(CertificatesHandle, ReloadGuard)>,
 }
 
 /// What all connections of one worker share.
@@ -36,7 +39,10 @@ pub(crate) struct Service {
     pub(crate) scratch: Scratch,
     /// Of failures of the upstream.
     pub(crate) warnings: OnceASecond,
+    pub(crate) certificates: Option<(CertificatesHandle, ReloadGuard)>,
     requests: Cell<usize>,
+    /// TLS handshakes under way.
+    handshakes: Cell<usize>,
     /// Bytes of request bodies that are buffered for rules.
     buffered: Cell<usize>,
     stage: Cell<Stage>,
@@ -57,13 +63,15 @@ pub(crate) enum Stage {
 
 impl Service {
     pub(crate) fn new(shared: Shared) -> Self {
-        let Shared { config, rules, metrics, events, offload } = shared;
+        let Shared { config, rules, metrics, events, offload, certificates } = shared;
         Self {
             inspector: Inspector::new(offload, events, metrics.clone()),
             upstreams: Upstreams::new(&config, metrics.clone()),
             scratch: scratch(),
             warnings: OnceASecond::default(),
+            certificates,
             requests: Cell::new(0),
+            handshakes: Cell::new(0),
             buffered: Cell::new(0),
             stage: Cell::new(Stage::Serving),
             closing: Notify::new(),
@@ -94,6 +102,12 @@ impl Service {
         }
     }
 
+    /// Waits until [`Stage::Closing`] has lasted for so long.
+    pub(crate) async fn closing_for(&self, time: Duration) {
+        self.closing().await;
+        tokio::time::sleep(time).await;
+    }
+
     /// Closes connections to upstreams that nobody used for too long.
     pub(crate) fn keep_house(&self, now: Instant) {
         self.upstreams.expire(now);
@@ -109,6 +123,15 @@ impl Service {
     /// Whether there are more requests under way than the worker takes on.
     pub(crate) fn has_too_many_requests(&self) -> bool {
         self.requests.get() > self.config.limits.requests
+    }
+
+    /// Counts a TLS handshake, until it is over. `None` if there are too many.
+    pub(crate) fn begin_handshake(self: &Rc<Self>) -> Option<Handshaking> {
+        if self.handshakes.get() >= self.config.limits.handshakes {
+            return None;
+        }
+        self.handshakes.set(self.handshakes.get() + 1);
+        Some(Handshaking(Rc::clone(self)))
     }
 
     /// Takes `bytes` of what may be buffered of request bodies. False if there is no room.
@@ -134,5 +157,14 @@ impl Drop for UnderWay {
     fn drop(&mut self) {
         self.0.requests.set(self.0.requests.get() - 1);
         self.0.metrics.in_flight().dec();
+    }
+}
+
+/// A TLS handshake under way.
+pub(crate) struct Handshaking(Rc<Service>);
+
+impl Drop for Handshaking {
+    fn drop(&mut self) {
+        self.0.handshakes.set(self.0.handshakes.get() - 1);
     }
 }

@@ -3,10 +3,10 @@
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdListener};
+use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -15,10 +15,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::Notify;
 
-use crate::downstream::Downstream;
+use crate::client;
 use crate::drain::DrainSignal;
-use crate::h1;
 use crate::listener;
+use crate::listener::Listeners;
 use crate::metrics::Shed;
 use crate::service::{Service, Shared, Stage};
 
@@ -35,10 +35,46 @@ struct Worker {
     quiet: Notify,
 }
 
+/// The listeners of a worker, on its runtime.
+struct Accepting {
+    plain: TcpListener,
+    tls: Option<TcpListener>,
+    /// Which is asked first: alternately, so that neither has to wait for the other's queue to be empty.
+    tls_first: Cell<bool>,
+}
+
+/// A connection that a client has opened.
+struct Accepted {
+    stream: TcpStream,
+    peer: SocketAddr,
+    is_tls: bool,
+}
+
+impl Accepting {
+    fn new(Listeners { plain, tls }: Listeners) -> io::Result<Self> {
+        let plain = TcpListener::from_std(plain)?;
+        let tls = tls.map(TcpListener::from_std).transpose()?;
+        Ok(Self { plain, tls, tls_first: Cell::new(false) })
+    }
+
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
+        let tls_first = self.tls_first.replace(!self.tls_first.get());
+        for is_tls in [tls_first, !tls_first] {
+            let Some(listener) = (if is_tls { self.tls.as_ref() } else { Some(&self.plain) }) else {
+                continue;
+            };
+            if let Poll::Ready(accepted) = listener.poll_accept(cx) {
+                return Poll::Ready(accepted.map(|(stream, peer)| Accepted { stream, peer, is_tls }));
+            }
+        }
+        Poll::Pending
+    }
+}
+
 /// Starts a worker on a thread of its own.
 pub(crate) fn start(
     index: usize,
-    listener: StdListener,
+    listeners: Listeners,
     shared: Shared,
     drain: DrainSignal,
 ) -> io::Result<JoinHandle<()>> {
@@ -53,10 +89,10 @@ pub(crate) fn start(
             }
         };
         runtime.block_on(async move {
-            match TcpListener::from_std(listener) {
-                Ok(listener) => {
+            match Accepting::new(listeners) {
+                Ok(listeners) => {
                     ready.send(Ok(())).expect("the caller waits for it");
-                    Rc::new(Worker::new(shared, drain)).run(listener).await;
+                    Rc::new(Worker::new(shared, drain)).run(listeners).await;
                 }
                 Err(error) => ready.send(Err(error)).expect("the caller waits for it"),
             }
@@ -78,18 +114,18 @@ impl Worker {
         }
     }
 
-    async fn run(self: Rc<Self>, listener: TcpListener) {
+    async fn run(self: Rc<Self>, listeners: Accepting) {
         let upkeep = tokio::task::spawn_local(Rc::clone(&self).keep_house());
         let plan = self.service.config.drain;
-        self.accept_until(&listener, self.drain.started()).await;
+        self.accept_until(&listeners, self.drain.started()).await;
         self.service.set_stage(Stage::Draining);
-        self.accept_until(&listener, tokio::time::sleep(plan.delay)).await;
+        self.accept_until(&listeners, tokio::time::sleep(plan.delay)).await;
         self.service.set_stage(Stage::Closing);
         // Whoever still comes is served too: closing the listener now would reset the queue.
         let ended = async {
-            self.accept_until(&listener, self.no_connections()).await;
+            self.accept_until(&listeners, self.no_connections()).await;
             while self.connections.get() > 0 {
-                self.accept_until(&listener, self.no_connections()).await;
+                self.accept_until(&listeners, self.no_connections()).await;
             }
         };
         if tokio::time::timeout(plan.timeout, ended).await.is_err() {
@@ -102,12 +138,12 @@ impl Worker {
     }
 
     /// Accepts connections until `end`, and then those that are already in the queue.
-    async fn accept_until(self: &Rc<Self>, listener: &TcpListener, end: impl Future<Output = ()>) {
+    async fn accept_until(self: &Rc<Self>, listeners: &Accepting, end: impl Future<Output = ()>) {
         let mut end = std::pin::pin!(end);
         loop {
             tokio::select! {
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, peer)) => self.accepted(stream, peer),
+                accepted = poll_fn(|cx| listeners.poll_accept(cx)) => match accepted {
+                    Ok(accepted) => self.accepted(accepted),
                     Err(error) => accept_failed(&error).await,
                 },
                 () = &mut end => break,
@@ -115,10 +151,10 @@ impl Worker {
         }
         // Lets the runtime hear of what has come.
         tokio::task::yield_now().await;
-        for _ in 0..listener::BACKLOG {
-            let mut accept = std::pin::pin!(tokio::task::unconstrained(listener.accept()));
-            match poll_fn(|cx| Poll::Ready(accept.as_mut().poll(cx))).await {
-                Poll::Ready(Ok((stream, peer))) => self.accepted(stream, peer),
+        for _ in 0..2 * listener::BACKLOG {
+            let accept = poll_fn(|cx| Poll::Ready(listeners.poll_accept(cx)));
+            match tokio::task::unconstrained(accept).await {
+                Poll::Ready(Ok(accepted)) => self.accepted(accepted),
                 // That client was gone before it was accepted; others may wait.
                 Poll::Ready(Err(_)) => (),
                 Poll::Pending => return,
@@ -126,14 +162,14 @@ impl Worker {
         }
     }
 
-    fn accepted(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr) {
+    fn accepted(self: &Rc<Self>, Accepted { stream, peer, is_tls }: Accepted) {
         let counted = Counted::new(self);
         if self.connections.get() > self.service.config.limits.connections {
             self.service.metrics.shed(Shed::Connections);
             // The answer needs a connection too, so its number is bounded as well.
-            if self.connections.get() <= self.service.config.limits.connections * 9 / 8 + 1 {
+            if !is_tls && self.connections.get() <= self.service.config.limits.connections * 9 / 8 + 1 {
                 tokio::task::spawn_local(async move {
-                    h1::shed(stream).await;
+                    client::shed(stream).await;
                     drop(counted);
                 });
             }
@@ -144,10 +180,15 @@ impl Worker {
             tracing::debug!(%error, "the client was gone before it was served");
             return;
         }
-        let task = h1::serve(Rc::clone(&self.service), stream, Downstream::plain(peer));
+        let service = Rc::clone(&self.service);
+        // What a connection shares with others is in cells and survives a panic whole.
         tokio::task::spawn_local(async move {
-            // What a connection shares with others is in cells and survives a panic whole.
-            if AssertUnwindSafe(task).catch_unwind().await.is_err() {
+            let panicked = if is_tls {
+                AssertUnwindSafe(client::serve_tls(service, stream, peer)).catch_unwind().await.is_err()
+            } else {
+                AssertUnwindSafe(client::serve_plain(service, stream, peer)).catch_unwind().await.is_err()
+            };
+            if panicked {
                 worker.service.metrics.panicked();
             }
             drop(counted);

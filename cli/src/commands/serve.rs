@@ -10,7 +10,7 @@ use portcullis_daemon::termination::Termination;
 use portcullis_engine::{Compiler, CompilerConfig};
 use portcullis_node_agent::config::AdminListen;
 use portcullis_node_agent::standalone::{ServeConfig, Started, serve};
-use portcullis_proxy::{ProxyConfig, Upstream};
+use portcullis_proxy::{ProxyConfig, TlsConfig, Upstream};
 
 use crate::failure::Failure;
 
@@ -28,6 +28,18 @@ pub(crate) struct ServeArgs {
     /// Where clients connect
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8443")]
     listen: SocketAddr,
+    /// Where clients connect by TLS; needs --tls-certificates
+    #[arg(long, value_name = "ADDR", requires = "tls_certificates")]
+    tls_listen: Option<SocketAddr>,
+    /// Folder with a sub-folder for each certificate, with tls.crt, tls.key and perhaps ocsp.der
+    #[arg(long, value_name = "DIR", requires = "tls_listen")]
+    tls_certificates: Option<PathBuf>,
+    /// Sub-folder of the certificate for clients whose server name has none; without it they are refused
+    #[arg(long, value_name = "NAME", requires = "tls_listen")]
+    tls_default: Option<String>,
+    /// Take HTTP/2 without TLS too, from clients that begin with its preface
+    #[arg(long)]
+    http2_cleartext: bool,
     /// Where inspected requests go: http://host:port
     #[arg(long, value_name = "URL")]
     upstream: Upstream,
@@ -51,6 +63,10 @@ pub(crate) struct ServeArgs {
 pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
     logging::init(Format::of_stderr());
     let mut proxy = ProxyConfig::new(args.listen, args.upstream.clone());
+    if let (Some(listen), Some(certificates)) = (args.tls_listen, args.tls_certificates.clone()) {
+        proxy.tls = Some(TlsConfig { listen, certificates, default: args.tls_default.clone() });
+    }
+    proxy.http2_cleartext = args.http2_cleartext;
     if args.health_listen.is_none() {
         // Nobody watches /readyz, so there is nobody to wait for.
         proxy.drain.delay = Duration::ZERO;
@@ -84,6 +100,9 @@ fn announce(started: &Started, args: &ServeArgs) {
     }
     if let Some(socket) = &args.admin_socket {
         println!("admin API on {}", socket.display());
+    }
+    if let Some(tls) = started.tls {
+        println!("TLS on https://{tls}");
     }
     if started.rules == 0 {
         println!("no rules in {}: every request is forwarded", args.rules.display());

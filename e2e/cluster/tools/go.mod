@@ -4,6 +4,7 @@ go 1.26.0
 
 tool (
 	github.com/nats-io/nats-server/v2
+	github.com/summerwind/h2spec/cmd/h2spec
 	github.com/yannh/kubeconform/cmd/kubeconform
 	github.com/yuin/gopher-lua/cmd/glua
 	go.etcd.io/etcd/server/v3
@@ -194,6 +195,7 @@ require (
 	github.com/spf13/cast v1.7.0 // indirect
 	github.com/spf13/pflag v1.0.10 // indirect
 	github.com/stoewer/go-strcase v1.3.0 // indirect
+	github.com/summerwind/h2spec v2.2.1+incompatible // indirect
 	github.com/tetratelabs/wabin v0.0.0-20230304001439-f6f874872834 // indirect
 	github.com/tetratelabs/wazero v1.12.0 // indirect
 	github.com/tmc/grpc-websocket-proxy v0.0.0-20220101234140-673ab2c3ae75 // indirect

@@ -47,6 +47,8 @@ pub struct ServeConfig {
 pub struct Started {
     /// The proxy.
     pub proxy: SocketAddr,
+    /// The proxy by TLS.
+    pub tls: Option<SocketAddr>,
     /// Health and metrics.
     pub health: Option<SocketAddr>,
     /// The admin API, unless it is on a unix socket.
@@ -126,7 +128,8 @@ pub async fn serve(
     };
     let bound = request_bound(&config.proxy);
     let proxy = control.bind(config.proxy)?;
-    let addresses = Started { proxy: proxy.local_addr(), health, admin, rules: first.rules.len() };
+    let addresses =
+        Started { proxy: proxy.local_addr(), tls: proxy.tls_addr(), health, admin, rules: first.rules.len() };
     tasks.spawn(follow(folder, control.modules.clone(), views));
     // Nobody is reported to, but sets that were replaced are dropped on the way.
     let identity = Identity::new("stand-alone", "stand-alone", "stand-alone");

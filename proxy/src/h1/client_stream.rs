@@ -16,7 +16,9 @@ use super::request_decoder::RequestDecoder;
 use super::request_parser::Request;
 use crate::body::BodyError;
 use crate::config::{ProxyLimits, Timeouts};
+use crate::fields::Fields;
 use crate::refusal::Refusal;
+use crate::scheme::Scheme;
 use crate::scratch::Scratch;
 
 /// Bytes of one read of a body.
@@ -36,6 +38,8 @@ pub(super) struct ClientStream<S> {
     eof: bool,
     /// What is left to be sent of an interim answer.
     interim: &'static [u8],
+    /// Whether TLS may keep some of it back.
+    interim_kept: bool,
     timeouts: ClientTimeouts,
     write_timeout: Duration,
     last_answer: Option<Instant>,
@@ -44,14 +48,21 @@ pub(super) struct ClientStream<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> ClientStream<S> {
-    pub(super) fn new(stream: S, scratch: Scratch, limits: ProxyLimits, timeouts: Timeouts) -> Self {
+    pub(super) fn new(
+        stream: S,
+        scheme: Scheme,
+        scratch: Scratch,
+        limits: ProxyLimits,
+        timeouts: Timeouts,
+    ) -> Self {
         Self {
             stream,
-            decoder: RequestDecoder::new(limits),
+            decoder: RequestDecoder::new(limits, scheme),
             input: BytesMut::new(),
             scratch,
             eof: false,
             interim: b"",
+            interim_kept: false,
             timeouts: ClientTimeouts::new(timeouts),
             write_timeout: timeouts.write,
             last_answer: None,
@@ -170,6 +181,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ClientStream<S> {
         }
     }
 
+    /// The trailers of the present request, after the end of its body.
+    pub(super) fn take_trailers(&mut self) -> Option<Fields> {
+        self.decoder.take_trailers()
+    }
+
     /// Drops what is there of a body that nobody reads any more. False if more of it is to come.
     pub(super) fn skip_body(&mut self) -> bool {
         while self.decoder.place() == Place::Body {
@@ -204,6 +220,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ClientStream<S> {
         while !self.interim.is_empty() {
             let written = ready!(self.poll_write_some(cx, &[IoSlice::new(self.interim)]))?;
             self.interim = &self.interim[written..];
+            self.interim_kept = true;
+        }
+        if self.interim_kept {
+            ready!(self.poll_flush(cx))?;
+            self.interim_kept = false;
         }
         Poll::Ready(Ok(()))
     }
@@ -229,14 +250,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ClientStream<S> {
                 self.write_timer = None;
                 Poll::Ready(result)
             }
-            Poll::Pending => {
-                let timeout = self.write_timeout;
-                let timer = self.write_timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
-                ready!(timer.as_mut().poll(cx));
-                let message = "the client takes no more bytes of the answer";
-                Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, message)))
-            }
+            Poll::Pending => self.poll_takes_none(cx).map(Err),
         }
+    }
+
+    /// Sends what TLS keeps back of what was written. An error if the client takes none of it for too long.
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match Pin::new(&mut self.stream).poll_flush(cx) {
+            Poll::Ready(result) => {
+                self.write_timer = None;
+                Poll::Ready(result)
+            }
+            Poll::Pending => self.poll_takes_none(cx).map(Err),
+        }
+    }
+
+    /// Nothing can be written: waits until that has been so for too long.
+    fn poll_takes_none(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        let timeout = self.write_timeout;
+        let timer = self.write_timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+        let message = "the client takes no more bytes of the answer";
+        timer.as_mut().poll(cx).map(|()| io::Error::new(io::ErrorKind::TimedOut, message))
     }
 
     /// Nothing can be read: waits for the deadline of this place in the stream.

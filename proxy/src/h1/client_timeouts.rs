@@ -1,8 +1,9 @@
 //! How long a client may take over its requests. Only the time spent waiting for it counts.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::place::Place;
+use crate::body_pace::BodyPace;
 use crate::config::Timeouts;
 use crate::refusal::Refusal;
 
@@ -21,13 +22,12 @@ pub(super) struct ClientTimeouts {
     timeouts: Timeouts,
     /// Where in the stream, and since when, the client has been waited for.
     wait: Option<(Place, Instant)>,
-    /// Waiting time and bytes of the present body.
-    body: (Duration, u64),
+    body: BodyPace,
 }
 
 impl ClientTimeouts {
     pub(super) fn new(timeouts: Timeouts) -> Self {
-        Self { timeouts, wait: None, body: (Duration::ZERO, 0) }
+        Self { body: BodyPace::new(&timeouts), timeouts, wait: None }
     }
 
     /// There is nothing to read at this place: until when the client is waited for, and what is
@@ -38,6 +38,9 @@ impl ClientTimeouts {
         last_answer: Option<Instant>,
         now: Instant,
     ) -> (Instant, Overdue) {
+        if place == Place::Body {
+            return (self.body.deadline(now), Overdue::Request(Refusal::BodyTimeout));
+        }
         let since = match self.wait {
             Some((at, since)) if at == place => since,
             _ if place == Place::Between => last_answer.unwrap_or(now),
@@ -46,8 +49,7 @@ impl ClientTimeouts {
         self.wait = Some((place, since));
         match place {
             Place::Between => (since.max(last_answer.unwrap_or(since)) + self.timeouts.idle, Overdue::Idle),
-            Place::Head => (since + self.timeouts.head, Overdue::Request(Refusal::HeadTimeout)),
-            Place::Body => (since + self.timeouts.body, Overdue::Request(Refusal::BodyTimeout)),
+            Place::Head | Place::Body => (since + self.timeouts.head, Overdue::Request(Refusal::HeadTimeout)),
         }
     }
 
@@ -58,41 +60,25 @@ impl ClientTimeouts {
         bytes: usize,
         now: impl Fn() -> Instant,
     ) -> Result<(), Refusal> {
-        match self.wait {
-            // A head has one deadline from its first byte on, however many pieces it comes in.
-            Some((Place::Head, _)) if place == Place::Head => return Ok(()),
-            wait if place == Place::Body => {
-                if let Some((Place::Body, since)) = wait {
-                    self.body.0 += now().saturating_duration_since(since);
-                }
-                self.body.1 += bytes as u64;
-                self.wait = None;
-                return self.check_rate();
-            }
-            _ => (),
+        // A head has one deadline from its first byte on, however many pieces it comes in.
+        if place == Place::Head && matches!(self.wait, Some((Place::Head, _))) {
+            return Ok(());
         }
         self.wait = None;
-        Ok(())
+        if place == Place::Body { self.body.received(bytes, now) } else { Ok(()) }
     }
 
     /// A head has come to its end: its body, if it has one, is waited for from now on.
     pub(super) fn begin_body(&mut self) {
-        self.body = (Duration::ZERO, 0);
+        self.body = BodyPace::new(&self.timeouts);
         self.wait = None;
-    }
-
-    fn check_rate(&self) -> Result<(), Refusal> {
-        let (waited, bytes) = self.body;
-        let due = u128::from(self.timeouts.minimum_rate) * waited.as_millis() / 1000;
-        if waited > self.timeouts.body / 2 && u128::from(bytes) < due {
-            return Err(Refusal::BodyTimeout);
-        }
-        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn timeouts() -> Timeouts {

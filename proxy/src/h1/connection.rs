@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use http::{Method, Version};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::Sleep;
 
 use super::client_stream::ClientStream;
@@ -20,13 +20,10 @@ use super::response_writer::{self, To};
 use crate::answer;
 use crate::downstream::Downstream;
 use crate::exchange;
+use crate::linger::linger;
 use crate::refusal::Refusal;
 use crate::service::{Service, Stage};
 
-/// After the answer to a request that was not read to its end, this much of the rest is read and
-/// thrown away: closing with unread bytes resets the connection, and the client may lose the answer.
-const LINGER_BYTES: u64 = 64 * 1024;
-const LINGER: Duration = Duration::from_secs(2);
 /// While the proxy ends, a connection on which a request is likely has this long to bring it.
 const GRACE: Duration = Duration::from_secs(1);
 /// For how long the rest of a request is still sent to the upstream after the answer to it is complete.
@@ -38,7 +35,8 @@ where
     S: AsyncRead + AsyncWrite + Unpin + fmt::Debug + 'static,
 {
     let config = &service.config;
-    let stream = ClientStream::new(stream, Rc::clone(&service.scratch), config.limits, config.timeouts);
+    let scratch = Rc::clone(&service.scratch);
+    let stream = ClientStream::new(stream, downstream.scheme(), scratch, config.limits, config.timeouts);
     let stream = Rc::new(RefCell::new(stream));
     let connection = Connection { service: &service, stream: &stream, downstream };
     if !connection.serve().await {
@@ -162,7 +160,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + fmt::Debug + 'static> Connection<'_, S>
             // A client that is gone needs no answer.
             written += poll_fn(|cx| self.stream.borrow_mut().poll_write(cx, &rest)).await?;
         }
-        Ok(())
+        poll_fn(|cx| self.stream.borrow_mut().poll_flush(cx)).await
     }
 }
 
@@ -170,18 +168,5 @@ impl<S: AsyncRead + AsyncWrite + Unpin + fmt::Debug + 'static> Connection<'_, S>
 pub(crate) async fn shed(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
     if stream.write_all(&answer::overloaded_bytes()).await.is_ok() {
         linger(stream).await;
-    }
-}
-
-/// Closes our side, and waits a little for the client to close its own.
-async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
-    let drained = async {
-        stream.shutdown().await?;
-        tokio::io::copy(&mut stream.take(LINGER_BYTES), &mut tokio::io::sink()).await
-    };
-    match tokio::time::timeout(LINGER, drained).await {
-        // In all cases we are done with the connection.
-        Ok(Ok(_)) | Err(_) => (),
-        Ok(Err(error)) => tracing::trace!(%error, "the client did not wait for the end"),
     }
 }

@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::client_stream::ClientStream;
 use crate::body::{Body, BodyError, BodySource};
+use crate::fields::Fields;
 use crate::wire::Framing;
 
 /// Reads from the connection as long as it lives. Dropping it leaves the rest of the body unread.
@@ -18,6 +19,10 @@ struct RequestBody<S>(Rc<RefCell<ClientStream<S>>>);
 impl<S: AsyncRead + AsyncWrite + Unpin + std::fmt::Debug> BodySource for RequestBody<S> {
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         self.0.borrow_mut().poll_body(cx)
+    }
+
+    fn take_trailers(&mut self) -> Option<Fields> {
+        self.0.borrow_mut().take_trailers()
     }
 }
 

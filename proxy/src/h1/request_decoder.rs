@@ -6,28 +6,34 @@ use bytes::{Bytes, BytesMut};
 use super::place::Place;
 use super::request_parser::{Request, RequestParser};
 use crate::config::ProxyLimits;
+use crate::fields::Fields;
 use crate::refusal::Refusal;
+use crate::scheme::Scheme;
 use crate::wire::{ContentDecoder, Framing, LineLimits, LineReader, Violation};
 
 /// Decodes one request after the other: its head, and then its body.
 #[derive(Debug)]
 pub(crate) struct RequestDecoder {
     limits: ProxyLimits,
+    scheme: Scheme,
     lines: LineReader,
     parser: RequestParser,
     /// Empty lines before the present head.
     empty_lines: usize,
     body: Option<ContentDecoder>,
+    trailers: Option<Fields>,
 }
 
 impl RequestDecoder {
-    pub(crate) fn new(limits: ProxyLimits) -> Self {
+    pub(crate) fn new(limits: ProxyLimits, scheme: Scheme) -> Self {
         Self {
             limits,
+            scheme,
             lines: LineReader::new(line_limits(&limits)),
-            parser: RequestParser::default(),
+            parser: RequestParser::new(scheme),
             empty_lines: 0,
             body: None,
+            trailers: None,
         }
     }
 
@@ -74,7 +80,8 @@ impl RequestDecoder {
 
     fn finish(&mut self) -> Result<Request, Refusal> {
         self.empty_lines = 0;
-        let request = std::mem::take(&mut self.parser).finish(self.lines.take())?;
+        let request =
+            std::mem::replace(&mut self.parser, RequestParser::new(self.scheme)).finish(self.lines.take())?;
         self.body = match request.framing {
             Framing::Unsaid | Framing::Length(0) => None,
             Framing::Length(length) => Some(ContentDecoder::Length(length)),
@@ -88,9 +95,15 @@ impl RequestDecoder {
         let Some(decoder) = &mut self.body else { return Ok(Some(Bytes::new())) };
         let data = decoder.next(input)?;
         if decoder.is_at_end() || data.as_ref().is_some_and(Bytes::is_empty) {
+            self.trailers = decoder.take_trailers();
             self.body = None;
         }
         Ok(data)
+    }
+
+    /// The trailers of the body before, once; `None` if it had none.
+    pub(crate) fn take_trailers(&mut self) -> Option<Fields> {
+        self.trailers.take()
     }
 }
 
@@ -134,7 +147,7 @@ mod tests {
 
     /// The requests in these pieces, and the refusal at their end, if any.
     fn scan(pieces: &[&[u8]]) -> (Vec<Seen>, Option<Refusal>) {
-        let mut decoder = RequestDecoder::new(limits());
+        let mut decoder = RequestDecoder::new(limits(), Scheme::Http);
         let mut requests = Vec::new();
         for piece in pieces {
             if let Err(refusal) = feed(&mut decoder, piece, &mut requests) {
@@ -234,7 +247,7 @@ mod tests {
             }
             bytes.push_str("\r\n");
             let mut rest = bytes.as_bytes();
-            if let Ok(Some(request)) = RequestDecoder::new(limits()).head(&mut rest) {
+            if let Ok(Some(request)) = RequestDecoder::new(limits(), Scheme::Http).head(&mut rest) {
                 prop_assert!(rest.is_empty());
                 let mut headers = [httparse::EMPTY_HEADER; 8];
                 let mut parsed = httparse::Request::new(&mut headers);

@@ -4,11 +4,11 @@ use std::ops::Range;
 
 use http::{Method, Version};
 
-use super::authority::Authority;
-use super::target::{Target, parse_target};
 use super::upgrade;
-use crate::head::{Fields, RequestHead, RequestLine};
+use crate::fields::Fields;
+use crate::head::{Authority, RequestHead, RequestLine, Target, can_be_met, check_method, parse_target};
 use crate::refusal::Refusal;
+use crate::scheme::Scheme;
 use crate::wire::{
     Field, Framing, Lengths, Violation, is_token, is_twin_of_known_name, list, may_not_be_hop_by_hop,
     parse_field,
@@ -31,6 +31,7 @@ pub(crate) struct Request {
 /// A head whose lines were all in order so far.
 #[derive(Debug, Default)]
 pub(crate) struct RequestParser {
+    scheme: Scheme,
     line: Option<RequestLine>,
     /// Authority of a target in absolute form.
     target_authority: Option<Box<[u8]>>,
@@ -55,6 +56,11 @@ struct Connection {
 }
 
 impl RequestParser {
+    /// At the start of a head that comes on a connection of this scheme.
+    pub(crate) fn new(scheme: Scheme) -> Self {
+        Self { scheme, ..Self::default() }
+    }
+
     /// Takes the next line of `buffer` into account, which is given without CR LF. True at the empty line.
     pub(crate) fn line(
         &mut self,
@@ -125,7 +131,7 @@ impl RequestParser {
         let method = Method::from_bytes(method).map_err(|_| Refusal::RequestLine)?;
         let target_start = start + method.as_str().len() + 1;
         let end = target_start + target.len();
-        let path_and_query = match parse_target(target)? {
+        let path_and_query = match parse_target(target, self.scheme)? {
             Target::Origin => target_start..end,
             Target::Absolute { authority, path_and_query } => {
                 self.target_authority = Some(authority.into());
@@ -174,29 +180,12 @@ impl RequestParser {
             return Err(Refusal::RepeatedHost);
         }
         self.host = true;
-        let host = Authority::parse(value).ok_or(Refusal::Host)?;
+        let host = Authority::parse(value, self.scheme).ok_or(Refusal::Host)?;
         match &self.target_authority {
-            Some(authority) if Authority::parse(authority) != Some(host) => Err(Refusal::OtherAuthority),
+            Some(authority) if Authority::parse(authority, self.scheme) != Some(host) => {
+                Err(Refusal::OtherAuthority)
+            }
             _ => Ok(()),
         }
-    }
-}
-
-/// Whether an Expect is the one expectation that there is, or an empty list (RFC 9110 sections 5.6.1 and 10.1.1).
-fn can_be_met(value: &[u8]) -> bool {
-    value.eq_ignore_ascii_case(b"100-continue")
-        || value.iter().all(|byte| matches!(byte, b',' | b' ' | b'\t'))
-}
-
-/// Any method of upper-case letters, also with `-` and `_`: upstreams and rules know best which
-/// exist. Methods are case-sensitive, and some servers disagree, so lower case is refused.
-fn check_method(method: &[u8]) -> Result<(), Refusal> {
-    match method {
-        b"CONNECT" => Err(Refusal::Connect),
-        // TRACK is the TRACE of some servers.
-        b"TRACE" | b"TRACK" => Err(Refusal::Trace),
-        _ if method.is_empty() || !is_token(method) => Err(Refusal::RequestLine),
-        _ if method.iter().all(|b| b.is_ascii_uppercase() || matches!(b, b'-' | b'_')) => Ok(()),
-        _ => Err(Refusal::Method),
     }
 }

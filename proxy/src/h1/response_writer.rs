@@ -132,7 +132,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<'_, S> {
                 }
             };
             let Some(data) = data.transpose()? else {
-                self.outgoing.end();
+                self.outgoing.end(body.trailers());
                 return self.flush(body).await;
             };
             self.outgoing.push(data);
@@ -178,6 +178,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<'_, S> {
             let written = written.await?;
             self.outgoing.advance(written);
         }
-        Ok(())
+        poll_fn(|cx| {
+            let result = self.stream.borrow_mut().poll_flush(cx);
+            if result.is_ready() {
+                return result.map_err(WriteError::from);
+            }
+            body.poll_upload(cx);
+            self.poll_deadline(cx).map(Err)
+        })
+        .await
     }
 }

@@ -1,11 +1,11 @@
 //! What belongs to one connection and is not forwarded (RFC 9110 section 7.6.1).
 
-use super::fields::Fields;
+use crate::fields::Fields;
 use crate::wire::list;
 
 /// The fixed list, and `Proxy-Connection` and `HTTP2-Settings`, which are so in practice. `Expect` is answered by the
-/// proxy itself.
-const HOP_BY_HOP: [&str; 11] = [
+/// proxy itself. `Trailer` is not among them: trailers are passed on.
+const HOP_BY_HOP: [&str; 10] = [
     "connection",
     "expect",
     "http2-settings",
@@ -14,7 +14,6 @@ const HOP_BY_HOP: [&str; 11] = [
     "proxy-authorization",
     "proxy-connection",
     "te",
-    "trailer",
     "transfer-encoding",
     "upgrade",
 ];

@@ -4,8 +4,10 @@ use std::net::IpAddr;
 
 use http::{Method, Version};
 
-use super::fields::{Fields, Span};
 use super::hop_by_hop;
+use crate::fields::{Fields, Span};
+use crate::scheme::Scheme;
+use crate::wire::list;
 
 /// The head of a request: first as it arrived, then, after [`forwarded`](Self::make_forwarded), as rules see it and as
 /// it is sent to the upstream. Its lines keep their order and their bytes on the whole way.
@@ -15,6 +17,8 @@ pub(crate) struct RequestHead {
     version: Version,
     target: Span,
     fields: Fields,
+    /// Whether the client takes trailers: `TE` goes no further, but what it says about them does.
+    takes_trailers: bool,
 }
 
 /// The first line of a request, as parts of the buffer in which its head was read.
@@ -38,7 +42,7 @@ impl RequestHead {
                 fields.store(&target)
             }
         };
-        Self { method, version, target, fields }
+        Self { method, version, target, fields, takes_trailers: false }
     }
 
     pub(crate) fn method(&self) -> &Method {
@@ -72,15 +76,22 @@ impl RequestHead {
     /// Makes the head the one that is forwarded: without what belongs to the client's connection, and with our own word
     /// for who the client is. What the client says about that is not trusted. No `Via` is added: common servers stop
     /// compressing when they see one.
-    pub(crate) fn make_forwarded(&mut self, client: IpAddr, scheme: &str) {
+    pub(crate) fn make_forwarded(&mut self, client: IpAddr, scheme: Scheme) {
+        self.takes_trailers =
+            self.fields.get_all("te").flat_map(list).any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
         hop_by_hop::remove_from(&mut self.fields);
         self.fields.retain(|name, _| !claims_an_address(name));
         self.fields.push(b"X-Forwarded-For", client.to_string().as_bytes());
-        self.fields.push(b"X-Forwarded-Proto", scheme.as_bytes());
+        self.fields.push(b"X-Forwarded-Proto", scheme.as_str().as_bytes());
         let host = self.host().to_vec();
         if !host.is_empty() {
             self.fields.push(b"X-Forwarded-Host", &host);
         }
+    }
+
+    /// Whether the client takes trailers of the answer (RFC 9110 section 10.1.4).
+    pub(crate) fn takes_trailers(&self) -> bool {
+        self.takes_trailers
     }
 
     /// Says of a request without content that it has none, where the method lets the upstream expect some (RFC 9110
@@ -122,7 +133,7 @@ mod tests {
 
     fn forwarded(lines: &[(&str, &str)]) -> Vec<(String, String)> {
         let mut head = RequestHead::of(Method::GET, "/", lines);
-        head.make_forwarded([203, 0, 113, 7].into(), "http");
+        head.make_forwarded([203, 0, 113, 7].into(), Scheme::Http);
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         head.fields().iter().map(|(name, value)| (text(name), text(value))).collect()
     }
@@ -155,7 +166,10 @@ mod tests {
             ("accept", "*/*"),
             ("Cookie", "b=2"),
         ]);
-        assert_eq!(names(&lines), [&["X-First", "host", "Cookie", "accept", "Cookie"][..], &OURS].concat());
+        assert_eq!(
+            names(&lines),
+            [&["X-First", "host", "Cookie", "trailer", "accept", "Cookie"][..], &OURS].concat()
+        );
     }
 
     #[test]

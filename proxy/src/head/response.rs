@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use http::{Response, StatusCode};
 
-use super::fields::Fields;
 use super::hop_by_hop;
+use crate::fields::Fields;
 
 /// The head of an answer: of the upstream's, or of one that the proxy gives itself.
 #[derive(Clone, Debug)]

@@ -14,7 +14,7 @@ use portcullis_engine::{Engine, EngineConfig, Limits};
 use super::input::Subject;
 use super::inspection::Inspection;
 use super::inspector::Inspector;
-use super::stop::InspectedBody;
+use super::stop::{InspectedBody, WholeBody};
 use crate::downstream::Downstream;
 use crate::head::RequestHead;
 use crate::rules::{ActiveRule, Loaded, Role, RuleSet, RuleSetHandle};
@@ -128,7 +128,10 @@ fn a_request_that_concerns_no_rule_allocates_nothing() {
     let inspect = || {
         let mut inspection = Inspection::new(&inspector, &set, set.routes().select(&head).unwrap(), subject);
         let head = inspection.head_phase().now_or_never().unwrap();
-        let body = inspection.body_phase(InspectedBody::Whole(&body)).now_or_never().unwrap();
+        let body = inspection
+            .body_phase(InspectedBody::Whole(WholeBody { bytes: &body, trailers: None }))
+            .now_or_never()
+            .unwrap();
         assert!(head.is_continue() && body.is_continue());
     };
     // The buffers find their size.

@@ -6,7 +6,9 @@ use portcullis_engine::abi1;
 use portcullis_engine::prefilter::Scratch;
 use portcullis_view::{Connection, Head, Sections, View};
 
+use super::stop::WholeBody;
 use crate::downstream::Downstream;
+use crate::fields::Fields;
 use crate::head::RequestHead;
 
 /// A request as it will be forwarded.
@@ -35,7 +37,7 @@ pub(crate) struct Buffers {
 impl Input {
     /// Starts a phase: forgets what was there before and lays out `sections`. A body that is not there, or is too
     /// large to be read, is none.
-    pub(crate) fn lay_out(&mut self, subject: &Subject<'_>, body: Option<&[u8]>, sections: Sections) {
+    pub(crate) fn lay_out(&mut self, subject: &Subject<'_>, body: Option<WholeBody<'_>>, sections: Sections) {
         let Subject { head, downstream } = subject;
         let line = Head {
             method: head.method().as_str().as_bytes(),
@@ -44,25 +46,24 @@ impl Input {
             connection: Connection {
                 source: downstream.client.ip(),
                 source_port: downstream.client.port(),
-                scheme: downstream.scheme,
+                scheme: downstream.scheme().as_str(),
                 host: head.host(),
                 route: "",
-                tls_version: None,
-                server_name: None,
+                tls_version: downstream.tls.as_ref().map(|tls| tls.version),
+                server_name: downstream.tls.as_ref().and_then(|tls| tls.server_name.as_deref()),
             },
         };
         self.view.head(&line, head.fields().iter(), sections);
-        if let Some(body) = body {
-            self.view.body(body, sections);
-            // Trailers are not forwarded, so there are none.
-            self.view.trailers([], sections);
+        if let Some(WholeBody { bytes, trailers }) = body {
+            self.view.body(bytes, sections);
+            self.view.trailers(trailers.into_iter().flat_map(Fields::iter), sections);
         }
         self.json.clear();
     }
 
     /// About as many bytes as a rule is handed at most.
-    pub(super) fn bytes(&self, sections: Sections, body: Option<&[u8]>) -> u64 {
-        (self.view.len_of(sections, &[]) + body.map_or(0, <[u8]>::len)) as u64
+    pub(super) fn bytes(&self, sections: Sections, body: Option<WholeBody<'_>>) -> u64 {
+        (self.view.len_of(sections, &[]) + body.map_or(0, |body| body.bytes.len())) as u64
     }
 
     /// The request as rules of ABI 2 see it.
@@ -76,7 +77,7 @@ impl Input {
     }
 
     /// Writes the JSON, if it is not there yet.
-    pub(super) fn encode(&mut self, subject: &Subject<'_>, body: Option<&[u8]>) {
+    pub(super) fn encode(&mut self, subject: &Subject<'_>, body: Option<WholeBody<'_>>) {
         if !self.json.is_empty() {
             return;
         }
@@ -94,7 +95,7 @@ impl Input {
                 version: version(head.version()),
                 source_ip: downstream.client.ip(),
                 headers: &headers,
-                body,
+                body: body.map(|body| body.bytes),
             },
             &mut self.json,
         );
@@ -102,5 +103,10 @@ impl Input {
 }
 
 fn version(version: Version) -> &'static str {
-    if version == Version::HTTP_10 { "HTTP/1.0" } else { "HTTP/1.1" }
+    match version {
+        Version::HTTP_10 => "HTTP/1.0",
+        // As others log it (RFC 3875 section 4.1.16).
+        Version::HTTP_2 => "HTTP/2.0",
+        _ => "HTTP/1.1",
+    }
 }

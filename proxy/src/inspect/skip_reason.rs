@@ -56,7 +56,9 @@ pub(super) fn skip_reason(
     }
     let fits = match body {
         None => true,
-        Some(InspectedBody::Whole(bytes)) => rule.body_bytes.is_none_or(|most| bytes.len() as u64 <= most),
+        Some(InspectedBody::Whole(body)) => {
+            rule.body_bytes.is_none_or(|most| body.bytes.len() as u64 <= most)
+        }
         Some(InspectedBody::TooLarge) => false,
     };
     if !fits {
@@ -74,7 +76,7 @@ pub(super) fn skip_reason(
 fn encoded(prepared: &PreparedRule, body: Option<InspectedBody<'_>>, input: &Input) -> Option<String> {
     /// Bytes of a field that are quoted.
     const QUOTED: usize = 64;
-    let has_body = body.and_then(InspectedBody::whole).is_some_and(|body| !body.is_empty());
+    let has_body = body.and_then(InspectedBody::whole).is_some_and(|body| !body.bytes.is_empty());
     let codings = input.view().content_codings().filter(|_| has_body && prepared.reads_body())?;
     Some(format!("Content-Encoding: {}", codings[..codings.len().min(QUOTED)].escape_ascii()))
 }

@@ -1,9 +1,9 @@
 //! What is inspected of a body, and why a request does not go on.
 
-use bytes::Bytes;
 use portcullis_engine::detail::Answer;
 
 use crate::event::EventId;
+use crate::fields::Fields;
 use crate::metrics::FailureCause;
 use crate::rules::ActiveRule;
 
@@ -27,20 +27,27 @@ pub(crate) enum BlockReason {
     Failure(FailureCause),
 }
 
+/// All of a body.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WholeBody<'a> {
+    pub(crate) bytes: &'a [u8],
+    pub(crate) trailers: Option<&'a Fields>,
+}
+
 /// A body, as far as the rules are concerned.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum InspectedBody<'a> {
     /// All of it.
-    Whole(&'a Bytes),
+    Whole(WholeBody<'a>),
     /// Larger than any rule inspects.
     TooLarge,
 }
 
 impl<'a> InspectedBody<'a> {
     /// The body, if all of it is there.
-    pub(super) fn whole(self) -> Option<&'a [u8]> {
+    pub(super) fn whole(self) -> Option<WholeBody<'a>> {
         match self {
-            Self::Whole(bytes) => Some(bytes),
+            Self::Whole(body) => Some(body),
             Self::TooLarge => None,
         }
     }

@@ -9,12 +9,13 @@ use http::Method;
 use portcullis_crds::wasm_rule::{Block, FailureAction, Isolation, Mode, OnFailure};
 use portcullis_crds::{Revision, RuleKey};
 use portcullis_engine::{Engine, EngineConfig, Limits};
+use portcullis_view::{SectionId, Sections};
 
-use super::input::Subject;
+use super::input::{Input, Subject};
 use super::inspection::Inspection;
 use super::inspector::Inspector;
-use super::stop::{BlockReason, InspectedBody, Stop};
-use crate::downstream::Downstream;
+use super::stop::{BlockReason, InspectedBody, Stop, WholeBody};
+use crate::downstream::{Downstream, Tls};
 use crate::head::RequestHead;
 use crate::metrics::{FailureCause, RequestVerdict};
 use crate::rules::{ActiveRule, ActiveSet, Loaded, Role, RuleSet, RuleSetHandle};
@@ -75,6 +76,19 @@ fn inspect(rule: ActiveRule, body: Option<InspectedBody<'_>>) -> (Option<String>
 }
 
 #[test]
+fn rules_see_how_a_client_is_connected() {
+    let tls = Tls { version: "TLSv1.3", server_name: Some("shop.example".into()), names: Arc::default() };
+    let downstream = Downstream::secured("203.0.113.7:50000".parse().unwrap(), tls);
+    let head = RequestHead::of(Method::GET, "/", &[("host", "shop.example")]);
+    let mut input = Input::default();
+    input.lay_out(&Subject { head: &head, downstream: &downstream }, None, Sections::ALL);
+    let section = input.view().section(SectionId::Connection).unwrap();
+    let values: Vec<_> = section.entries().map(|entry| entry.value.raw.to_vec()).collect();
+    let expected = ["203.0.113.7", "50000", "https", "shop.example", "", "TLSv1.3", "shop.example"];
+    assert_eq!(values, expected.map(|value| value.as_bytes().to_vec()));
+}
+
+#[test]
 fn a_verdict_of_allow_lets_a_request_go_on() {
     assert_eq!(inspect(always(0, "pc_request"), None), (None, RequestVerdict::Allow));
 }
@@ -91,7 +105,10 @@ fn a_verdict_of_block_stops_it_only_in_mode_enforce() {
 fn a_rule_of_the_body_phase_says_nothing_before_the_body() {
     let body = Bytes::from_static(b"short");
     assert_eq!(inspect(always(1, "pc_request_body"), None), (None, RequestVerdict::Allow));
-    let (stop, _) = inspect(always(1, "pc_request_body"), Some(InspectedBody::Whole(&body)));
+    let (stop, _) = inspect(
+        always(1, "pc_request_body"),
+        Some(InspectedBody::Whole(WholeBody { bytes: &body, trailers: None })),
+    );
     assert_eq!(stop.as_deref(), Some("verdict"));
 }
 
@@ -99,7 +116,7 @@ fn a_rule_of_the_body_phase_says_nothing_before_the_body() {
 fn a_body_that_a_rule_does_not_see_whole_is_too_large_for_it() {
     let body = Bytes::from_static(b"longer than ten bytes");
     let too_large = FailureCause::BodyTooLarge.as_str();
-    for body in [InspectedBody::Whole(&body), InspectedBody::TooLarge] {
+    for body in [InspectedBody::Whole(WholeBody { bytes: &body, trailers: None }), InspectedBody::TooLarge] {
         let blocks = OnFailure { body_too_large: FailureAction::Block, ..OnFailure::default() };
         let rule = ActiveRule { on_failure: blocks, ..always(0, "pc_request_body") };
         assert_eq!(inspect(rule, Some(body)).0.as_deref(), Some(too_large));

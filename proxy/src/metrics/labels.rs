@@ -106,11 +106,47 @@ label! {
     Shed {
         /// Too many connections.
         Connections = "connections",
+        /// Too many TLS handshakes at once.
+        Handshakes = "handshakes",
         /// Too many requests.
         Requests = "requests",
         /// Too many bytes of bodies that rules read.
         Buffers = "body_buffers",
         /// Too many evaluations that wait for a thread.
         Evaluations = "evaluations",
+    }
+}
+
+label! {
+    /// How a TLS handshake ended.
+    Handshake {
+        /// With a connection.
+        Full = "full",
+        /// With a connection that goes on with a session from before.
+        Resumed = "resumed",
+        /// The client spoke no TLS that is accepted, took no certificate, or went away.
+        Failed = "failed",
+        /// It took too long.
+        Timeout = "timeout",
+        /// No certificate is for the server name.
+        NoCertificate = "no_certificate",
+    }
+}
+
+label! {
+    /// For what an HTTP/2 connection was ended.
+    Misuse {
+        /// Too many streams reset by the client.
+        Resets = "resets",
+        /// Too many SETTINGS.
+        Settings = "settings",
+        /// Too many PINGs.
+        Pings = "pings",
+        /// Too many frames of other kinds: PRIORITY, WINDOW_UPDATE, unknown ones.
+        ControlFrames = "control_frames",
+        /// A head that did not come to its end in time.
+        HeadTimeout = "head_timeout",
+        /// Frames that the protocol does not allow, or more of them than HTTP/2's own limits do.
+        Protocol = "protocol",
     }
 }

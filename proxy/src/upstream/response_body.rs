@@ -10,6 +10,7 @@ use super::connection::UpstreamConnection;
 use super::pool::Pool;
 use super::upload::Upload;
 use crate::body::{Body, BodyError, BodySource};
+use crate::fields::Fields;
 use crate::metrics::{RequestMetrics, UpstreamFailure};
 use crate::wire::ContentDecoder;
 
@@ -50,14 +51,16 @@ impl ResponseBody {
 
     /// The body, of which `data` was read, and `length` bytes are to come if that is known.
     pub(super) fn into_body(mut self, data: Bytes, length: Option<u64>) -> Body {
+        let mut trailers = None;
         if length == Some(0) {
+            trailers = self.content.take_trailers();
             self.ended();
             // Most requests are sent when their answer comes.
             if self.connection.is_none() {
-                return Body::full(data);
+                return Body::full(data).with_trailers(trailers);
             }
         }
-        let mut body = Body::from_source(Box::new(self), length);
+        let mut body = Body::from_source(Box::new(self), length).with_trailers(trailers);
         body.unread(data);
         body
     }
@@ -113,6 +116,10 @@ impl BodySource for ResponseBody {
             }
         }
         Poll::Ready(data)
+    }
+
+    fn take_trailers(&mut self) -> Option<Fields> {
+        self.content.take_trailers()
     }
 
     fn poll_upload(&mut self, cx: &mut Context<'_>) {

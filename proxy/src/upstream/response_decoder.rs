@@ -8,7 +8,8 @@ use std::ops::Range;
 use bytes::BytesMut;
 use http::StatusCode;
 
-use crate::head::{Fields, ResponseHead};
+use crate::fields::Fields;
+use crate::head::ResponseHead;
 use crate::wire::{
     BadResponse, ContentDecoder, Framing, Lengths, LineLimits, LineReader, Violation, list, parse_field,
 };

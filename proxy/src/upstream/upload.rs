@@ -53,6 +53,9 @@ impl Upload {
                 }
             }
         }
+        if head.takes_trailers() {
+            buffer.extend_from_slice(b"TE: trailers\r\nConnection: TE\r\n");
+        }
         buffer.extend_from_slice(b"\r\n");
         Self {
             outgoing: Outgoing::new(buffer, is_chunked),
@@ -137,7 +140,7 @@ impl Upload {
     /// All of the body was taken.
     fn end(&mut self) {
         self.is_last = true;
-        self.outgoing.end();
+        self.outgoing.end(self.body.trailers());
     }
 
     fn poll_flush(

@@ -6,6 +6,7 @@ use super::field::parse_field;
 use super::lines::{LineLimits, LineReader};
 use super::names::is_forbidden_trailer;
 use super::violation::Violation;
+use crate::fields::Fields;
 
 /// A chunk size and its extension fit into this; nothing known sends more than 20 bytes.
 const SIZE_LINE: LineLimits = LineLimits { line: 256, head: 258 };
@@ -14,7 +15,7 @@ const EXTENSIONS: usize = 4096;
 /// Hexadecimal digits of a chunk size: below 2^60, so sums cannot overflow.
 const SIZE_DIGITS: usize = 15;
 /// Trailers in one body.
-const TRAILERS: usize = 32;
+pub(crate) const TRAILERS: usize = 32;
 
 /// Decodes one chunked body.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub(crate) struct Chunked {
     size_line: LineReader,
     trailers: LineReader,
     trailer_count: usize,
+    /// Of which `trailers` holds the bytes until the end.
+    fields: Fields,
     extensions: usize,
 }
 
@@ -45,8 +48,17 @@ impl Chunked {
             size_line: LineReader::new(SIZE_LINE),
             trailers: LineReader::new(trailers),
             trailer_count: 0,
+            fields: Fields::default(),
             extensions: 0,
         }
+    }
+
+    /// The trailers, once, when the end was decoded; `None` if there are none.
+    pub(crate) fn take_trailers(&mut self) -> Option<Fields> {
+        (self.is_done() && self.trailer_count > 0).then(|| {
+            self.trailer_count = 0;
+            std::mem::take(&mut self.fields)
+        })
     }
 
     /// Whether the end was decoded.
@@ -55,7 +67,7 @@ impl Chunked {
     }
 
     /// Takes the next data from the front of `input`; an empty piece is the end of the body, `None` asks for more input.
-    /// Extensions and trailers are checked and left out: nobody inspects them, so nobody gets them.
+    /// Extensions are checked and left out: nobody inspects them, so nobody gets them.
     pub(crate) fn next(&mut self, input: &mut BytesMut) -> Result<Option<Bytes>, Violation> {
         if self.is_done() {
             return Ok(Some(Bytes::new()));
@@ -95,14 +107,18 @@ impl Chunked {
                 State::Done => break,
                 State::Trailers => {
                     let Some(line) = self.trailers.take_line(input)? else { continue };
+                    let start = line.start;
                     let line = &self.trailers.bytes()[line];
                     if line.is_empty() {
                         self.state = State::Done;
+                        self.fields.complete(self.trailers.take());
                         return Ok(Some(Bytes::new()));
                     }
-                    if is_forbidden_trailer(parse_field(line)?.name) {
+                    let field = parse_field(line)?;
+                    if is_forbidden_trailer(field.name) {
                         return Err(Violation::ForbiddenTrailer);
                     }
+                    self.fields.refer(line, start, field.name, field.value);
                     self.trailer_count += 1;
                     if self.trailer_count > TRAILERS {
                         return Err(Violation::TooManyHeaders);
@@ -173,13 +189,29 @@ mod tests {
     }
 
     #[test]
-    fn a_body_passes_without_its_extensions_and_trailers() {
+    fn a_body_passes_without_its_extensions() {
         let body = b"4;name=value\r\nwiki\r\nA\r\n0123456789\r\n0\r\nX-Checksum: 1\r\n\r\n";
         for piece in 1..body.len() {
             let (done, out) = read(body, piece).unwrap();
             assert!(done);
             assert_eq!(out, b"wiki0123456789");
         }
+    }
+
+    #[test]
+    fn trailers_are_there_at_the_end_and_once() {
+        let mut chunked = Chunked::new(LineLimits { line: 64, head: 128 });
+        for piece in b"1\r\nx\r\n0\r\nX-Checksum: 1\r\nx-b:  2 \r\n\r\n".chunks(3) {
+            assert!(chunked.take_trailers().is_none());
+            let mut input = BytesMut::from(piece);
+            while !input.is_empty() {
+                chunked.next(&mut input).unwrap();
+            }
+        }
+        let trailers = chunked.take_trailers().unwrap();
+        let expected = [(&b"X-Checksum"[..], &b"1"[..]), (b"x-b", b"2")];
+        assert_eq!(trailers.iter().collect::<Vec<_>>(), expected);
+        assert!(chunked.take_trailers().is_none());
     }
 
     #[test]

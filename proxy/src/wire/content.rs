@@ -5,6 +5,7 @@ use bytes::{Bytes, BytesMut};
 use super::chunked::Chunked;
 use super::lines::LineLimits;
 use super::violation::Violation;
+use crate::fields::Fields;
 
 /// Decodes the content of one message.
 #[derive(Debug)]
@@ -35,6 +36,14 @@ impl ContentDecoder {
             }
             Self::UntilClose => Ok(Some(input.split().freeze())),
             Self::Chunked(chunked) => chunked.next(input),
+        }
+    }
+
+    /// The trailers, once, when the end was decoded; `None` if there are none.
+    pub(crate) fn take_trailers(&mut self) -> Option<Fields> {
+        match self {
+            Self::Chunked(chunked) => chunked.take_trailers(),
+            Self::Length(_) | Self::UntilClose => None,
         }
     }
 

@@ -108,7 +108,7 @@ pub(crate) fn is_twin_of_known_name(name: &[u8]) -> bool {
 }
 
 /// Whether a trailer may not have this name.
-pub(super) fn is_forbidden_trailer(name: &[u8]) -> bool {
+pub(crate) fn is_forbidden_trailer(name: &[u8]) -> bool {
     is_one_of(name, FORBIDDEN_TRAILERS, FORBIDDEN_TRAILER_PREFIXES) || is_twin_of_known_name(name)
 }
 

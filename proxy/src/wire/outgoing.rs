@@ -4,6 +4,8 @@ use std::io::IoSlice;
 
 use bytes::Bytes;
 
+use crate::fields::Fields;
+
 /// Data of up to this size is copied behind what comes before it.
 const COPIED: usize = 4 * 1024;
 /// So many bytes are written before more is looked for.
@@ -41,10 +43,15 @@ impl Outgoing {
         }
     }
 
-    /// Adds the end of the content.
-    pub(crate) fn end(&mut self) {
+    /// Adds the end of the content, and trailers, for which only chunks have a place.
+    pub(crate) fn end(&mut self, trailers: Option<&Fields>) {
         if self.is_chunked {
-            self.buffer.extend_from_slice(b"0\r\n\r\n");
+            debug_assert!(self.data.is_empty(), "it would come before the last piece");
+            self.buffer.extend_from_slice(b"0\r\n");
+            if let Some(trailers) = trailers {
+                trailers.write_to(&mut self.buffer);
+            }
+            self.buffer.extend_from_slice(b"\r\n");
         }
     }
 
@@ -104,7 +111,7 @@ mod tests {
             for at_once in [1, 2, 5, COPIED, 2 * COPIED] {
                 let mut plain = Outgoing::new(b"head".to_vec(), false);
                 plain.push(data.clone());
-                plain.end();
+                plain.end(None);
                 assert_eq!(written(plain, at_once), [b"head", &data[..]].concat());
                 let mut chunked = Outgoing::new(b"head".to_vec(), true);
                 chunked.push(data.clone());

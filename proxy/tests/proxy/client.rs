@@ -1,15 +1,25 @@
 //! A client that sends exactly the bytes it is told to.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, HandshakeKind, ProtocolVersion, StreamOwned};
 
 use super::world::PATIENCE;
 
 /// One connection.
 pub(crate) struct Client {
-    stream: TcpStream,
+    socket: TcpStream,
+    stream: Box<dyn Stream>,
     received: Vec<u8>,
 }
+
+/// What bytes are read from and written to.
+trait Stream: Read + Write + Send {}
+
+impl<S: Read + Write + Send> Stream for S {}
 
 /// An answer.
 #[derive(Debug)]
@@ -31,12 +41,54 @@ impl Answer {
     }
 }
 
+/// What a client sees of TLS.
+#[derive(Debug)]
+pub(crate) struct TlsSession {
+    pub(crate) certificate: Vec<u8>,
+    pub(crate) version: ProtocolVersion,
+    pub(crate) protocol: Option<Vec<u8>>,
+    pub(crate) is_resumed: bool,
+}
+
+impl From<TcpStream> for Client {
+    fn from(socket: TcpStream) -> Self {
+        let stream = Box::new(socket.try_clone().unwrap());
+        Self { socket, stream, received: Vec::new() }
+    }
+}
+
+fn socket(address: SocketAddr) -> TcpStream {
+    let socket = TcpStream::connect(address).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.set_nodelay(true).unwrap();
+    socket
+}
+
 impl Client {
     pub(crate) fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        Self { stream, received: Vec::new() }
+        socket(address).into()
+    }
+
+    /// By TLS. The handshake is through, or this is why not.
+    pub(crate) fn connect_tls(
+        address: SocketAddr,
+        config: &Arc<ClientConfig>,
+        server_name: &str,
+    ) -> io::Result<(Self, TlsSession)> {
+        let mut socket = socket(address);
+        let name = ServerName::try_from(server_name.to_owned()).unwrap();
+        let mut session = ClientConnection::new(Arc::clone(config), name).unwrap();
+        while session.is_handshaking() {
+            session.complete_io(&mut socket)?;
+        }
+        let seen = TlsSession {
+            certificate: session.peer_certificates().unwrap()[0].to_vec(),
+            version: session.protocol_version().unwrap(),
+            protocol: session.alpn_protocol().map(<[u8]>::to_vec),
+            is_resumed: session.handshake_kind() == Some(HandshakeKind::Resumed),
+        };
+        let stream = Box::new(StreamOwned::new(session, socket.try_clone().unwrap()));
+        Ok((Self { socket, stream, received: Vec::new() }, seen))
     }
 
     /// Sends bytes. A peer that has already closed is no error: its answer tells.
@@ -121,7 +173,7 @@ impl Client {
 
     /// Closes our side for writing, if the peer has not closed the connection.
     pub(crate) fn finish_writing(&mut self) {
-        if let Err(error) = self.stream.shutdown(std::net::Shutdown::Write) {
+        if let Err(error) = self.socket.shutdown(std::net::Shutdown::Write) {
             assert_eq!(error.kind(), ErrorKind::NotConnected);
         }
     }

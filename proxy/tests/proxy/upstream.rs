@@ -13,7 +13,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 
 /// An upstream that answers every request with what it received: the request line, the headers, an
-/// empty line, the body.
+/// empty line, the body, the trailers.
 pub(crate) struct Echo {
     pub(crate) address: SocketAddr,
     requests: Arc<AtomicUsize>,
@@ -71,7 +71,14 @@ async fn echo(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infal
     }
     text.push(b'\n');
     match body.collect().await {
-        Ok(body) => text.extend_from_slice(&body.to_bytes()),
+        Ok(body) => {
+            let trailers = body.trailers().cloned().unwrap_or_default();
+            text.extend_from_slice(&body.to_bytes());
+            for (name, value) in &trailers {
+                text.extend_from_slice(format!("\n{name}: ").as_bytes());
+                text.extend_from_slice(value.as_bytes());
+            }
+        }
         Err(error) => text.extend_from_slice(format!("broken: {error}").as_bytes()),
     }
     Ok(Response::new(Full::new(text.into())))

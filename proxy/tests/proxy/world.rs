@@ -21,6 +21,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// A proxy that serves until the test ends.
 pub(crate) struct World {
     pub(crate) address: SocketAddr,
+    pub(crate) tls_address: Option<SocketAddr>,
     pub(crate) rules: RuleSetHandle,
     pub(crate) drain: DrainSignal,
     pub(crate) running: Option<Running>,
@@ -46,7 +47,8 @@ impl World {
         let drain = DrainSignal::new();
         let proxy = Proxy::bind(config, rules.clone(), metrics, drain.clone()).unwrap();
         let address = proxy.local_addr();
-        Self { address, rules, drain, running: Some(proxy.run().unwrap()), registry }
+        let tls_address = proxy.tls_addr();
+        Self { address, tls_address, rules, drain, running: Some(proxy.run().unwrap()), registry }
     }
 
     /// Makes these the active rules.

@@ -2,10 +2,11 @@
 
 use super::authority::Authority;
 use crate::refusal::Refusal;
+use crate::scheme::Scheme;
 
 /// A target that is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Target<'a> {
+pub(crate) enum Target<'a> {
     /// `/path?query`.
     Origin,
     /// `http://authority/path?query`. It has to name what Host names; only path and query go on.
@@ -13,7 +14,7 @@ pub(super) enum Target<'a> {
 }
 
 /// Reads the target of any method but CONNECT (RFC 9112 section 3.2).
-pub(super) fn parse_target(target: &[u8]) -> Result<Target<'_>, Refusal> {
+pub(crate) fn parse_target(target: &[u8], scheme: Scheme) -> Result<Target<'_>, Refusal> {
     if target == b"*" {
         return Err(Refusal::Asterisk);
     }
@@ -21,13 +22,10 @@ pub(super) fn parse_target(target: &[u8]) -> Result<Target<'_>, Refusal> {
         path_and_query(target)?;
         return Ok(Target::Origin);
     }
-    let rest = match target.split_at_checked(SCHEME.len()) {
-        Some((scheme, rest)) if scheme.eq_ignore_ascii_case(SCHEME) => rest,
-        _ => return Err(Refusal::TargetForm),
-    };
+    let rest = after_scheme(target, scheme).ok_or(Refusal::TargetForm)?;
     let end = rest.iter().position(|b| matches!(b, b'/' | b'?' | b'#')).unwrap_or(rest.len());
     let (authority, rest) = rest.split_at(end);
-    if Authority::parse(authority).is_none() {
+    if Authority::parse(authority, scheme).is_none() {
         return Err(Refusal::OtherAuthority);
     }
     if !rest.is_empty() {
@@ -36,7 +34,12 @@ pub(super) fn parse_target(target: &[u8]) -> Result<Target<'_>, Refusal> {
     Ok(Target::Absolute { authority, path_and_query: rest })
 }
 
-const SCHEME: &[u8] = b"http://";
+/// What follows `http://`, or `https://` on a connection by TLS.
+fn after_scheme(target: &[u8], scheme: Scheme) -> Option<&[u8]> {
+    let name = scheme.as_str().as_bytes();
+    let (start, rest) = target.split_at_checked(name.len())?;
+    rest.strip_prefix(b"://").filter(|_| start.eq_ignore_ascii_case(name))
+}
 
 fn path_and_query(text: &[u8]) -> Result<(), Refusal> {
     if text.contains(&b'#') {
@@ -167,6 +170,22 @@ fn is_dots(segment: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_scheme_of_an_absolute_target_is_the_one_of_the_connection() {
+        for (target, scheme, is_served) in [
+            ("https://a/", Scheme::Https, true),
+            ("HTTPS://a/", Scheme::Https, true),
+            ("http://a/", Scheme::Https, false),
+            ("https://a/", Scheme::Http, false),
+        ] {
+            assert_eq!(super::parse_target(target.as_bytes(), scheme).is_ok(), is_served, "{target}");
+        }
+    }
+
+    fn parse_target(target: &[u8]) -> Result<Target<'_>, Refusal> {
+        super::parse_target(target, Scheme::Http)
+    }
 
     #[test]
     fn paths_and_http_urls_are_served() {

@@ -1,14 +1,14 @@
 //! The host that a request is for (RFC 3986 section 3.2.2, RFC 9110 section 7.2).
 
+use std::borrow::Cow;
 use std::net::Ipv6Addr;
 
-/// Port of a host that names none: the scheme is always `http` here.
-const DEFAULT_PORT: u16 = 80;
+use crate::scheme::Scheme;
 
 /// A host and its port. Two are equal when they name the same (RFC 3986 sections 6.2.2 and 6.2.3): in any case, with the
 /// default port or without one.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Authority<'a> {
+pub(crate) struct Authority<'a> {
     host: Host<'a>,
     port: u16,
 }
@@ -23,8 +23,8 @@ enum Host<'a> {
 impl<'a> Authority<'a> {
     /// Reads `host`, `host:` or `host:port`, where host is a name of letters, digits, `-`, `_` and `.` without empty
     /// labels, an IPv4 address, or an IPv6 address in brackets. No user name and no percent encoding: others read those
-    /// differently.
-    pub(super) fn parse(text: &'a [u8]) -> Option<Self> {
+    /// differently. Without a port it is the one of the scheme.
+    pub(crate) fn parse(text: &'a [u8], scheme: Scheme) -> Option<Self> {
         let text = std::str::from_utf8(text).ok()?;
         let (host, port) = match text.strip_prefix('[') {
             Some(rest) => {
@@ -42,7 +42,15 @@ impl<'a> Authority<'a> {
         {
             return None;
         }
-        Some(Self { host, port: port_number(port)? })
+        Some(Self { host, port: port_number(port)?.unwrap_or(scheme.default_port()) })
+    }
+
+    /// Without brackets.
+    pub(crate) fn host(&self) -> Cow<'a, str> {
+        match self.host {
+            Host::Name(name) => name.into(),
+            Host::V6(address) => address.to_string().into(),
+        }
     }
 }
 
@@ -67,13 +75,13 @@ fn is_name(host: &str) -> bool {
 }
 
 /// Of what stands behind the host: nothing, a colon, or a colon and digits.
-fn port_number(text: &str) -> Option<u16> {
+fn port_number(text: &str) -> Option<Option<u16>> {
     match text {
-        "" | ":" => Some(DEFAULT_PORT),
+        "" | ":" => Some(None),
         _ => {
             let digits = text.strip_prefix(':')?;
             let is_plain = digits.len() <= 5 && digits.bytes().all(|byte| byte.is_ascii_digit());
-            digits.parse().ok().filter(|_| is_plain)
+            digits.parse().ok().filter(|_| is_plain).map(Some)
         }
     }
 }
@@ -83,7 +91,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Option<Authority<'_>> {
-        Authority::parse(text.as_bytes())
+        Authority::parse(text.as_bytes(), Scheme::Http)
     }
 
     #[test]
@@ -152,5 +160,8 @@ mod tests {
         ] {
             assert_ne!(parse(one), parse(other), "{one} {other}");
         }
+        let secure = |text: &'static str| Authority::parse(text.as_bytes(), Scheme::Https);
+        assert_eq!(secure("a"), secure("a:443"));
+        assert_ne!(secure("a"), secure("a:80"));
     }
 }
