@@ -5,7 +5,7 @@ use std::fmt;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -190,14 +190,21 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin + fmt::Debug + 'static> Connection<'a
 
     /// Waits for the next deadline.
     fn poll_overdue(&mut self, cx: &mut Context<'_>) -> Poll<Overdue> {
-        let (deadline, overdue) = self.deadline();
-        if self.timer.deadline() != deadline.into() {
-            self.timer.as_mut().reset(deadline.into());
+        loop {
+            let Some((deadline, overdue)) = self.deadline() else { return Poll::Pending };
+            if Instant::now() >= deadline {
+                return Poll::Ready(overdue);
+            }
+            // One that goes off too early is set again then: cheaper than setting it for each request.
+            if self.timer.is_elapsed() || self.timer.deadline() > deadline.into() {
+                self.timer.as_mut().reset(deadline.into());
+            }
+            ready!(self.timer.as_mut().poll(cx));
         }
-        self.timer.as_mut().poll(cx).map(|()| overdue)
     }
 
-    fn deadline(&self) -> (Instant, Overdue) {
+    /// Until when what is waited for, and what is over then. Each stream has deadlines of its own.
+    fn deadline(&self) -> Option<(Instant, Overdue)> {
         let timeouts = &self.service.config.timeouts;
         let metered = self.metered.borrow();
         let is_quiet = self.streams.is_empty() && metered.head_since().is_none();
@@ -216,8 +223,6 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin + fmt::Debug + 'static> Connection<'a
             .filter(|_| !matches!(self.ending, Ending::Abruptly(_)))
             .map(|since| (since + timeouts.head, Overdue::Head));
         let of_write = metered.stuck_since().map(|since| (since + timeouts.write, Overdue::Gone));
-        let earliest = [of_ending, of_head, of_write].into_iter().flatten().min_by_key(|(at, _)| *at);
-        // Every stream has deadlines of its own.
-        earliest.unwrap_or_else(|| (Instant::now() + timeouts.total, Overdue::Gone))
+        [of_ending, of_head, of_write].into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 }

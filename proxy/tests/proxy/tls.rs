@@ -16,6 +16,7 @@ use tempfile::TempDir;
 
 use super::certificates::{Issued, issue, issue_between, mount, tls, trusting};
 use super::client::{Client, TlsSession};
+use super::h2_client::{H2Client, block_on};
 use super::upstream::{self, Echo, read_head};
 use super::world::{World, wait_until};
 
@@ -210,22 +211,33 @@ fn a_reload_under_load_loses_no_request_and_no_connection() {
     let stop = Arc::<AtomicBool>::default();
     let answered = Arc::<AtomicUsize>::default();
     let address = world.tls_address.unwrap();
-    let clients: Vec<_> = [true, false]
-        .map(|keeps| {
-            let (config, stop, answered) = (Arc::clone(&config), Arc::clone(&stop), Arc::clone(&answered));
-            std::thread::spawn(move || {
-                let connect = || Client::connect_tls(address, &config, "shop.example").unwrap().0;
-                let mut client = connect();
-                while !stop.load(SeqCst) {
-                    assert_eq!(client.get("/").status, 200);
-                    answered.fetch_add(1, SeqCst);
-                    if !keeps {
-                        client = connect();
-                    }
+    let clients = [true, false].map(|keeps| {
+        let (config, stop, answered) = (Arc::clone(&config), Arc::clone(&stop), Arc::clone(&answered));
+        std::thread::spawn(move || {
+            let connect = || Client::connect_tls(address, &config, "shop.example").unwrap().0;
+            let mut client = connect();
+            while !stop.load(SeqCst) {
+                assert_eq!(client.get("/").status, 200);
+                answered.fetch_add(1, SeqCst);
+                if !keeps {
+                    client = connect();
                 }
-            })
+            }
         })
-        .into();
+    });
+    let h2 = trusting(&versions.iter().collect::<Vec<_>>(), &[&TLS13], &["h2"]);
+    let streams = {
+        let (stop, answered) = (Arc::clone(&stop), Arc::clone(&answered));
+        std::thread::spawn(move || {
+            block_on(async {
+                let client = H2Client::connect_tls(address, &h2, "shop.example").await;
+                while !stop.load(SeqCst) {
+                    assert_eq!(client.get("https://shop.example/").await.status, 200);
+                    answered.fetch_add(1, SeqCst);
+                }
+            });
+        })
+    };
     // Without a ticket of before: resumed sessions are shown no certificate.
     let shown = || {
         let fresh = h1(&versions.iter().collect::<Vec<_>>());
@@ -238,7 +250,7 @@ fn a_reload_under_load_loses_no_request_and_no_connection() {
         wait_until("answers", || answered.load(SeqCst) > before + 20);
     }
     stop.store(true, SeqCst);
-    clients.into_iter().for_each(|client| client.join().unwrap());
+    clients.into_iter().chain([streams]).for_each(|client| client.join().unwrap());
 }
 
 #[test]
