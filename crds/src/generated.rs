@@ -1,16 +1,14 @@
 //! Files of the repository that are made from the types; a test holds the committed ones against them.
 
 use crate::condition::Reason;
-use crate::{waf_route, wasm_rule};
+use crate::wasm_rule;
 
 /// Path from the repository's root, and content.
 pub fn files() -> Vec<(&'static str, String)> {
-    let (rules, routes) = (wasm_rule::crd_yaml(), waf_route::crd_yaml());
+    let crd = wasm_rule::crd_yaml();
     vec![
-        ("crds/generated/wasmrules.yaml", rules.clone()),
-        ("charts/portcullis/files/crds/wasmrules.yaml", rules),
-        ("crds/generated/wafroutes.yaml", routes.clone()),
-        ("charts/portcullis/files/crds/wafroutes.yaml", routes),
+        ("crds/generated/wasmrules.yaml", crd.clone()),
+        ("charts/portcullis/files/crds/wasmrules.yaml", crd),
         ("docs/reference/conditions.md", conditions()),
     ]
 }
