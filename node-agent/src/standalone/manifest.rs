@@ -22,7 +22,7 @@ use document::{Object, Spec, Strict};
 #[derive(Clone, Debug, PartialEq)]
 pub enum Manifest {
     /// A rule.
-    Rule(RuleManifest),
+    Rule(Box<RuleManifest>),
     /// A route.
     Route(DesiredRoute),
 }
@@ -57,7 +57,7 @@ fn check(
     } else {
         match spec {
             None => Err("expected spec, found nothing".to_owned()),
-            Some(Spec::Rule(spec)) => rule(RuleKey::namespaced(namespace, name), spec).map(Manifest::Rule),
+            Some(Spec::Rule(spec)) => rule(RuleKey::namespaced(namespace, name), spec).map(|rule| Manifest::Rule(Box::new(rule))),
             Some(Spec::Route(spec)) => {
                 route::check(RouteKey::new(namespace, name), spec).map(Manifest::Route)
             }
@@ -156,7 +156,7 @@ spec:
     fn rules(yaml: &str) -> Vec<RuleManifest> {
         let objects = read(yaml).unwrap_or_else(|error| panic!("{error}: {yaml}"));
         let rule = |object| match object {
-            Manifest::Rule(rule) => rule,
+            Manifest::Rule(rule) => *rule,
             Manifest::Route(route) => panic!("{} is a route", route.key),
         };
         objects.into_iter().map(rule).collect()
