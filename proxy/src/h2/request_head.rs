@@ -207,7 +207,7 @@ mod tests {
         for (uri, lines, refusal) in [
             ("http://a/../b", &[][..], Refusal::DotSegment),
             ("http://a//b/c", &[], Refusal::EmptySegment),
-            ("http://a/%2f", &[], Refusal::HiddenSlash),
+            ("http://a/%5c", &[], Refusal::HiddenSlash),
             (&format!("http://a/{long}"), &[], Refusal::RequestLineTooLong),
             ("http://a/", &[("x", &*long)], Violation::LineTooLong.into()),
             ("http://a/", &[("x", "1"); 5], Violation::TooManyHeaders.into()),
