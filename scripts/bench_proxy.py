@@ -59,6 +59,7 @@ def cpu_seconds(pid):
 class Proxy:
     def __init__(self, name, port, process):
         self.name, self.port, self.process = name, port, process
+        self.host = f"127.0.0.1:{port}"
 
 
 class Bench:
@@ -136,8 +137,12 @@ backend app
             yield self.portcullis(f"portcullis, {rules} prefiltered", upstream, binary, "bad-bot-blocker-1.0.0.wasm", rules)
         for rules in (1, 20):
             yield self.portcullis(f"portcullis, {rules} evaluated", upstream, binary, "version-probe-v1.wasm", rules)
+        for routes in (10, 10_000):
+            proxy = self.portcullis(f"portcullis, {routes} routes", upstream, binary, None, 0, routes)
+            proxy.host = f"host-{routes // 2}.example"
+            yield proxy
 
-    def portcullis(self, name, upstream, binary, module, count, env=None):
+    def portcullis(self, name, upstream, binary, module, count, routes=0, env=None):
         port = free_port()
         rules = pathlib.Path(tempfile.mkdtemp(dir=self.folder))
         if count:
@@ -147,13 +152,23 @@ backend app
                 "apiVersion: portcullis.dev/v1alpha1\nkind: WasmRule\n"
                 f"metadata: {{name: rule-{number}}}\nspec: {{source: {{file: rule.wasm}}}}\n"
             )
+        for first in range(0, routes, 1000):
+            # The parser takes 1,024 documents of a file; and to look at thousands of files again and again would be what is measured.
+            (rules / f"routes-{first}.yaml").write_text(
+                "---\n".join(
+                    "apiVersion: portcullis.dev/v1alpha1\nkind: WafRoute\n"
+                    f"metadata: {{name: route-{number}}}\nspec:\n  hostnames: [host-{number}.example]\n"
+                    f"  rules: [{{backend: {{url: 'http://127.0.0.1:{upstream}'}}}}]\n"
+                    for number in range(first, min(routes, first + 1000))
+                )
+            )
         command = [binary, "serve", "--listen", f"127.0.0.1:{port}", "--upstream", f"http://127.0.0.1:{upstream}"]
         return self.start(name, port, [*command, "--rules", str(rules)], 0, env)
 
     def round(self, proxy, size):
         """Microseconds of CPU for a request."""
         before = cpu_seconds(proxy.process.pid)
-        wrk = ["wrk", "-t1", "-c16", f"-d{self.seconds}s", "-H", f"User-Agent: {BROWSER}"]
+        wrk = ["wrk", "-t1", "-c16", f"-d{self.seconds}s", "-H", f"User-Agent: {BROWSER}", "-H", f"Host: {proxy.host}"]
         output = subprocess.run(
             ["taskset", "-c", "1", *wrk, f"http://127.0.0.1:{proxy.port}/{size}"], capture_output=True, text=True, check=True
         ).stdout
