@@ -7,11 +7,10 @@ use portcullis_bus::{BusError, FetchError, ModuleOwner, PublishError, StreamBoun
 use portcullis_crds::RuleKey;
 use portcullis_crds::bus::subject::DesiredSubject;
 use portcullis_crds::bus::{
-    Checkpoint, Desired, DesiredLimits, DesiredRule, Envelope, ModuleRef, RevisionSpec, SCHEMA, SetHash,
-    Tombstone,
+    Checkpoint, Desired, DesiredRule, Envelope, ModuleRef, RevisionSpec, SCHEMA, SetHash, Tombstone,
 };
 use portcullis_crds::revision::{ModuleDigest, Revision};
-use portcullis_crds::wasm_rule::{Block, Isolation, Limits, Mode, OnFailure};
+use portcullis_crds::wasm_rule::Mode;
 
 fn module(bytes: &[u8]) -> ModuleRef {
     ModuleRef {
@@ -23,17 +22,7 @@ fn module(bytes: &[u8]) -> ModuleRef {
 }
 
 fn rule(name: &str, epoch: u64) -> Envelope<Desired> {
-    let stable = RevisionSpec {
-        module: module(b"module"),
-        abi: 1,
-        config: None,
-        isolation: Isolation::PerRequest,
-        mode: Mode::Enforce,
-        priority: 100,
-        limits: DesiredLimits::from(&Limits::default()),
-        on_failure: OnFailure::default(),
-        block: Block::default(),
-    };
+    let stable = RevisionSpec::with_defaults(module(b"module"), 1);
     Envelope {
         schema: SCHEMA,
         cluster: CLUSTER.into(),

@@ -358,7 +358,7 @@ pub fn crd_yaml() -> String {
     yaml(&crd(), "crds/src/wasm_rule.rs")
 }
 
-fn default_priority() -> i32 {
+pub(crate) fn default_priority() -> i32 {
     100
 }
 

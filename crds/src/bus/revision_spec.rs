@@ -6,7 +6,7 @@ use super::feature::{CONFIG_FEATURE, PER_WORKER_FEATURE};
 use super::module_ref::ModuleRef;
 use crate::quantity::ByteSize;
 use crate::rule_config::CanonicalConfig;
-use crate::wasm_rule::{Block, Isolation, Limits, Mode, OnFailure};
+use crate::wasm_rule::{Block, Isolation, Limits, Mode, OnFailure, default_priority};
 
 /// One revision of a rule, with everything that a node needs to run it. [`crate::Revision`] is its name.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,6 +35,21 @@ pub struct RevisionSpec {
 }
 
 impl RevisionSpec {
+    /// This module as a `WasmRule` runs it that says nothing but where it is from.
+    pub fn with_defaults(module: ModuleRef, abi: u32) -> Self {
+        Self {
+            module,
+            abi,
+            config: None,
+            isolation: Isolation::default(),
+            mode: Mode::default(),
+            priority: default_priority(),
+            limits: DesiredLimits::from(&Limits::default()),
+            on_failure: OnFailure::default(),
+            block: Block::default(),
+        }
+    }
+
     /// Features without which a node would run something else than is wanted.
     pub fn requires(&self) -> Vec<String> {
         let abi = (self.abi > 0).then(|| format!("abi/{}", self.abi));
@@ -79,22 +94,15 @@ pub(crate) mod tests {
     use crate::module_digest::ModuleDigest;
 
     pub(crate) fn a_spec() -> RevisionSpec {
-        RevisionSpec {
-            module: ModuleRef {
+        RevisionSpec::with_defaults(
+            ModuleRef {
                 digest: ModuleDigest::of(b"module"),
                 size: 300_000,
                 reference: "registry.example/rules/bad-bot:1".into(),
                 manifest_digest: ModuleDigest::of(b"manifest").to_string(),
             },
-            abi: 1,
-            config: None,
-            isolation: Isolation::PerRequest,
-            mode: Mode::Enforce,
-            priority: 100,
-            limits: DesiredLimits::from(&Limits::default()),
-            on_failure: OnFailure::default(),
-            block: Block::default(),
-        }
+            1,
+        )
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::route_key::RouteKey;
 use crate::waf_route::{AmbiguousPaths, RouteMatch, RouteOverride};
 
 /// A route, with everything that a node needs to serve it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DesiredRoute {
     /// Which route.
@@ -25,7 +25,7 @@ pub struct DesiredRoute {
 }
 
 /// Where some requests go.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DesiredRouteRule {
     /// A request has to match one of them; without any, every request does.

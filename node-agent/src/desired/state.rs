@@ -334,13 +334,7 @@ impl State {
                         self.kept.remove(key);
                         self.held.rules.insert(key.clone(), version.clone());
                         let is_same = |h: Arc<Version>| {
-                            (&h.uid, h.generation, &h.revision, &h.rule.candidate)
-                                == (
-                                    &version.uid,
-                                    version.generation,
-                                    &version.revision,
-                                    &version.rule.candidate,
-                                )
+                            h.generation == version.generation && h.asks_for_the_same_as(version)
                         };
                         return if held.is_some_and(is_same) {
                             None

@@ -1,9 +1,8 @@
 //! Versions for the tests of this crate.
 
-use portcullis_crds::bus::{Candidate, DesiredLimits, DesiredRule, ModuleRef, RevisionSpec, Share};
+use portcullis_crds::bus::{Candidate, DesiredRule, ModuleRef, RevisionSpec, Share};
 use portcullis_crds::revision::{ModuleDigest, Revision};
 use portcullis_crds::rule_key::RuleKey;
-use portcullis_crds::wasm_rule::{Block, Isolation, Limits, Mode, OnFailure};
 
 use super::version::Version;
 
@@ -28,20 +27,13 @@ pub(crate) fn with_candidate(version: Version, generation: i64) -> Version {
 }
 
 fn a_spec(generation: i64) -> RevisionSpec {
-    RevisionSpec {
-        module: ModuleRef {
+    RevisionSpec::with_defaults(
+        ModuleRef {
             digest: ModuleDigest::of(&generation.to_be_bytes()),
             size: 8,
             reference: "registry.example/rules/rule:1".to_owned(),
             manifest_digest: String::new(),
         },
-        abi: 1,
-        config: None,
-        isolation: Isolation::PerRequest,
-        mode: Mode::Enforce,
-        priority: 100,
-        limits: DesiredLimits::from(&Limits::default()),
-        on_failure: OnFailure::default(),
-        block: Block::default(),
-    }
+        1,
+    )
 }

@@ -35,6 +35,12 @@ impl Version {
         (&self.uid, self.revisions()) == (&other.uid, other.revisions())
     }
 
+    /// Whether both ask for the same of the same object: weight and shadow of a candidate included.
+    pub fn asks_for_the_same_as(&self, other: &Self) -> bool {
+        (&self.uid, &self.revision, &self.rule.candidate)
+            == (&other.uid, &other.revision, &other.rule.candidate)
+    }
+
     /// Names of the stable revision and of the candidate.
     pub fn revisions(&self) -> (&Revision, Option<&Revision>) {
         (&self.revision, self.rule.candidate_revision())

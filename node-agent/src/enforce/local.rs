@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use portcullis_crds::bus::{DesiredLimits, DesiredRule, Exception, ExceptionState, ModuleRef, RevisionSpec};
+use portcullis_crds::bus::{DesiredRule, Exception, ExceptionState, ModuleRef, RevisionSpec};
 use portcullis_crds::revision::{ModuleDigest, Revision};
 use portcullis_crds::rule_key::RuleKey;
-use portcullis_crds::wasm_rule::{Block, Isolation, Limits, Mode, OnFailure};
 use thiserror::Error;
 
 use super::slots::Running;
@@ -89,22 +88,10 @@ impl<M> LocalRules<M> {
 pub fn local_rule(name: &str, digest: ModuleDigest, size: u64) -> DesiredRule {
     DesiredRule {
         key: RuleKey::namespaced(NAMESPACE, name),
-        stable: RevisionSpec {
-            module: ModuleRef {
-                digest,
-                size,
-                reference: format!("local:{name}"),
-                manifest_digest: String::new(),
-            },
-            abi: 0,
-            config: None,
-            isolation: Isolation::PerRequest,
-            mode: Mode::Enforce,
-            priority: 100,
-            limits: DesiredLimits::from(&Limits::default()),
-            on_failure: OnFailure::default(),
-            block: Block::default(),
-        },
+        stable: RevisionSpec::with_defaults(
+            ModuleRef { digest, size, reference: format!("local:{name}"), manifest_digest: String::new() },
+            0,
+        ),
         candidate: None,
     }
 }

@@ -77,7 +77,7 @@ impl<M: Clone> Slots<M> {
         let mut gone = std::mem::take(&mut self.slots);
         for (key, version) in rules {
             let before = gone.remove(key);
-            if before.as_ref().is_none_or(|slot| slot.changes_with(version)) {
+            if before.as_ref().is_none_or(|slot| !slot.wanted.asks_for_the_same_as(version)) {
                 self.changed_at.get_or_insert(now);
             }
             self.slots.insert(key.clone(), Slot::new(version, before, now));
@@ -206,11 +206,6 @@ impl<M: Clone> Slot<M> {
         let stable = take(version.stable());
         let candidate = version.candidate().map(take);
         Self { wanted: version.clone(), stable, candidate, running, running_candidate, since }
-    }
-
-    /// Whether this version is active in another way than the one that was wanted.
-    fn changes_with(&self, version: &Version) -> bool {
-        !self.wanted.has_revisions_of(version) || self.wanted.rule.candidate != version.rule.candidate
     }
 
     fn held(&self) -> impl Iterator<Item = &Held<M>> {

@@ -13,7 +13,7 @@ use portcullis_crds::bus::{
 };
 use portcullis_crds::revision::{ModuleDigest, Revision};
 use portcullis_crds::rule_key::RuleKey;
-use portcullis_crds::wasm_rule::{Block, Isolation, Limits, Mode, OnFailure, Responses};
+use portcullis_crds::wasm_rule::{Block, Limits, Responses};
 
 use crate::eventually;
 
@@ -196,25 +196,20 @@ impl Leader {
 
 /// An Enforce revision that is made of `wasm`, and whose answer to a blocked request is `text`.
 fn spec(text: &str, wasm: &Bytes) -> RevisionSpec {
+    let module = ModuleRef {
+        digest: ModuleDigest::of(wasm),
+        size: wasm.len() as u64,
+        reference: format!("registry.example/rules/{text}"),
+        manifest_digest: String::new(),
+    };
     RevisionSpec {
-        module: ModuleRef {
-            digest: ModuleDigest::of(wasm),
-            size: wasm.len() as u64,
-            reference: format!("registry.example/rules/{text}"),
-            manifest_digest: String::new(),
-        },
-        abi: 1,
-        config: None,
-        isolation: Isolation::PerRequest,
-        mode: Mode::Enforce,
-        priority: 100,
         // The deadline is not what these tests are about, and the machine is shared.
         limits: DesiredLimits { deadline_micros: 1_000_000, ..DesiredLimits::from(&Limits::default()) },
-        on_failure: OnFailure::default(),
         block: Block {
             responses: Some(Responses { text: Some(text.to_owned()), ..Responses::default() }),
             ..Block::default()
         },
+        ..RevisionSpec::with_defaults(module, 1)
     }
 }
 

@@ -1,30 +1,22 @@
 //! What is read, written and found without an object.
 
 use bytes::Bytes;
-use portcullis_crds::bus::{Candidate, DesiredLimits, ModuleRef, RevisionSpec, Share};
-use portcullis_crds::wasm_rule::{Block, Isolation, Limits, Mode, OnFailure};
+use portcullis_crds::bus::{Candidate, ModuleRef, RevisionSpec, Share};
 
 use super::*;
 
 const CLUSTER: &str = "cluster";
 
 pub(crate) fn rule(name: &str) -> DesiredRule {
-    let stable = RevisionSpec {
-        module: ModuleRef {
+    let stable = RevisionSpec::with_defaults(
+        ModuleRef {
             digest: ModuleDigest::of(b"module"),
             size: 6,
             reference: "registry.example/rules/a:1".into(),
             manifest_digest: ModuleDigest::of(b"manifest").to_string(),
         },
-        abi: 1,
-        config: None,
-        isolation: Isolation::PerRequest,
-        mode: Mode::Enforce,
-        priority: 100,
-        limits: DesiredLimits::from(&Limits::default()),
-        on_failure: OnFailure::default(),
-        block: Block::default(),
-    };
+        1,
+    );
     DesiredRule { key: RuleKey::namespaced("shop", name), stable, candidate: None }
 }
 

@@ -8,7 +8,6 @@ use std::task::{Context, Poll};
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
-use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Sleep;
 
@@ -57,7 +56,7 @@ pub(super) async fn write<S: AsyncRead + AsyncWrite + Unpin>(
     body: &mut Body,
     to: To,
 ) -> Result<bool, WriteError> {
-    let has_body = !to.is_head && !matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let has_body = head.has_body(to.is_head);
     let delimiter = if has_body { delimit(head, body.length(), to.is_http_10) } else { Delimiter::Length };
     let keep_alive = to.keep_alive && delimiter != Delimiter::Close;
     let outgoing = Outgoing::new(encode(head, keep_alive, to.is_http_10), delimiter == Delimiter::Chunked);

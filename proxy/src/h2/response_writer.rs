@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use h2::{Reason, SendStream};
 use http::header::{CONTENT_LENGTH, DATE};
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use tokio::time::Sleep;
 
 use super::request_body::Respond;
@@ -49,7 +49,7 @@ pub(super) async fn write(
     body: &mut Body,
     to: To,
 ) -> Result<(), WriteError> {
-    let has_body = !to.is_head && !matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let has_body = head.has_body(to.is_head);
     let mut response = Response::new(());
     *response.status_mut() = head.status;
     *response.headers_mut() = map(&head.fields);

@@ -27,6 +27,11 @@ impl ResponseHead {
         }
     }
 
+    /// Whether a body follows, given whether it is HEAD that is answered (RFC 9110 section 6.4.1).
+    pub(crate) fn has_body(&self, to_head: bool) -> bool {
+        !to_head && !matches!(self.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+    }
+
     /// Of an answer that the proxy gives itself, and its body.
     pub(crate) fn own(response: Response<Bytes>) -> (Self, Bytes) {
         let (parts, body) = response.into_parts();

@@ -67,6 +67,23 @@ fn a_request_that_never_ends_does_not_keep_the_proxy_forever() {
     client.assert_closed();
 }
 
+/// Ends the one under a load whose answers are counted, and has the load go on to the other.
+pub(crate) fn take_over(
+    old: &mut World,
+    new: &World,
+    target: &std::sync::Mutex<std::net::SocketAddr>,
+    answered: &AtomicUsize,
+) {
+    wait_until("some answers", || answered.load(SeqCst) > 200);
+    old.drain.start();
+    let at_start = answered.load(SeqCst);
+    wait_until("answers while draining", || answered.load(SeqCst) > at_start + 50);
+    *target.lock().unwrap() = new.address;
+    assert_eq!(old.running.take().unwrap().join(), 0);
+    let at_end = answered.load(SeqCst);
+    wait_until("answers of the new one", || answered.load(SeqCst) > at_end + 50);
+}
+
 #[test]
 fn no_request_is_lost_when_one_proxy_takes_over_from_another() {
     let upstream = Echo::start();
@@ -95,14 +112,7 @@ fn no_request_is_lost_when_one_proxy_takes_over_from_another() {
             })
         })
         .collect();
-    wait_until("some answers", || answered.load(SeqCst) > 200);
-    old.drain.start();
-    let at_start = answered.load(SeqCst);
-    wait_until("answers while draining", || answered.load(SeqCst) > at_start + 50);
-    *target.lock().unwrap() = new.address;
-    assert_eq!(old.running.take().unwrap().join(), 0);
-    let at_end = answered.load(SeqCst);
-    wait_until("answers of the new one", || answered.load(SeqCst) > at_end + 50);
+    take_over(&mut old, &new, &target, &answered);
     stop.store(true, SeqCst);
     for client in clients {
         client.join().unwrap();

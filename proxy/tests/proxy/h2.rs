@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderValue, Method};
 use rustls::version::{TLS12, TLS13};
 
 use super::certificates::{issue, tls, trusting};
+use super::drain::take_over;
 use super::frames::{
     self, DATA, END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, PING, PROTOCOL_ERROR, RST_STREAM, frame,
 };
@@ -543,14 +544,7 @@ fn no_request_is_lost_when_one_proxy_takes_over_from_another() {
             })
         })
         .collect();
-    wait_until("some answers", || answered.load(SeqCst) > 200);
-    old.drain.start();
-    let at_start = answered.load(SeqCst);
-    wait_until("answers while draining", || answered.load(SeqCst) > at_start + 50);
-    *target.lock().unwrap() = new.address;
-    assert_eq!(old.running.take().unwrap().join(), 0);
-    let at_end = answered.load(SeqCst);
-    wait_until("answers of the new one", || answered.load(SeqCst) > at_end + 50);
+    take_over(&mut old, &new, &target, &answered);
     stop.store(true, SeqCst);
     clients.into_iter().for_each(|client| client.join().unwrap());
 }
