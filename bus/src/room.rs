@@ -48,7 +48,7 @@ impl Bus {
     }
 
     /// Makes sure that a rule leaves room for what must always fit.
-    pub(crate) async fn room_for_rule(&self, subject: &str, bytes: usize) -> Result<(), BusError> {
+    pub(crate) async fn room_for_object(&self, subject: &str, bytes: usize) -> Result<(), BusError> {
         let Some(free) = self.free(DESIRED_STREAM).await? else { return Ok(()) };
         let wanted = bytes as u64 + OVERHEAD;
         if wanted + RESERVE <= free {

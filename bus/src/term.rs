@@ -88,21 +88,26 @@ impl Bus {
         }
     }
 
-    /// Writes one rule or tombstone. Returns its sequence.
-    pub async fn publish_rule(&self, term: &Term, envelope: &Envelope<Desired>) -> Result<u64, PublishError> {
+    /// Writes one object or tombstone. Returns its sequence.
+    pub async fn publish_desired(
+        &self,
+        term: &Term,
+        envelope: &Envelope<Desired>,
+    ) -> Result<u64, PublishError> {
         let mut headers = self.fenced(term);
         let payload = json(envelope)?;
         let subject = match &envelope.payload {
-            Desired::Rule(rule) => {
-                let subject = self.subjects.rule(&rule.key);
-                self.room_for_rule(&subject, payload.len()).await?;
-                subject
-            }
-            Desired::Tombstone(tombstone) => {
-                headers.insert(NATS_MESSAGE_TTL, TOMBSTONE_TTL);
-                self.subjects.rule(&tombstone.key)
-            }
+            Desired::Rule(rule) => self.subjects.rule(&rule.key),
+            Desired::Tombstone(tombstone) => self.subjects.rule(&tombstone.key),
+            Desired::Route(route) => self.subjects.route(&route.key),
+            Desired::RouteTombstone(tombstone) => self.subjects.route(&tombstone.key),
         };
+        match &envelope.payload {
+            Desired::Rule(_) | Desired::Route(_) => self.room_for_object(&subject, payload.len()).await?,
+            Desired::Tombstone(_) | Desired::RouteTombstone(_) => {
+                headers.insert(NATS_MESSAGE_TTL, TOMBSTONE_TTL);
+            }
+        }
         self.fenced_write(term, subject, headers, payload).await
     }
 

@@ -47,7 +47,7 @@ async fn an_agent_hears_what_the_server_accepted_with_its_sequence() {
     operator.ensure_streams(StreamBounds::default()).await.unwrap();
     let mut heard = agent.deployed().await.unwrap();
     let term = operator.take_term("a").await.unwrap();
-    let sequence = operator.publish_rule(&term, &rule("bad.bot", 1)).await.unwrap();
+    let sequence = operator.publish_desired(&term, &rule("bad.bot", 1)).await.unwrap();
     let epoch = heard.next().await.unwrap();
     assert_eq!((epoch.subject, epoch.sequence), (DesiredSubject::Epoch, term.fence));
     let written = heard.next().await.unwrap();
@@ -63,12 +63,12 @@ async fn a_deposed_leader_writes_nothing_on_any_subject() {
     let (old, new) = (server.operator().await, server.operator().await);
     old.ensure_streams(StreamBounds::default()).await.unwrap();
     let old_term = old.take_term("old").await.unwrap();
-    old.publish_rule(&old_term, &rule("a", old_term.epoch)).await.unwrap();
+    old.publish_desired(&old_term, &rule("a", old_term.epoch)).await.unwrap();
     let new_term = new.take_term("new").await.unwrap();
     assert_eq!(new_term.epoch, old_term.epoch + 1);
     // A subject that the new leader has not touched, and one that nobody has.
     for name in ["a", "b"] {
-        let refused = old.publish_rule(&old_term, &rule(name, old_term.epoch)).await;
+        let refused = old.publish_desired(&old_term, &rule(name, old_term.epoch)).await;
         assert!(matches!(refused, Err(PublishError::Deposed { .. })), "{refused:?}");
     }
     let checkpoint = Checkpoint {
@@ -80,11 +80,12 @@ async fn a_deposed_leader_writes_nothing_on_any_subject() {
         count: 0,
         set: SetHash::of(std::iter::empty()),
         unknown: Default::default(),
+        routes: None,
     };
     let refused = old.publish_checkpoint(&old_term, &checkpoint).await;
     assert!(matches!(refused, Err(PublishError::Deposed { .. })), "{refused:?}");
-    new.publish_rule(&new_term, &rule("a", new_term.epoch)).await.unwrap();
-    new.publish_rule(&new_term, &rule("b", new_term.epoch)).await.unwrap();
+    new.publish_desired(&new_term, &rule("a", new_term.epoch)).await.unwrap();
+    new.publish_desired(&new_term, &rule("b", new_term.epoch)).await.unwrap();
 }
 
 #[tokio::test]
@@ -102,7 +103,7 @@ async fn a_leader_of_a_stream_that_was_wiped_writes_nothing_to_the_new_one() {
     next.ensure_streams(StreamBounds::default()).await.unwrap();
     let new_term = next.take_term("next").await.unwrap();
     assert_eq!(new_term.epoch, old_term.epoch, "epochs start over, so they tell the two apart nowhere");
-    let refused = frozen.publish_rule(&old_term, &rule("a", old_term.epoch)).await;
+    let refused = frozen.publish_desired(&old_term, &rule("a", old_term.epoch)).await;
     assert!(matches!(refused, Err(PublishError::Deposed { .. })), "{refused:?}");
 }
 
@@ -133,7 +134,7 @@ async fn a_complete_read_returns_every_subject_once_across_batches() {
     // More than two batches, every third one written twice.
     for i in 0..600 {
         for _ in 0..=u32::from(i % 3 == 0) {
-            last = operator.publish_rule(&term, &rule(&format!("r{i}"), 1)).await.unwrap();
+            last = operator.publish_desired(&term, &rule(&format!("r{i}"), 1)).await.unwrap();
         }
     }
     let snapshot = agent.read_all().await.unwrap();
@@ -149,10 +150,10 @@ async fn a_tombstone_takes_the_place_of_the_rule() {
     let (operator, agent) = (server.operator().await, server.agent().await);
     operator.ensure_streams(StreamBounds::default()).await.unwrap();
     let term = operator.take_term("a").await.unwrap();
-    operator.publish_rule(&term, &rule("a", 1)).await.unwrap();
+    operator.publish_desired(&term, &rule("a", 1)).await.unwrap();
     let key = RuleKey::namespaced("shop", "a");
     let tombstone = Envelope { payload: Desired::Tombstone(Tombstone { key }), ..rule("a", 1) };
-    operator.publish_rule(&term, &tombstone).await.unwrap();
+    operator.publish_desired(&term, &tombstone).await.unwrap();
     let snapshot = agent.read_all().await.unwrap();
     assert_eq!(snapshot.messages.len(), 2);
     let read: Envelope<Desired> = Envelope::read(CLUSTER, &snapshot.messages[1].payload).unwrap();
@@ -216,7 +217,7 @@ async fn an_agent_can_write_neither_desired_state_nor_modules() {
     let (operator, agent) = (server.operator().await, server.agent().await);
     operator.ensure_streams(StreamBounds::default()).await.unwrap();
     let term = operator.take_term("a").await.unwrap();
-    assert!(agent.publish_rule(&term, &rule("a", 1)).await.is_err());
+    assert!(agent.publish_desired(&term, &rule("a", 1)).await.is_err());
     let bytes = Bytes::from_static(b"module");
     assert!(agent.publish_module(&ModuleDigest::of(&bytes), &bytes, "shop").await.is_err());
     assert_eq!(operator.read_all().await.unwrap().messages.len(), 1, "the epoch alone");
@@ -308,7 +309,7 @@ async fn rules_leave_room_for_the_next_leader_for_changes_and_for_tombstones() {
     };
     let mut written = 0;
     let refused = loop {
-        match operator.publish_rule(&term, &large(&format!("r{written}"), Mode::Enforce)).await {
+        match operator.publish_desired(&term, &large(&format!("r{written}"), Mode::Enforce)).await {
             Ok(_) => written += 1,
             refused => break refused,
         }
@@ -317,7 +318,7 @@ async fn rules_leave_room_for_the_next_leader_for_changes_and_for_tombstones() {
     assert!(written > 10, "only {written}");
     assert_eq!(operator.read_all().await.unwrap().messages.len(), written + 1, "all of them and the epoch");
 
-    operator.publish_rule(&term, &large("r0", Mode::Disabled)).await.unwrap();
+    operator.publish_desired(&term, &large("r0", Mode::Disabled)).await.unwrap();
     let term = next.take_term("next").await.unwrap();
     let checkpoint = Checkpoint {
         schema: SCHEMA,
@@ -328,12 +329,13 @@ async fn rules_leave_room_for_the_next_leader_for_changes_and_for_tombstones() {
         count: written as u64,
         set: SetHash::of(std::iter::empty()),
         unknown: Default::default(),
+        routes: None,
     };
     next.publish_checkpoint(&term, &checkpoint).await.unwrap();
     let key = RuleKey::namespaced("shop", "r1");
     let tombstone = Envelope { payload: Desired::Tombstone(Tombstone { key }), ..rule("r1", term.epoch) };
-    next.publish_rule(&term, &tombstone).await.unwrap();
-    next.publish_rule(&term, &large("another", Mode::Enforce)).await.unwrap();
+    next.publish_desired(&term, &tombstone).await.unwrap();
+    next.publish_desired(&term, &large("another", Mode::Enforce)).await.unwrap();
 }
 
 #[tokio::test]

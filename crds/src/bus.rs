@@ -13,13 +13,15 @@ pub mod route;
 pub mod subject;
 
 pub use candidate::{Candidate, Shadow, Share, ShareTooLarge};
-pub use checkpoint::{Checkpoint, EpochRecord, SetHash};
-pub use desired::{Desired, DesiredRule, Tombstone};
+pub use checkpoint::{Checkpoint, EpochRecord, SetHash, SetRecord};
+pub use desired::{Desired, DesiredRule, RouteTombstone, Tombstone};
 pub use envelope::{Envelope, EnvelopeError, SCHEMA};
-pub use feature::{CANDIDATE_FEATURE, CONFIG_FEATURE, FEATURES, PER_WORKER_FEATURE, missing_features};
+pub use feature::{
+    CANDIDATE_FEATURE, CONFIG_FEATURE, FEATURES, PER_WORKER_FEATURE, ROUTE_FEATURE, missing_features,
+};
 pub use module_ref::{CHUNK_BYTES, ModuleRef};
 pub use recall::{Recall, Recalled};
-pub use report::{Exception, ExceptionState, Kept, Mark, Report, Unsound};
+pub use report::{Exception, ExceptionState, Kept, Mark, Report, RouteException, RoutesReport, Unsound};
 pub use revision_spec::{DesiredLimits, RevisionSpec};
 pub use route::{DesiredRoute, DesiredRouteRule, Origin};
 pub use subject::Subjects;

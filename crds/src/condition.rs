@@ -1,4 +1,4 @@
-//! Conditions of a rule: the one place that knows their types, reasons and order.
+//! Conditions of rules and routes: the one place that knows their types, reasons and order.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
@@ -10,6 +10,8 @@ pub enum ConditionType {
     Accepted,
     /// The registry answered with a digest.
     Resolved,
+    /// Of a route: what it sends requests to exists.
+    ResolvedRefs,
     /// Signature and policy hold.
     Verified,
     /// The desired state of this generation is on the bus.
@@ -28,6 +30,7 @@ impl ConditionType {
         match self {
             Self::Accepted => "Accepted",
             Self::Resolved => "Resolved",
+            Self::ResolvedRefs => "ResolvedRefs",
             Self::Verified => "Verified",
             Self::Programmed => "Programmed",
             Self::Ready => "Ready",
@@ -81,6 +84,14 @@ reasons! {
     NotPermitted => "Add the namespace to `operator.pullSecretNamespaces` in the chart's values.",
     /// The registry answered with a digest.
     DigestResolved => "Nothing.",
+    /// The namespace may not serve a host name of the route.
+    HostnameNotPermitted => "Have the platform add the host name to `routes.hostnames` in the chart's values, or use another one.",
+    /// An older route has the same host name and match, or serves the host name in another namespace.
+    Conflicted => "Change one of the two routes, or delete one.",
+    /// What the route sends requests to exists.
+    ResolvedRefs => "Nothing.",
+    /// A Service or port that the route names does not exist, or has no cluster IP; its requests are answered with 500.
+    BackendNotFound => "Create the Service, or correct `backend.service`.",
     /// The registry could not be reached or answered with a server error; it is tried again.
     RegistryUnreachable => "Check the registry and the network between the operator and it.",
     /// The registry refused the credentials, or asked for some where none were given.
@@ -128,8 +139,8 @@ reasons! {
     NodeSilent => "Look at the agent on that node.",
     /// No node should run an agent, so nothing enforces the rule.
     NoNodes => "Check the node-agent DaemonSet.",
-    /// Portcullis was uninstalled: nothing enforces the rule, and nobody keeps its status.
-    Uninstalled => "Install Portcullis again, or delete the rule.",
+    /// Portcullis was uninstalled: nothing enforces the rule or serves the route, and nobody keeps its status.
+    Uninstalled => "Install Portcullis again, or delete the object.",
     /// The rule needs a feature that the node, or this version of Portcullis, lacks.
     Unsupported => "Upgrade the node-agent, or leave out what the message names.",
     /// The node could not get the module from the bus; it tries again.

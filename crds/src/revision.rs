@@ -1,4 +1,4 @@
-//! A revision names everything that affects a verdict, by its hash.
+//! A revision names everything that affects a verdict, or where a request goes, by its hash.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ pub use crate::module_digest::{DigestError, ModuleDigest};
 use crate::rule_config::CanonicalConfig;
 use crate::wasm_rule::Isolation;
 
-/// Names one revision of a rule: the first 16 hex digits of a SHA-256 over everything that affects a verdict.
+/// Names one revision of a rule or route: the first 16 hex digits of a SHA-256 over everything that affects a verdict.
 ///
 /// Where the module came from (its tag, its manifest) is not part of it: the same bytes under
 /// another tag are the same revision.
@@ -53,6 +53,13 @@ impl Revision {
             block: &spec.block,
         };
         let json = serde_json::to_vec(&verdict).expect("plain structs with string keys always serialize");
+        Self(hex::encode(&Sha256::digest(json)[..8]))
+    }
+
+    /// The name of what a route asks for: a hash over its JSON. A field that is added must be left out where it has its
+    /// default.
+    pub(crate) fn of_route(route: &impl Serialize) -> Self {
+        let json = serde_json::to_vec(route).expect("plain structs with string keys always serialize");
         Self(hex::encode(&Sha256::digest(json)[..8]))
     }
 

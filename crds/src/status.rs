@@ -106,6 +106,13 @@ pub struct NodeCounts {
     pub summary: String,
 }
 
+impl NodeCounts {
+    /// The counts while no node can be heard: how many there should be is all that is known.
+    pub fn unreachable(&self) -> Self {
+        Self { desired: self.desired, summary: format!("?/{}", self.desired), ..Self::default() }
+    }
+}
+
 /// A node that cannot run the enforced revision, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -4,7 +4,7 @@
 // The derive macro repeats each struct inside a private function, where `pub` reaches nobody.
 #![allow(unreachable_pub, clippy::duplicated_attributes)]
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube_derive::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -296,6 +296,11 @@ pub struct WafRouteStatus {
     /// Nodes by what they reported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nodes: Option<NodeCounts>,
+
+    /// When the operator last compared this status with what the nodes report. It is renewed every five minutes, or as
+    /// often as ten thousand routes allow: an older one says that nobody can tell any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_report_time: Option<Time>,
 
     /// See docs/reference/conditions.md.
     #[serde(default)]

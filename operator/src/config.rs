@@ -14,6 +14,8 @@ use portcullis_bus::StreamBounds;
 use portcullis_crds::ByteSize;
 use portcullis_daemon::logging::Format;
 
+use crate::route::grants::Grant;
+
 pub use quota::{QuotaArgs, QuotaFor, QuotaForError};
 
 /// Control plane of Portcullis.
@@ -92,6 +94,16 @@ pub struct RunArgs {
     /// Bytes of modules that the bus holds at most.
     #[arg(long, env = "PORTCULLIS_MODULES_MAX_BYTES", default_value = "512Mi", value_name = "SIZE")]
     pub modules_max_bytes: ByteSize,
+
+    /// Host names that the routes of a namespace may serve, several separated by commas: shop=shop.example, shop=*.shop.example,
+    /// or shop=* for all. Of the grants that cover a name the most specific ones decide.
+    #[arg(
+        long,
+        env = "PORTCULLIS_ROUTE_HOSTNAMES",
+        value_delimiter = ',',
+        value_name = "NAMESPACE=HOSTNAME,..."
+    )]
+    pub route_hostnames: Vec<Grant>,
 
     /// Namespaces whose pull secrets may be read, separated by commas; * for all.
     #[arg(long, env = "PORTCULLIS_PULL_SECRET_NAMESPACES", default_value = "", value_name = "NAMESPACE,...")]

@@ -16,6 +16,7 @@ use crate::reconcile::observe::{Observation, observe};
 use crate::reconcile::update_status::StatusWriter;
 use crate::reconcile::validate::Validator;
 use crate::registries::Registries;
+use crate::route::state::RouteState;
 
 /// See the module.
 pub(crate) struct Context {
@@ -30,6 +31,7 @@ pub(crate) struct Context {
     pub(crate) statuses: StatusWriter,
     pub(crate) metrics: Metrics,
     pub(crate) quotas: Quotas,
+    pub(crate) routes: RouteState,
 }
 
 // === impl Context ===

@@ -219,10 +219,21 @@ fn bounded(mut report: Report) -> Report {
     report.unsound.truncate(EXCEPTIONS_MAX);
     report.kept.truncate(EXCEPTIONS_MAX);
     for exception in &mut report.exceptions {
-        let shown = exception.message.chars().map(|c| if c.is_control() { ' ' } else { c });
-        exception.message = shown.take(MESSAGE_MAX).collect();
+        exception.message = shown(&exception.message);
+    }
+    if let Some(routes) = &mut report.routes {
+        routes.more =
+            routes.more.saturating_add(routes.exceptions.len().saturating_sub(EXCEPTIONS_MAX) as u64);
+        routes.exceptions.truncate(EXCEPTIONS_MAX);
+        for exception in &mut routes.exceptions {
+            exception.message = shown(&exception.message);
+        }
     }
     report
+}
+
+fn shown(message: &str) -> String {
+    message.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MESSAGE_MAX).collect()
 }
 
 /// Whether a report says what the one before said, its time aside.
@@ -260,6 +271,7 @@ pub(crate) mod tests {
             more: 0,
             kept: vec![],
             unsound: vec![],
+            routes: None,
             at: Timestamp::UNIX_EPOCH,
         }
     }

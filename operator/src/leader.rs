@@ -21,8 +21,10 @@ use tokio::sync::watch;
 
 use crate::cleanup_queue::CleanupQueue;
 use crate::context::Context;
+use crate::controller::waf_route;
 use crate::controller::wasm_rule::Controller;
 use crate::health::Health;
+use crate::route::grants::Grants;
 use bus_session::BusSession;
 use lead_error::LeadError;
 
@@ -31,12 +33,14 @@ use lead_error::LeadError;
 pub(crate) async fn lead(
     ctx: Arc<Context>,
     objects: Writer<WasmRule>,
+    grants: Grants,
     mut changes: BoxStream<'static, ()>,
     health: Health,
     stop: watch::Receiver<bool>,
 ) -> Result<(), LeadError> {
     let (cleanup, orphans) = CleanupQueue::new();
     let cleanup = Arc::new(cleanup);
+    let (routes, route_changes) = waf_route::watch(&ctx.statuses.client);
     let (rules, queued) = Controller::new(ctx.clone(), health.clone(), cleanup.clone());
     let api = Api::<WasmRule>::all(ctx.statuses.client.clone());
     let rule_watch = watcher::watcher(api, watcher::Config::default()).default_backoff().reflect(objects);
@@ -53,6 +57,8 @@ pub(crate) async fn lead(
         checkpoints::publish_checkpoints(&ctx).boxed(),
         recover::recover(&ctx).boxed(),
         nodes::look_at_nodes(&ctx, &rules).boxed(),
+        waf_route::publish(&ctx, &routes, &grants, route_changes).boxed(),
+        waf_route::keep_statuses(&ctx, &routes).boxed(),
         cleanup::clean_up(&ctx, &cleanup, orphans).boxed(),
         async {
             ctx.publisher.deposed().await;

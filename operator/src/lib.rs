@@ -2,6 +2,7 @@
 //!
 //! - [`run`](run::run): health port, election, and while leading everything below; `leader` has a file for each duty.
 //! - `controller`: a file a kind; `reconcile`: the steps of one object, a file each; `progress` says what is left to do.
+//! - `route`: what is decided about all routes together.
 //! - `published_state` (what is on the bus) and `publisher` (the one task that writes there).
 //! - `quota` (what a namespace may take up), `fair_semaphore` (namespaces take turns at what is scarce) and
 //!   `validation_time`; `unused_modules` (what no rule names any more).
@@ -38,6 +39,7 @@ mod pull_secret;
 pub mod quota;
 mod reconcile;
 mod registries;
+mod route;
 pub mod run;
 pub mod uninstall;
 mod unused_modules;

@@ -6,10 +6,11 @@ use std::sync::{Arc, OnceLock};
 use portcullis_bus::{Message, Snapshot, StreamId};
 use portcullis_crds::bus::subject::DesiredSubject;
 use portcullis_crds::bus::{
-    Checkpoint, Desired, DesiredRule, Envelope, ModuleRef, SCHEMA, SetHash, Tombstone,
+    Checkpoint, Desired, DesiredRoute, DesiredRule, Envelope, ModuleRef, RouteTombstone, SCHEMA, SetHash,
+    SetRecord, Tombstone,
 };
 use portcullis_crds::status::EnforcedRevision;
-use portcullis_crds::{ModuleDigest, Revision, RuleKey};
+use portcullis_crds::{ModuleDigest, Revision, RouteKey, RuleKey};
 
 use crate::object::Object;
 
@@ -40,6 +41,17 @@ pub(crate) struct PublishedState {
     last_sequence: u64,
     /// Of the rules as they are; made when somebody asks.
     set: OnceLock<SetHash>,
+    /// The same of the routes.
+    route_set: OnceLock<SetHash>,
+}
+
+/// What may be missing on the bus although it exists.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Gaps {
+    /// Uids of rules that are not on it, and of which nodes keep what they have.
+    pub(crate) unknown_rules: BTreeSet<String>,
+    /// The stream that has all routes; `None` if no stream is known to.
+    pub(crate) routes_on: Option<StreamId>,
 }
 
 /// Something on the bus without an object.
@@ -63,7 +75,15 @@ impl Entry {
     pub(crate) fn rule(&self) -> Option<&DesiredRule> {
         match &*self.desired {
             Desired::Rule(rule) => Some(rule),
-            Desired::Tombstone(_) => None,
+            Desired::Tombstone(_) | Desired::Route(_) | Desired::RouteTombstone(_) => None,
+        }
+    }
+
+    /// The route, if it is one.
+    pub(crate) fn route(&self) -> Option<&DesiredRoute> {
+        match &*self.desired {
+            Desired::Route(route) => Some(route),
+            Desired::Rule(_) | Desired::Tombstone(_) | Desired::RouteTombstone(_) => None,
         }
     }
 
@@ -91,15 +111,6 @@ impl Entry {
     }
 }
 
-/// Where a message about this belongs.
-pub(crate) fn subject_of(desired: &Desired) -> DesiredSubject {
-    match desired {
-        Desired::Rule(DesiredRule { key, .. }) | Desired::Tombstone(Tombstone { key }) => {
-            DesiredSubject::Rule(key.clone())
-        }
-    }
-}
-
 // === impl PublishedState ===
 
 impl PublishedState {
@@ -111,9 +122,10 @@ impl PublishedState {
             unreadable: BTreeMap::new(),
             last_sequence: 0,
             set: OnceLock::new(),
+            route_set: OnceLock::new(),
         };
         for message in &snapshot.messages {
-            if let DesiredSubject::Rule(_) = &message.subject {
+            if let DesiredSubject::Rule(_) | DesiredSubject::Route(_) = &message.subject {
                 state.last_sequence = state.last_sequence.max(message.sequence);
                 state.read_message(cluster, message);
             }
@@ -123,8 +135,8 @@ impl PublishedState {
 
     fn read_message(&mut self, cluster: &str, Message { subject, sequence, payload }: &Message) {
         match Envelope::<Desired>::read(cluster, payload) {
-            Ok(Envelope { payload: Desired::Tombstone(_), .. }) => {}
-            Ok(Envelope { payload, uid, generation, revision, .. }) if subject_of(&payload) == *subject => {
+            Ok(Envelope { payload: Desired::Tombstone(_) | Desired::RouteTombstone(_), .. }) => {}
+            Ok(Envelope { payload, uid, generation, revision, .. }) if payload.subject() == *subject => {
                 let (uid, desired) = (uid.into(), Arc::new(payload));
                 let entry = Entry { uid, generation, revision, sequence: *sequence, desired };
                 self.entries.insert(subject.clone(), entry);
@@ -173,6 +185,19 @@ impl PublishedState {
         of_namespace.map(|(_, entry)| entry)
     }
 
+    /// What is on the bus of routes.
+    pub(crate) fn routes(&self) -> impl Iterator<Item = (&RouteKey, &Entry)> {
+        self.entries.iter().filter_map(|(subject, entry)| match subject {
+            DesiredSubject::Route(key) => Some((key, entry)),
+            _ => None,
+        })
+    }
+
+    /// Messages about routes that this version cannot read.
+    pub(crate) fn unreadable_routes(&self) -> impl Iterator<Item = &DesiredSubject> {
+        self.unreadable.keys().filter(|subject| matches!(subject, DesiredSubject::Route(_)))
+    }
+
     /// Whether something names this module.
     pub(crate) fn names(&self, module: &ModuleDigest) -> bool {
         self.entries.values().flat_map(Entry::modules).any(|named| named.digest == *module)
@@ -203,7 +228,10 @@ impl PublishedState {
 
     fn written(&mut self, subject: &DesiredSubject, sequence: u64) {
         self.last_sequence = self.last_sequence.max(sequence);
-        self.set = OnceLock::new();
+        match subject {
+            DesiredSubject::Route(_) => self.route_set = OnceLock::new(),
+            _ => self.set = OnceLock::new(),
+        }
         self.unreadable.remove(subject);
     }
 
@@ -221,9 +249,20 @@ impl PublishedState {
         })
     }
 
-    /// What the leader says of the whole set. `unknown` are the uids of rules that are not in it, and of which nodes
-    /// keep what they have.
-    pub(crate) fn checkpoint(&self, cluster: &str, epoch: u64, unknown: BTreeSet<String>) -> Checkpoint {
+    /// Hash of the routes.
+    pub(crate) fn route_set_hash(&self) -> &SetHash {
+        self.route_set.get_or_init(|| {
+            SetHash::of_routes(self.routes().map(|(key, entry)| (key, &*entry.uid, &entry.revision)))
+        })
+    }
+
+    /// What the leader says of the whole set.
+    pub(crate) fn checkpoint(&self, cluster: &str, epoch: u64, gaps: Gaps) -> Checkpoint {
+        let Gaps { unknown_rules: unknown, routes_on } = gaps;
+        let routes = self.routes().count() as u64;
+        // Before they have all been written to this stream, one that is not there may exist all the same.
+        let are_complete = routes_on.as_ref() == Some(&self.stream);
+        let record = SetRecord { count: routes, set: self.route_set_hash().clone() };
         let has_candidates = self.entries.values().any(|entry| entry.candidate().is_some());
         Checkpoint {
             schema: Checkpoint::schema(&unknown, has_candidates),
@@ -231,9 +270,10 @@ impl PublishedState {
             stream: self.stream.to_string(),
             epoch,
             sequence: self.last_sequence,
-            count: self.entries.len() as u64,
+            count: self.entries.len() as u64 - routes,
             set: self.set_hash().clone(),
             unknown,
+            routes: Some(record).filter(|_| are_complete),
         }
     }
 
@@ -253,7 +293,13 @@ impl PublishedState {
 
     /// The tombstone for an orphan; `None` when the bus has something else by now.
     pub(crate) fn tombstone(&self, orphan: &Orphan, cluster: &str, epoch: u64) -> Option<Envelope<Desired>> {
-        let DesiredSubject::Rule(key) = &orphan.subject else { return None };
+        let payload = match &orphan.subject {
+            DesiredSubject::Rule(key) => Desired::Tombstone(Tombstone { key: key.clone() }),
+            DesiredSubject::Route(key) => Desired::RouteTombstone(RouteTombstone { key: key.clone() }),
+            DesiredSubject::Checkpoint | DesiredSubject::Epoch | DesiredSubject::Unsupported(_) => {
+                return None;
+            }
+        };
         let (uid, generation, revision) = match (self.get(&orphan.subject), &orphan.uid) {
             (Some(entry), Some(uid)) if entry.is_of(uid) => {
                 (uid.clone(), entry.generation, entry.revision.clone())
@@ -272,7 +318,7 @@ impl PublishedState {
             epoch,
             requires: Vec::new(),
             expires: None,
-            payload: Desired::Tombstone(Tombstone { key: key.clone() }),
+            payload,
         })
     }
 }

@@ -6,12 +6,10 @@ mod task;
 mod view;
 pub(crate) mod write;
 
-use std::collections::BTreeSet;
-
 use bytes::Bytes;
 use portcullis_bus::{Bus, ConnectOptions, StreamBounds};
 use portcullis_crds::bus::subject::DesiredSubject;
-use portcullis_crds::bus::{Checkpoint, DesiredRule};
+use portcullis_crds::bus::{Checkpoint, DesiredRoute, DesiredRule};
 use portcullis_crds::{ModuleDigest, RuleKey};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -19,7 +17,7 @@ use tokio::time::Instant;
 use crate::fair_semaphore::{FairSemaphore, Permit};
 use crate::lease::Validity;
 use crate::object::Object;
-use crate::published_state::{Entry, Orphan, PublishedState};
+use crate::published_state::{Entry, Gaps, Orphan, PublishedState};
 use crate::quota::Quota;
 use command::{Claim, Command, Exists, Reply, Unused};
 use error::{TakeOverError, WriteError};
@@ -182,6 +180,15 @@ impl Publisher {
         }
     }
 
+    /// Puts a route on the bus, in place of whatever is there.
+    pub(crate) async fn put_route(
+        &self,
+        object: Object<'_>,
+        route: DesiredRoute,
+    ) -> Result<Option<Entry>, WriteError> {
+        self.write(Write::route(object, route), Box::new(|| true), false).await
+    }
+
     async fn write(
         &self,
         write: Write,
@@ -207,9 +214,9 @@ impl Publisher {
         self.ask(|reply| Command::Delete(orphan.clone(), reply)).await
     }
 
-    /// Tells the agents what the whole set is; of the `unknown` objects they keep what they have.
-    pub(crate) async fn checkpoint(&self, unknown: BTreeSet<String>) -> Result<Checkpoint, WriteError> {
-        self.ask(|reply| Command::Checkpoint(unknown, reply)).await
+    /// Tells the agents what the whole set is; what is in the `gaps` they keep.
+    pub(crate) async fn checkpoint(&self, gaps: Gaps) -> Result<Checkpoint, WriteError> {
+        self.ask(|reply| Command::Checkpoint(gaps, reply)).await
     }
 
     /// Tells of writes from now on.

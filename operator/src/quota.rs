@@ -23,6 +23,8 @@ pub struct Quota {
     pub module_bytes: ByteSize,
     /// Rules on the bus.
     pub rules: usize,
+    /// Routes on the bus.
+    pub routes: usize,
     /// Time of the validator in each minute.
     pub validation: Duration,
     /// Requests to registries at the same time.
@@ -129,6 +131,7 @@ impl Quota {
         Self {
             module_bytes: ByteSize::bytes(u64::MAX),
             rules: usize::MAX,
+            routes: usize::MAX,
             validation: Duration::MAX,
             registry_requests: self.registry_requests,
         }
@@ -178,7 +181,6 @@ pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::published_state::subject_of;
     use crate::published_state::tests::{entry_of, rule, state, with_candidate};
 
     /// Quotas for tests that are about something else.
@@ -186,6 +188,7 @@ pub(crate) mod tests {
         Quota {
             module_bytes: ByteSize::mib(64),
             rules: 100,
+            routes: 100,
             validation: Duration::from_secs(60),
             registry_requests: 1,
         }
@@ -294,7 +297,7 @@ pub(crate) mod tests {
                 }
                 on_the_bus.entry(namespace.clone()).or_default().insert(module.digest.clone(), module.size);
                 let entry = entry(&namespace, &name.to_string(), module);
-                if let Some(replaced) = state.put(subject_of(&entry.desired), entry) {
+                if let Some(replaced) = state.put(entry.desired.subject(), entry) {
                     let ModuleRef { digest, size, .. } = replaced.module().unwrap();
                     if !state.names(digest) {
                         unused.insert(digest, owner(&namespace, *size));

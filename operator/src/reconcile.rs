@@ -10,6 +10,7 @@ pub(crate) mod dereference;
 pub(crate) mod observe;
 mod poll;
 mod publish;
+mod rule_target;
 pub(crate) mod status;
 mod stop;
 pub(crate) mod update_status;

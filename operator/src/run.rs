@@ -35,6 +35,8 @@ use crate::pull_secret::PullSecrets;
 use crate::reconcile::update_status::StatusWriter;
 use crate::reconcile::validate::Validator;
 use crate::registries::Registries;
+use crate::route::grants::Grants;
+use crate::route::state::RouteState;
 use crate::watch_agents::watch_agents;
 
 /// What is under way when the process is told to stop may take this long.
@@ -144,8 +146,10 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
         },
         metrics: metrics.clone(),
         quotas: args.quota.quotas(),
+        routes: RouteState::new(),
     });
-    let leading = tokio::spawn(lead(ctx, object_writer, changes, health.clone(), stop.clone()));
+    let grants = Grants::new(&args.route_hostnames);
+    let leading = tokio::spawn(lead(ctx, object_writer, grants, changes, health.clone(), stop.clone()));
     let ended = tokio::select! {
         lost = candidate.hold(|| health.beat()) => Err(lost.into()),
         ended = finished(leading, stop) => ended,

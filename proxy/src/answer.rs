@@ -118,6 +118,14 @@ pub(super) fn no_route() -> Response<Bytes> {
     plain(StatusCode::NOT_FOUND, "Not Found: no route of this host name matches the request\n".into())
 }
 
+/// The answer to a request of a route whose backend does not exist; 500 as in the Gateway API.
+pub(super) fn no_backend() -> Response<Bytes> {
+    plain(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "Internal Server Error: the backend that the route names does not exist\n".into(),
+    )
+}
+
 /// The answer when the upstream gave none.
 pub(super) fn upstream_failed(error: &UpstreamError) -> Response<Bytes> {
     let status = match error {

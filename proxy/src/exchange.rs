@@ -177,10 +177,14 @@ impl Exchange<'_> {
         head: &mut RequestHead,
         body: Body,
     ) -> Result<(ResponseHead, Body), Instead> {
+        let Some(upstream) = route.upstream() else {
+            self.service.metrics.unrouted();
+            return Err(answer::no_backend().into());
+        };
         if body.is_empty() {
             head.announce_no_content();
         }
-        match self.service.upstreams.of(route.upstream()).send(head, body, route.timeout()).await {
+        match self.service.upstreams.of(upstream).send(head, body, route.timeout()).await {
             Ok(answer) => Ok(answer),
             Err(UpstreamError::RequestBody(error)) => Err(self.body_failed(&error)),
             Err(error) => {

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::envelope::SCHEMA;
 use crate::revision::Revision;
+use crate::route_key::RouteKey;
 use crate::rule_key::RuleKey;
 
 /// Schema of a checkpoint with [`Checkpoint::unknown`] rules. An agent that does not know the field passes over it and
@@ -18,8 +19,8 @@ const UNKNOWN_SCHEMA: u32 = 2;
 /// the stream again after each checkpoint; so it passes over this one, too.
 const CANDIDATES_SCHEMA: u32 = 3;
 
-/// Hash of a set of rules: SHA-256 over (key, uid, revision) in order of keys, of each rule the stable revision and then
-/// the candidate, if there is one.
+/// Hash of a set of rules or of routes: SHA-256 over (key, uid, revision) in order of keys, of each rule the stable revision
+/// and then the candidate, if there is one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SetHash(String);
@@ -27,13 +28,26 @@ pub struct SetHash(String);
 impl SetHash {
     /// The hash of these revisions. The iterator must be in ascending order of keys, as a `BTreeMap` yields it.
     pub fn of<'a>(rules: impl Iterator<Item = (&'a RuleKey, &'a str, &'a Revision)>) -> Self {
+        Self::of_rows(rules.map(|(key, uid, revision)| {
+            [key.namespace.as_deref().unwrap_or(""), key.name.as_str(), uid, revision.as_str()]
+        }))
+    }
+
+    /// The hash of these routes, in ascending order of keys.
+    pub fn of_routes<'a>(routes: impl Iterator<Item = (&'a RouteKey, &'a str, &'a Revision)>) -> Self {
+        Self::of_rows(
+            routes.map(|(key, uid, revision)| {
+                [key.namespace.as_str(), key.name.as_str(), uid, revision.as_str()]
+            }),
+        )
+    }
+
+    fn of_rows<'a>(rows: impl Iterator<Item = [&'a str; 4]>) -> Self {
         let mut hash = Sha256::new();
-        for (key, uid, revision) in rules {
+        for field in rows.flatten() {
             // 0 occurs in none of the fields, so no two sets give the same bytes.
-            for field in [key.namespace.as_deref().unwrap_or(""), &key.name, uid, revision.as_str()] {
-                hash.update(field.as_bytes());
-                hash.update([0]);
-            }
+            hash.update(field.as_bytes());
+            hash.update([0]);
         }
         Self(hex::encode(hash.finalize()))
     }
@@ -45,7 +59,17 @@ impl fmt::Display for SetHash {
     }
 }
 
-/// What the leader says of the whole set. An agent drops a rule that it did not read only when
+/// What the leader says of a set of one kind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SetRecord {
+    /// Number of objects, tombstones not counted.
+    pub count: u64,
+    /// Hash over them.
+    pub set: SetHash,
+}
+
+/// What the leader says of the whole set. An agent drops a rule or route that it did not read only when
 /// what it read is complete by this record.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -58,7 +82,7 @@ pub struct Checkpoint {
     pub stream: String,
     /// Epoch of the leader.
     pub epoch: u64,
-    /// Sequence of the last rule or tombstone that the record covers.
+    /// Sequence of the last rule, route or tombstone that the record covers.
     pub sequence: u64,
     /// Number of rules, tombstones not counted.
     pub count: u64,
@@ -68,6 +92,10 @@ pub struct Checkpoint {
     /// specs lead nowhere now. Not counted. An agent keeps what it has of them.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub unknown: BTreeSet<String>,
+    /// The routes. `None` from a leader that does not know any: then an agent keeps those that it has. (A field of its own:
+    /// an agent that does not know routes passes over it, and still finds its rules complete.)
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub routes: Option<SetRecord>,
 }
 
 impl Checkpoint {

@@ -1,14 +1,17 @@
-//! Desired state of one rule.
+//! Desired state of one object.
 
 use serde::{Deserialize, Serialize};
 
 use super::candidate::Candidate;
 use super::feature::CANDIDATE_FEATURE;
 use super::revision_spec::RevisionSpec;
+use super::route::DesiredRoute;
+use super::subject::DesiredSubject;
 use crate::revision::Revision;
+use crate::route_key::RouteKey;
 use crate::rule_key::RuleKey;
 
-/// What is wanted for one rule.
+/// What is wanted of one object.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind")]
 #[allow(clippy::large_enum_variant)] // read once, taken apart at once; tombstones are the rare case
@@ -17,6 +20,10 @@ pub enum Desired {
     Rule(DesiredRule),
     /// It was deleted. (A message of its own: an empty payload would end a batched read early.)
     Tombstone(Tombstone),
+    /// Serve it.
+    Route(DesiredRoute),
+    /// A route that was deleted, or is served no longer.
+    RouteTombstone(RouteTombstone),
 }
 
 /// A rule: the revision that is stable, and the one that may become so.
@@ -66,6 +73,26 @@ impl DesiredRule {
 pub struct Tombstone {
     /// Which rule.
     pub key: RuleKey,
+}
+
+/// A route that was deleted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RouteTombstone {
+    /// Which route.
+    pub key: RouteKey,
+}
+
+impl Desired {
+    /// What it is about, and so the subject that it belongs under.
+    pub fn subject(&self) -> DesiredSubject {
+        match self {
+            Self::Rule(rule) => DesiredSubject::Rule(rule.key.clone()),
+            Self::Tombstone(tombstone) => DesiredSubject::Rule(tombstone.key.clone()),
+            Self::Route(route) => DesiredSubject::Route(route.key.clone()),
+            Self::RouteTombstone(tombstone) => DesiredSubject::Route(tombstone.key.clone()),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -159,6 +186,18 @@ pub(crate) mod tests {
         let rule = DesiredRule { candidate: Some(candidate), ..a_rule() };
         let digests: Vec<_> = rule.specs().map(|spec| spec.module.digest.clone()).collect();
         assert_eq!(digests, [ModuleDigest::of(b"module"), ModuleDigest::of(b"other")]);
+    }
+
+    #[test]
+    fn a_route_and_its_tombstone_come_back_and_say_where_they_belong() {
+        let route = crate::bus::route::tests::a_route();
+        let subject = DesiredSubject::Route(route.key.clone());
+        let tombstone = Desired::RouteTombstone(RouteTombstone { key: route.key.clone() });
+        for desired in [Desired::Route(route), tombstone] {
+            let json = serde_json::to_string(&desired).unwrap();
+            assert_eq!(serde_json::from_str::<Desired>(&json).unwrap(), desired);
+            assert_eq!(desired.subject(), subject);
+        }
     }
 
     #[test]

@@ -1,7 +1,8 @@
-//! What a desired rule may ask of an agent.
+//! What a desired rule or route may ask of an agent.
 
 /// What this version of an agent can do; an envelope may require some of it.
-pub const FEATURES: &[&str] = &["abi/1", "abi/2", CONFIG_FEATURE, PER_WORKER_FEATURE, CANDIDATE_FEATURE];
+pub const FEATURES: &[&str] =
+    &["abi/1", "abi/2", CONFIG_FEATURE, PER_WORKER_FEATURE, CANDIDATE_FEATURE, ROUTE_FEATURE];
 
 /// The feature of an agent that configures modules.
 pub const CONFIG_FEATURE: &str = "config";
@@ -9,6 +10,9 @@ pub const CONFIG_FEATURE: &str = "config";
 pub const PER_WORKER_FEATURE: &str = "isolation/PerWorker";
 /// The feature of an agent that holds a candidate beside the stable revision of a rule.
 pub const CANDIDATE_FEATURE: &str = "candidate";
+
+/// The feature of an agent that serves routes.
+pub const ROUTE_FEATURE: &str = "route";
 
 /// Those of `required` that are not among `supported`.
 pub fn missing_features(required: &[String], supported: &[&str]) -> Vec<String> {

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::checkpoint::SetHash;
 use crate::revision::Revision;
+use crate::route_key::RouteKey;
 use crate::rule_key::RuleKey;
 
 /// At most this many exceptions are sent: a report stays far below the bus's payload limit at any number of rules.
@@ -65,8 +66,39 @@ pub struct Report {
     /// allow; at most [`EXCEPTIONS_MAX`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unsound: Vec<Unsound>,
+    /// Its routes; `None` from an agent that does not know any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub routes: Option<RoutesReport>,
     /// When it was sent, by the agent's clock; for people, never compared.
     pub at: Timestamp,
+}
+
+/// "My routes are those of `desired`, and I serve all of them, except ...".
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RoutesReport {
+    /// Hash of the routes as they were read.
+    pub desired: SetHash,
+    /// Desired routes that are not served; at most [`EXCEPTIONS_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exceptions: Vec<RouteException>,
+    /// Exceptions for which there was no room: which routes they concern, nobody can tell.
+    #[serde(default)]
+    pub more: u64,
+}
+
+/// A desired revision of a route that is not served on this agent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RouteException {
+    /// Which route.
+    pub key: RouteKey,
+    /// The revision that is wanted.
+    pub wanted: Revision,
+    /// [`ExceptionState::Progressing`] or [`ExceptionState::Unsupported`].
+    pub state: ExceptionState,
+    /// What was expected, what was found, what to do.
+    pub message: String,
 }
 
 /// A desired revision of a rule, stable or candidate, that is not active on this agent.

@@ -2,9 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::feature::ROUTE_FEATURE;
 use crate::hostname::Hostname;
+use crate::revision::Revision;
 use crate::route_key::RouteKey;
-use crate::waf_route::{AmbiguousPaths, RouteMatch, RouteOverride};
+use crate::waf_route::{AmbiguousPaths, RouteMatch, RouteOverride, ServicePort};
 
 /// A route, with everything that a node needs to serve it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +26,18 @@ pub struct DesiredRoute {
     pub overrides: Vec<RouteOverride>,
 }
 
+impl DesiredRoute {
+    /// Names everything of it that makes a difference to a request.
+    pub fn revision(&self) -> Revision {
+        Revision::of_route(self)
+    }
+
+    /// Features without which a node would do something else than is wanted.
+    pub fn requires(&self) -> Vec<String> {
+        vec![ROUTE_FEATURE.to_owned()]
+    }
+}
+
 /// Where some requests go.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -31,8 +45,13 @@ pub struct DesiredRouteRule {
     /// A request has to match one of them; without any, every request does.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub matches: Vec<RouteMatch>,
-    /// Where they are sent.
-    pub backend: Origin,
+    /// The Service that it was made from; `None` of a route in a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<ServicePort>,
+    /// Where they are sent; `None` if there is no such Service or port: then they are answered with 500, as the Gateway API
+    /// wants it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backend: Option<Origin>,
     /// From the end of the request to the head of the backend's answer, in milliseconds; the node's own if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_timeout_millis: Option<u64>,
@@ -46,4 +65,31 @@ pub struct Origin {
     pub host: String,
     /// Its port.
     pub port: u16,
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn a_route() -> DesiredRoute {
+        let backend = Some(Origin { host: "10.96.0.7".to_owned(), port: 80 });
+        let service = Some(ServicePort { name: "shop".to_owned(), port: 80 });
+        let rule = DesiredRouteRule { matches: Vec::new(), service, backend, request_timeout_millis: None };
+        DesiredRoute {
+            key: RouteKey::new("shop", "web"),
+            hostnames: vec!["shop.example".parse().unwrap()],
+            rules: vec![rule],
+            ambiguous_paths: AmbiguousPaths::Keep,
+            overrides: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn another_backend_is_another_revision_and_the_same_route_is_the_same() {
+        let route = a_route();
+        assert_eq!(route.revision(), a_route().revision());
+        let mut moved = route.clone();
+        moved.rules[0].backend = None;
+        assert_ne!(moved.revision(), route.revision());
+    }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::module_digest::ModuleDigest;
+use crate::route_key::RouteKey;
 use crate::rule_key::RuleKey;
 
 /// Makes and reads the subjects of one cluster.
@@ -16,6 +17,8 @@ pub struct Subjects {
 pub enum DesiredSubject {
     /// One rule.
     Rule(RuleKey),
+    /// One route.
+    Route(RouteKey),
     /// The checkpoint of the whole set.
     Checkpoint,
     /// The epoch counter.
@@ -28,6 +31,7 @@ impl fmt::Display for DesiredSubject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Rule(key) => write!(f, "rule {key}"),
+            Self::Route(key) => write!(f, "route {key}"),
             Self::Checkpoint => f.write_str("checkpoint"),
             Self::Epoch => f.write_str("epoch"),
             Self::Unsupported(subject) => f.write_str(subject),
@@ -46,6 +50,11 @@ impl Subjects {
         // No namespace is called `_`: Kubernetes names start with a letter or digit.
         let namespace = key.namespace.as_deref().map_or_else(|| "_".to_owned(), escape);
         format!("portcullis.desired.{}.rule.{namespace}.{}", self.cluster, escape(&key.name))
+    }
+
+    /// Where the leader writes a route.
+    pub fn route(&self, key: &RouteKey) -> String {
+        format!("portcullis.desired.{}.route.{}.{}", self.cluster, escape(&key.namespace), escape(&key.name))
     }
 
     /// Where the leader writes the checkpoint.
@@ -139,6 +148,10 @@ fn parse_known(rest: &str) -> Option<DesiredSubject> {
             let namespace = if namespace == "_" { None } else { Some(unescape(namespace)?) };
             DesiredSubject::Rule(RuleKey { namespace, name: unescape(tokens.next()?)? })
         }
+        "route" => {
+            let namespace = unescape(tokens.next()?)?;
+            DesiredSubject::Route(RouteKey { namespace, name: unescape(tokens.next()?)? })
+        }
         _ => return None,
     };
     tokens.next().is_none().then_some(parsed)
@@ -185,6 +198,15 @@ mod tests {
     }
 
     #[test]
+    fn a_route_has_a_subject_of_its_own() {
+        let subjects = Subjects::new("3f0c");
+        let key = RouteKey::new("shop", "web.v1");
+        let subject = subjects.route(&key);
+        assert_eq!(subject, "portcullis.desired.3f0c.route.shop.web%2Ev1");
+        assert_eq!(subjects.parse_desired(&subject), Some(DesiredSubject::Route(key)));
+    }
+
+    #[test]
     fn republished_subjects_read_as_the_written_ones() {
         let subjects = Subjects::new("3f0c");
         let cluster_rule = RuleKey { namespace: None, name: "a".into() };
@@ -215,7 +237,7 @@ mod tests {
     #[test]
     fn a_subject_of_another_kind_or_shape_is_unsupported_by_its_name() {
         let subjects = Subjects::new("3f0c");
-        for unknown in ["rule.shop", "rule.shop.a.b", "rule.shop.%ZZ", "route.shop.a"] {
+        for unknown in ["rule.shop", "rule.shop.a.b", "rule.shop.%ZZ", "route.shop", "policy.shop.a"] {
             let found = subjects.parse_desired(&format!("portcullis.desired.3f0c.{unknown}"));
             assert_eq!(found, Some(DesiredSubject::Unsupported(unknown.to_owned())));
         }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::fence::Fence;
-use super::version::Version;
+use super::version::{RouteVersion, Version};
 use super::{Desired, View};
 
 const FILE: &str = "last-known-good";
@@ -32,10 +32,14 @@ pub struct LastKnownGood {
     pub fence: Fence,
     /// Everything up to this sequence was read.
     pub sequence: u64,
-    /// Sequence of the last rule or tombstone.
-    pub rule_sequence: u64,
+    /// Sequence of the last rule, route or tombstone. (Named as it was when there were only rules.)
+    #[serde(rename = "ruleSequence")]
+    pub object_sequence: u64,
     /// The rules.
     pub rules: Vec<KeptRule>,
+    /// The routes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<RouteVersion>,
 }
 
 /// One rule.
@@ -112,8 +116,9 @@ impl LastKnownGood {
             stream: view.stream.as_ref().map(|s| s.as_str().to_owned()),
             fence: view.fence,
             sequence: view.sequence,
-            rule_sequence: view.rule_sequence,
+            object_sequence: view.object_sequence,
             rules: rules.collect(),
+            routes: view.routes.values().map(|version| (**version).clone()).collect(),
         }
     }
 
@@ -121,12 +126,14 @@ impl LastKnownGood {
     pub fn desired(&self) -> Desired {
         let rules =
             self.rules.iter().map(|kept| (kept.desired.rule.key.clone(), kept.desired.clone().into()));
+        let routes = self.routes.iter().map(|version| (version.route.key.clone(), version.clone().into()));
         Desired {
             stream: self.stream.clone().map(Into::into),
             fence: self.fence,
             sequence: self.sequence,
-            rule_sequence: self.rule_sequence,
+            object_sequence: self.object_sequence,
             rules: rules.collect(),
+            routes: routes.collect(),
         }
     }
 
@@ -221,11 +228,12 @@ mod tests {
             stream: Some("s".into()),
             fence: Fence { epoch: 3, since: 7 },
             sequence: 12,
-            rule_sequence: 11,
+            object_sequence: 11,
             rules: vec![
                 KeptRule { desired, runs: Runs::Before(before) },
                 KeptRule { desired: a_version("shop", "broken", 1), runs: Runs::Nothing },
             ],
+            routes: Vec::new(),
         }
     }
 

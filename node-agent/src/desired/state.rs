@@ -1,27 +1,28 @@
 //! Decides what is desired here. No I/O and no clock: every input is an argument.
 //!
 //! The rules, in the order of their importance:
-//! - Absence is not deletion. A rule goes by a tombstone with its uid, or when a copy of the stream without
+//! - Absence is not deletion. An object goes by a tombstone with its uid, or when a copy of the stream without
 //!   it is complete by a checkpoint that does not say that nobody knows what should run of it.
 //! - Nothing goes back: not in epoch, not in generation of one uid, not in sequence of one stream.
 //! - Sequences of two streams do not compare. Another stream is only looked at until a checkpoint of its
 //!   own says that the copy is complete; then it replaces what was held.
 //! - What cannot be taken up is refused by name, and what was held stays.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use portcullis_bus::{Message, Snapshot, StreamId};
 use portcullis_crds::bus::subject::DesiredSubject;
-use portcullis_crds::bus::{Checkpoint, EpochRecord};
+use portcullis_crds::bus::{Checkpoint, EpochRecord, SetHash};
+use portcullis_crds::route_key::RouteKey;
 use portcullis_crds::rule_key::RuleKey;
-use thiserror::Error;
 
+use super::decision::{Decision, ResyncReason};
 use super::fence::Fence;
-use super::stream_copy::{Comparison, Content, Entry, Noted, StreamCopy};
-use super::version::{Refused, Version, View};
+use super::objects::{Objects, Order};
+use super::stream_copy::{Comparison, Noted, StreamCopy};
+use super::version::{RouteVersion, Version, View};
 
 /// What is held as desired, whatever happens to the bus.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -32,113 +33,28 @@ pub struct Desired {
     pub fence: Fence,
     /// Everything up to this sequence was read.
     pub sequence: u64,
-    /// Sequence of the last rule or tombstone.
-    pub rule_sequence: u64,
+    /// Sequence of the last rule, route or tombstone.
+    pub object_sequence: u64,
     /// The rules.
     pub rules: BTreeMap<RuleKey, Arc<Version>>,
-}
-
-/// What was decided about one input.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Decision {
-    /// This version of the rule is desired now.
-    TakeUp(RuleKey),
-    /// The rule is gone.
-    Drop(RuleKey),
-    /// What was held of this rule stays, because what came cannot be taken up.
-    Keep(RuleKey, Refusal),
-    /// The message was not accepted.
-    Ignore(DesiredSubject, String),
-    /// Something under this subject is of a kind that this version does not know. It is passed over.
-    Unsupported(String),
-    /// The copy is complete by a checkpoint.
-    Complete,
-    /// Read everything again.
-    Resync(ResyncReason),
-}
-
-/// Why a version or a tombstone was not taken.
-#[derive(Clone, Debug, Error, PartialEq)]
-pub enum Refusal {
-    /// The agent lacks something.
-    #[error("this agent lacks the required feature {}: upgrade the node-agent", .0.join(", "))]
-    Unsupported(Vec<String>),
-    /// Another format, or not what belongs here.
-    #[error("{0}")]
-    Unreadable(String),
-    /// Generations of one object only grow.
-    #[error("expected generation {held} or later of this object, found {found}: change the rule once more")]
-    OlderGeneration {
-        /// What is held.
-        held: i64,
-        /// What came.
-        found: i64,
-    },
-    /// Came too late.
-    #[error("expired at {0} before this agent could take it up: the operator publishes it again")]
-    Expired(Timestamp),
-    /// A tombstone of another object of the same name.
-    #[error("the tombstone is of another object with this name ({0})")]
-    OtherUid(String),
-}
-
-/// Why everything must be read again.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ResyncReason {
-    /// Nothing was read since the process started.
-    NothingRead,
-    /// A message was lost.
-    Gap {
-        /// The next sequence by what was read.
-        expected: u64,
-        /// What came.
-        found: u64,
-    },
-    /// The stream is not the one that was read.
-    StreamReplaced,
-    /// A checkpoint does not match the copy.
-    CheckpointDiffers,
-    /// The read ended before what is held: a replica that lags, or a stream restored from a backup, which
-    /// is waited for until it has caught up.
-    Behind {
-        /// Sequence held.
-        held: u64,
-        /// Last sequence read.
-        read: u64,
-    },
-}
-
-impl fmt::Display for ResyncReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NothingRead => f.write_str("nothing was read yet"),
-            Self::Gap { expected, found } => write!(f, "expected sequence {expected}, found {found}"),
-            Self::StreamReplaced => f.write_str("the stream was replaced"),
-            Self::CheckpointDiffers => f.write_str("the checkpoint describes another set"),
-            Self::Behind { held, read } => {
-                write!(f, "the read ended at sequence {read}, before {held} which is held")
-            }
-        }
-    }
-}
-
-/// Whether an entry may be older than what is held.
-#[derive(Clone, Copy, PartialEq)]
-enum Order {
-    /// It may, and then has no say.
-    BySequence,
-    /// It may not: the copy is complete.
-    None,
+    /// The routes.
+    pub routes: BTreeMap<RouteKey, Arc<RouteVersion>>,
 }
 
 /// The state machine.
 pub struct State {
     cluster: String,
     features: &'static [&'static str],
-    held: Desired,
-    refused: BTreeMap<RuleKey, Refused>,
-    /// Held without being in the copy, because the leader does not know what should run of them.
-    kept: BTreeSet<RuleKey>,
+    /// The stream that what is held came from; `None` when nothing was ever read.
+    stream: Option<StreamId>,
+    /// Highest epoch of that stream.
+    fence: Fence,
+    /// Everything up to this sequence was read.
+    sequence: u64,
+    /// Sequence of the last rule, route or tombstone.
+    object_sequence: u64,
+    rules: Objects<Version>,
+    routes: Objects<RouteVersion>,
     copy: Option<StreamCopy>,
     /// What is held follows the copy. Otherwise the copy awaits a checkpoint.
     follows: bool,
@@ -152,9 +68,12 @@ impl State {
         Self {
             cluster: cluster.to_owned(),
             features,
-            held,
-            refused: BTreeMap::new(),
-            kept: BTreeSet::new(),
+            stream: held.stream,
+            fence: held.fence,
+            sequence: held.sequence,
+            object_sequence: held.object_sequence,
+            rules: Objects::new(held.rules),
+            routes: Objects::new(held.routes),
             copy: None,
             follows: false,
             complete: false,
@@ -163,35 +82,44 @@ impl State {
     }
 
     /// What is held.
-    pub fn held(&self) -> &Desired {
-        &self.held
+    pub fn held(&self) -> Desired {
+        Desired {
+            stream: self.stream.clone(),
+            fence: self.fence,
+            sequence: self.sequence,
+            object_sequence: self.object_sequence,
+            rules: self.rules.held.clone(),
+            routes: self.routes.held.clone(),
+        }
     }
 
     /// What is held, for the parts that make it run.
     pub fn view(&self) -> View {
         View {
-            stream: self.held.stream.clone(),
-            fence: self.held.fence,
-            sequence: self.held.sequence,
-            rule_sequence: self.held.rule_sequence,
+            stream: self.stream.clone(),
+            fence: self.fence,
+            sequence: self.sequence,
+            object_sequence: self.object_sequence,
             complete: self.complete,
             resyncs: self.resyncs,
-            rules: self.held.rules.clone(),
-            routes: BTreeMap::new(),
-            refused: self.refused.clone(),
-            kept: self.kept.clone(),
+            rules: self.rules.held.clone(),
+            refused: self.rules.refused.clone(),
+            kept: self.rules.kept.clone(),
+            routes: self.routes.held.clone(),
+            refused_routes: self.routes.refused.clone(),
+            routes_hash: routes_hash(&self.routes),
         }
     }
 
     /// Takes a complete read of the stream.
     pub fn apply_snapshot(&mut self, snapshot: &Snapshot, now: Timestamp) -> Vec<Decision> {
         self.resyncs += 1;
-        let same_stream = self.held.stream.as_ref() == Some(&snapshot.stream);
-        if same_stream && snapshot.last_sequence < self.held.sequence {
-            let reason = ResyncReason::Behind { held: self.held.sequence, read: snapshot.last_sequence };
+        let same_stream = self.stream.as_ref() == Some(&snapshot.stream);
+        if same_stream && snapshot.last_sequence < self.sequence {
+            let reason = ResyncReason::Behind { held: self.sequence, read: snapshot.last_sequence };
             return vec![Decision::Resync(reason)];
         }
-        let fence = if same_stream { self.held.fence } else { Fence::default() };
+        let fence = if same_stream { self.fence } else { Fence::default() };
         let mut copy = StreamCopy::new(snapshot.stream.clone(), fence);
         let mut checkpoint = None;
         let mut decisions = Vec::new();
@@ -200,18 +128,18 @@ impl State {
                 Noted::Checkpoint(found) => checkpoint = Some(found),
                 Noted::Refused(subject, why) => decisions.push(Decision::Ignore(subject, why)),
                 Noted::Unsupported(subject) => decisions.push(Decision::Unsupported(subject)),
-                Noted::Rule(_) | Noted::Nothing => {}
+                Noted::Rule(_) | Noted::Route(_) | Noted::Nothing => {}
             }
         }
         copy.cursor = copy.cursor.max(snapshot.last_sequence);
         let complete = checkpoint.filter(|c| copy.compare(c) == Comparison::Complete);
         self.copy = Some(copy);
-        self.follows = same_stream || self.held.stream.is_none();
+        self.follows = same_stream || self.stream.is_none();
         if self.follows {
             decisions.extend(self.merge(Order::BySequence, now));
         }
         if let Some(checkpoint) = complete {
-            decisions.extend(self.complete(&checkpoint.unknown, now));
+            decisions.extend(self.complete(&checkpoint, now));
         }
         decisions
     }
@@ -231,20 +159,33 @@ impl State {
         let noted = copy.note(&self.cluster, message);
         let mut decisions = Vec::new();
         if self.follows {
-            self.held.sequence = copy.cursor;
-            self.held.fence = copy.fence;
+            self.sequence = copy.cursor;
+            self.fence = copy.fence;
         }
         match noted {
             Noted::Rule(key) if self.follows => {
-                self.held.rule_sequence = message.sequence;
-                let entry = copy.entries.get(&key).cloned();
-                decisions.extend(entry.and_then(|entry| self.offer(&key, &entry, Order::BySequence, now)));
+                self.object_sequence = message.sequence;
+                let offered = copy.rules.get(&key);
+                decisions.extend(
+                    offered.and_then(|entry| {
+                        self.rules.offer(&key, entry, Order::BySequence, self.features, now)
+                    }),
+                );
             }
-            Noted::Rule(_) | Noted::Nothing => {}
+            Noted::Route(key) if self.follows => {
+                self.object_sequence = message.sequence;
+                let offered = copy.routes.get(&key);
+                decisions.extend(
+                    offered.and_then(|entry| {
+                        self.routes.offer(&key, entry, Order::BySequence, self.features, now)
+                    }),
+                );
+            }
+            Noted::Rule(_) | Noted::Route(_) | Noted::Nothing => {}
             Noted::Refused(subject, why) => decisions.push(Decision::Ignore(subject, why)),
             Noted::Unsupported(subject) => decisions.push(Decision::Unsupported(subject)),
             Noted::Checkpoint(checkpoint) => match copy.compare(&checkpoint) {
-                Comparison::Complete => decisions.extend(self.complete(&checkpoint.unknown, now)),
+                Comparison::Complete => decisions.extend(self.complete(&checkpoint, now)),
                 Comparison::Differs => decisions.push(Decision::Resync(ResyncReason::CheckpointDiffers)),
                 Comparison::OtherStream => decisions.push(Decision::Resync(ResyncReason::StreamReplaced)),
                 Comparison::Outdated | Comparison::Unreadable => {}
@@ -256,131 +197,42 @@ impl State {
     /// Takes up what the copy has; what it has not stays.
     fn merge(&mut self, order: Order, now: Timestamp) -> Vec<Decision> {
         let Some(copy) = &self.copy else { return Vec::new() };
-        self.held.stream = Some(copy.stream.clone());
-        self.held.fence = copy.fence;
-        self.held.sequence = copy.cursor;
-        self.held.rule_sequence = copy.rule_sequence();
-        let entries = copy.entries.clone();
-        self.refused.retain(|key, _| entries.contains_key(key));
-        entries.iter().filter_map(|(key, entry)| self.offer(key, entry, order, now)).collect()
+        self.stream = Some(copy.stream.clone());
+        self.fence = copy.fence;
+        self.sequence = copy.cursor;
+        self.object_sequence = copy.object_sequence();
+        let mut decisions = self.rules.merge(&copy.rules, order, self.features, now);
+        decisions.extend(self.routes.merge(&copy.routes, order, self.features, now));
+        decisions
     }
 
     /// The copy is complete: what it has not is gone, but for the objects of which the leader does not know what should
     /// run; and another stream takes the place of the one held.
-    fn complete(&mut self, unknown: &BTreeSet<String>, now: Timestamp) -> Vec<Decision> {
+    fn complete(&mut self, checkpoint: &Checkpoint, now: Timestamp) -> Vec<Decision> {
         // The copy is no older than what is held, and all of it: the sequences that were held have no say any
         // more. (After the stream was replaced they belong to another one.)
         self.follows = true;
         let mut decisions = self.merge(Order::None, now);
         let Some(copy) = &self.copy else { return decisions };
-        let exists = |key: &RuleKey| {
-            copy.entries.get(key).is_some_and(|e| !matches!(e.content, Content::Tombstone { .. }))
-        };
-        let is_deleted = |key: &RuleKey, held: &Version| {
-            let entry = copy.entries.get(key).map(|e| &e.content);
-            matches!(entry, Some(Content::Tombstone { uid }) if *uid == held.uid)
-        };
-        self.kept.clear();
-        let mut gone = Vec::new();
-        for (key, held) in self.held.rules.iter_mut().filter(|(key, _)| !exists(key)) {
-            if unknown.contains(&held.uid) && !is_deleted(key, held) {
-                self.kept.insert(key.clone());
-                // Its sequence may be another stream's, and must not stand against what is put back.
-                if held.sequence > 0 {
-                    *held = Arc::new(Version { sequence: 0, ..(**held).clone() });
-                }
-            } else {
-                gone.push(key.clone());
-            }
-        }
-        for key in gone {
-            self.held.rules.remove(&key);
-            decisions.push(Decision::Drop(key));
-        }
+        let is_unknown = |rule: &Version| checkpoint.unknown.contains(&rule.uid);
+        decisions.extend(self.rules.drop_missing(&copy.rules, is_unknown));
+        // A leader of before routes knows nothing of them.
+        decisions.extend(self.routes.drop_missing(&copy.routes, |_| checkpoint.routes.is_none()));
         if !self.complete {
             self.complete = true;
             decisions.push(Decision::Complete);
         }
         decisions
     }
+}
 
-    /// Decides about one entry of the copy.
-    fn offer(&mut self, key: &RuleKey, entry: &Entry, order: Order, now: Timestamp) -> Option<Decision> {
-        let held = self.held.rules.get(key).cloned();
-        if order == Order::BySequence && held.as_ref().is_some_and(|h| entry.sequence < h.sequence) {
-            return None;
-        }
-        let (refusal, uid, wanted, candidate) = match &entry.content {
-            Content::Tombstone { uid } => {
-                self.refused.remove(key);
-                self.kept.remove(key);
-                return match held {
-                    Some(held) if held.uid == *uid => {
-                        self.held.rules.remove(key);
-                        Some(Decision::Drop(key.clone()))
-                    }
-                    Some(_) => Some(Decision::Keep(key.clone(), Refusal::OtherUid(uid.clone()))),
-                    None => None,
-                };
-            }
-            Content::Rule { version, requires, expires } => {
-                match self.refusal(held.as_deref(), version, requires, *expires, now) {
-                    Some(refusal) => {
-                        let (stable, candidate) = version.revisions();
-                        (refusal, &version.uid, stable, candidate)
-                    }
-                    None => {
-                        self.refused.remove(key);
-                        self.kept.remove(key);
-                        self.held.rules.insert(key.clone(), version.clone());
-                        let is_same = |h: Arc<Version>| {
-                            h.generation == version.generation && h.asks_for_the_same_as(version)
-                        };
-                        return if held.is_some_and(is_same) {
-                            None
-                        } else {
-                            Some(Decision::TakeUp(key.clone()))
-                        };
-                    }
-                }
-            }
-            Content::Unreadable { uid, wanted, message } => {
-                (Refusal::Unreadable(message.clone()), uid, wanted, None)
-            }
-        };
-        let message = refusal.to_string();
-        let refused =
-            Refused { uid: uid.clone(), wanted: wanted.clone(), candidate: candidate.cloned(), message };
-        if self.refused.get(key) == Some(&refused) {
-            return None;
-        }
-        self.refused.insert(key.clone(), refused);
-        Some(Decision::Keep(key.clone(), refusal))
-    }
-
-    fn refusal(
-        &self,
-        held: Option<&Version>,
-        version: &Version,
-        requires: &[String],
-        expires: Option<Timestamp>,
-        now: Timestamp,
-    ) -> Option<Refusal> {
-        if let Some(held) = held
-            && held.uid == version.uid
-            && version.generation < held.generation
-        {
-            return Some(Refusal::OlderGeneration { held: held.generation, found: version.generation });
-        }
-        let missing: Vec<String> =
-            requires.iter().filter(|f| !self.features.contains(&f.as_str())).cloned().collect();
-        if !missing.is_empty() {
-            return Some(Refusal::Unsupported(missing));
-        }
-        // What runs already is not taken up anew.
-        let anew = !held.is_some_and(|h| h.has_revisions_of(version));
-        expires.filter(|at| anew && *at <= now).map(Refusal::Expired)
-    }
+/// Hash of the routes as they were read: of the wanted ones, refused ones included, kept ones not.
+fn routes_hash(routes: &Objects<RouteVersion>) -> SetHash {
+    let read = routes.held.iter().filter(|(key, _)| !routes.kept.contains(key));
+    let mut wanted: BTreeMap<_, _> =
+        read.map(|(key, version)| (key, (version.uid.as_str(), &version.revision))).collect();
+    wanted.extend(routes.refused.iter().map(|(key, refused)| (key, (refused.uid.as_str(), &refused.wanted))));
+    SetHash::of_routes(wanted.into_iter().map(|(key, (uid, revision))| (key, uid, revision)))
 }
 
 /// A message at a sequence that was read already. Mostly it was heard while everything was being read; but
@@ -394,7 +246,7 @@ fn heard_again(copy: &StreamCopy, message: &Message) -> Option<ResyncReason> {
         DesiredSubject::Checkpoint => {
             serde_json::from_slice::<Checkpoint>(&message.payload).ok()?.stream != copy.stream.as_str()
         }
-        DesiredSubject::Rule(_) | DesiredSubject::Unsupported(_) => false,
+        DesiredSubject::Rule(_) | DesiredSubject::Route(_) | DesiredSubject::Unsupported(_) => false,
     };
     replaced.then_some(ResyncReason::StreamReplaced)
 }

@@ -5,30 +5,31 @@ use std::sync::Arc;
 
 use portcullis_bus::{Message, StreamId};
 use portcullis_crds::bus::subject::DesiredSubject;
-use portcullis_crds::bus::{Checkpoint, Desired, Envelope, EnvelopeError, EpochRecord, SetHash};
+use portcullis_crds::bus::{Checkpoint, Desired, Envelope, EnvelopeError, EpochRecord, SetHash, SetRecord};
 use portcullis_crds::revision::Revision;
+use portcullis_crds::route_key::RouteKey;
 use portcullis_crds::rule_key::RuleKey;
 use serde_json::Value;
 
 use super::fence::Fence;
-use super::version::{Version, rows};
+use super::version::{ObjectVersion, RouteVersion, Version, rows};
 
-/// What is under one rule's subject.
+/// What is under one object's subject.
 #[derive(Clone, Debug)]
-pub struct Entry {
+pub struct Entry<V> {
     /// Its sequence.
     pub sequence: u64,
     /// What it says.
-    pub content: Content,
+    pub content: Content<V>,
 }
 
-/// The three things that a rule's subject can hold.
+/// The three things that an object's subject can hold.
 #[derive(Clone, Debug)]
-pub enum Content {
-    /// A version to run, with what it asks of an agent.
-    Rule {
+pub enum Content<V> {
+    /// A version to take up, with what it asks of an agent.
+    Wanted {
         /// The version.
-        version: Arc<Version>,
+        version: Arc<V>,
         /// Features that it requires.
         requires: Vec<String>,
         /// After this moment it must not be taken up anew.
@@ -55,6 +56,8 @@ pub enum Content {
 pub enum Noted {
     /// The entry of this rule is new.
     Rule(RuleKey),
+    /// The entry of this route is new.
+    Route(RouteKey),
     /// The leader described the whole set.
     Checkpoint(Checkpoint),
     /// A new epoch, or nothing that changes the set.
@@ -75,7 +78,9 @@ pub struct StreamCopy {
     /// Highest epoch in it.
     pub fence: Fence,
     /// One entry a rule.
-    pub entries: BTreeMap<RuleKey, Entry>,
+    pub rules: BTreeMap<RuleKey, Entry<Version>>,
+    /// One entry a route.
+    pub routes: BTreeMap<RouteKey, Entry<RouteVersion>>,
     /// Subjects of kinds that this version does not know, at most [`UNSUPPORTED_MAX`].
     pub unsupported: BTreeSet<String>,
 }
@@ -86,7 +91,14 @@ const UNSUPPORTED_MAX: usize = 1000;
 impl StreamCopy {
     /// An empty copy of this stream. `fence` is what is known of its epochs from an earlier read.
     pub fn new(stream: StreamId, fence: Fence) -> Self {
-        Self { stream, cursor: 0, fence, entries: BTreeMap::new(), unsupported: BTreeSet::new() }
+        Self {
+            stream,
+            cursor: 0,
+            fence,
+            rules: BTreeMap::new(),
+            routes: BTreeMap::new(),
+            unsupported: BTreeSet::new(),
+        }
     }
 
     /// Takes the next message. The caller has checked that it is the next one.
@@ -119,7 +131,20 @@ impl StreamCopy {
                 Ok(checkpoint) => self.fenced(checkpoint.epoch, message, Noted::Checkpoint(checkpoint)),
                 Err(e) => refused(message, format!("expected a checkpoint, found something else: {e}")),
             },
-            DesiredSubject::Rule(key) => self.note_rule(cluster, key, message),
+            DesiredSubject::Rule(key) => match self.read(cluster, key, message) {
+                Ok(entry) => {
+                    self.rules.insert(key.clone(), entry);
+                    Noted::Rule(key.clone())
+                }
+                Err(refused) => refused,
+            },
+            DesiredSubject::Route(key) => match self.read(cluster, key, message) {
+                Ok(entry) => {
+                    self.routes.insert(key.clone(), entry);
+                    Noted::Route(key.clone())
+                }
+                Err(refused) => refused,
+            },
             // It has no say in what rules should run. Its sequence counts, or the next message would look like a gap.
             DesiredSubject::Unsupported(subject) => {
                 let room = self.unsupported.len() < UNSUPPORTED_MAX;
@@ -132,24 +157,24 @@ impl StreamCopy {
         }
     }
 
-    /// Hash and number of the rules in it; `None` while something in it cannot be read.
-    pub fn set(&self) -> Option<(u64, SetHash)> {
-        let mut rules = Vec::new();
-        for (key, entry) in &self.entries {
-            match &entry.content {
-                Content::Rule { version, .. } => rules.push((key, version)),
-                Content::Tombstone { .. } => {}
-                Content::Unreadable { .. } => return None,
-            }
-        }
-        let count = rules.len() as u64;
-        let rows = rules.into_iter().flat_map(|(key, version)| rows(key, &version.uid, version.revisions()));
-        Some((count, SetHash::of(rows)))
+    /// Number and hash of the rules in it; `None` while something in it cannot be read.
+    pub fn rule_set(&self) -> Option<SetRecord> {
+        let versions = wanted(&self.rules)?;
+        let rows = versions.iter().flat_map(|v| rows(v.key(), v.uid(), v.revisions()));
+        Some(SetRecord { count: versions.len() as u64, set: SetHash::of(rows) })
     }
 
-    /// Sequence of the last rule or tombstone in it.
-    pub fn rule_sequence(&self) -> u64 {
-        self.entries.values().map(|e| e.sequence).max().unwrap_or(0)
+    /// Number and hash of the routes in it; `None` while something in it cannot be read.
+    pub fn route_set(&self) -> Option<SetRecord> {
+        let versions = wanted(&self.routes)?;
+        let rows = versions.iter().map(|v| (v.key(), v.uid(), &v.revision));
+        Some(SetRecord { count: versions.len() as u64, set: SetHash::of_routes(rows) })
+    }
+
+    /// Sequence of the last rule, route or tombstone in it.
+    pub fn object_sequence(&self) -> u64 {
+        let rules = self.rules.values().map(|entry| entry.sequence);
+        rules.chain(self.routes.values().map(|entry| entry.sequence)).max().unwrap_or(0)
     }
 
     /// What `checkpoint` says about this copy.
@@ -157,34 +182,43 @@ impl StreamCopy {
         if checkpoint.stream != self.stream.as_str() {
             return Comparison::OtherStream;
         }
-        if self.rule_sequence() > checkpoint.sequence {
-            // Written before the last rules; the next checkpoint covers them.
+        if self.object_sequence() > checkpoint.sequence {
+            // Written before the last objects; the next checkpoint covers them.
             return Comparison::Outdated;
         }
-        match self.set() {
-            None => Comparison::Unreadable,
-            Some((count, hash)) if count == checkpoint.count && hash == checkpoint.set => {
-                Comparison::Complete
-            }
-            Some(_) => Comparison::Differs,
+        // A kind about which the checkpoint says nothing cannot differ.
+        let routes = checkpoint.routes.as_ref().map(|said| (self.route_set(), said));
+        let said = SetRecord { count: checkpoint.count, set: checkpoint.set.clone() };
+        let compared: Vec<_> = [(self.rule_set(), &said)].into_iter().chain(routes).collect();
+        if compared.iter().any(|(found, _)| found.is_none()) {
+            Comparison::Unreadable
+        } else if compared.iter().all(|(found, said)| found.as_ref() == Some(said)) {
+            Comparison::Complete
+        } else {
+            Comparison::Differs
         }
     }
 
-    fn note_rule(&mut self, cluster: &str, key: &RuleKey, message: &Message) -> Noted {
+    /// Reads what stands under the subject of an object, if it may stand there.
+    fn read<V: ObjectVersion>(
+        &mut self,
+        cluster: &str,
+        key: &V::Key,
+        message: &Message,
+    ) -> Result<Entry<V>, Noted> {
         let content = match Envelope::<Desired>::read(cluster, &message.payload) {
             Ok(envelope) => {
                 if !self.fence.admits(envelope.epoch, message.sequence) {
-                    return refused(message, self.stale(envelope.epoch));
+                    return Err(refused(message, self.stale(envelope.epoch)));
                 }
                 self.fence.raise(envelope.epoch, message.sequence);
                 content(key, message.sequence, envelope)
             }
             // Not this cluster's: as if it were not there.
-            Err(e @ EnvelopeError::OtherCluster { .. }) => return refused(message, e.to_string()),
+            Err(e @ EnvelopeError::OtherCluster { .. }) => return Err(refused(message, e.to_string())),
             Err(e) => unreadable(&message.payload, e.to_string()),
         };
-        self.entries.insert(key.clone(), Entry { sequence: message.sequence, content });
-        Noted::Rule(key.clone())
+        Ok(Entry { sequence: message.sequence, content })
     }
 
     fn fenced(&mut self, epoch: u64, message: &Message, accepted: Noted) -> Noted {
@@ -210,7 +244,7 @@ pub enum Comparison {
     Complete,
     /// The copy lacks something, or has too much.
     Differs,
-    /// The checkpoint was written before the last rules.
+    /// The checkpoint was written before the last objects.
     Outdated,
     /// Something in the copy cannot be read, so it cannot be compared.
     Unreadable,
@@ -222,28 +256,34 @@ fn refused(message: &Message, why: String) -> Noted {
     Noted::Refused(message.subject.clone(), why)
 }
 
-fn content(key: &RuleKey, sequence: u64, envelope: Envelope<Desired>) -> Content {
-    let Envelope { uid, generation, revision, epoch, requires, expires, payload, .. } = envelope;
-    let named = match &payload {
-        Desired::Rule(rule) => &rule.key,
-        Desired::Tombstone(tombstone) => &tombstone.key,
-    };
-    if named != key {
-        let message = format!("expected rule {key} under its own subject, found {named}");
-        return Content::Unreadable { uid, wanted: revision, message };
+/// The versions of one kind; `None` if something cannot be read.
+fn wanted<V: ObjectVersion>(entries: &BTreeMap<V::Key, Entry<V>>) -> Option<Vec<&V>> {
+    let mut versions = Vec::with_capacity(entries.len());
+    for entry in entries.values() {
+        match &entry.content {
+            Content::Wanted { version, .. } => versions.push(&**version),
+            Content::Tombstone { .. } => {}
+            Content::Unreadable { .. } => return None,
+        }
     }
-    match payload {
-        Desired::Tombstone(_) => Content::Tombstone { uid },
-        Desired::Rule(rule) => Content::Rule {
-            version: Arc::new(Version { uid, generation, revision, epoch, sequence, rule }),
-            requires,
-            expires,
-        },
+    Some(versions)
+}
+
+fn content<V: ObjectVersion>(key: &V::Key, sequence: u64, envelope: Envelope<Desired>) -> Content<V> {
+    let (expected, found) = (V::subject(key), envelope.payload.subject());
+    if found != expected {
+        let message = format!("expected {expected} under its own subject, found {found}");
+        return Content::Unreadable { uid: envelope.uid, wanted: envelope.revision, message };
+    }
+    let (uid, requires, expires) = (envelope.uid.clone(), envelope.requires.clone(), envelope.expires);
+    match V::of(envelope, sequence) {
+        Some(version) => Content::Wanted { version: Arc::new(version), requires, expires },
+        None => Content::Tombstone { uid },
     }
 }
 
 /// Reads what can be read, so that the report names the revision.
-fn unreadable(payload: &[u8], message: String) -> Content {
+fn unreadable<V>(payload: &[u8], message: String) -> Content<V> {
     let json: Value = serde_json::from_slice(payload).unwrap_or_default();
     let text = |field: &str| json[field].as_str().unwrap_or("unknown").to_owned();
     Content::Unreadable { uid: text("uid"), wanted: Revision::from(text("revision")), message }

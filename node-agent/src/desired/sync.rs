@@ -10,7 +10,8 @@ use portcullis_daemon::backoff::{Backoff, jitter};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::state::{Decision, ResyncReason, State};
+use super::decision::{Decision, ResyncReason};
+use super::state::State;
 use super::version::View;
 use crate::control_metrics::ControlMetrics;
 
@@ -165,9 +166,11 @@ impl Sync {
     fn heed(&self, decisions: &[Decision], due: &mut Due) {
         for decision in decisions {
             match decision {
-                Decision::TakeUp(rule) => tracing::debug!(%rule, "desired"),
-                Decision::Drop(rule) => tracing::info!(%rule, "no longer desired"),
-                Decision::Keep(rule, why) => tracing::warn!(%rule, %why, "keeping what is held of the rule"),
+                Decision::TakeUp(object) => tracing::debug!(%object, "desired"),
+                Decision::Drop(object) => tracing::info!(%object, "no longer desired"),
+                Decision::Keep(object, why) => {
+                    tracing::warn!(%object, %why, "keeping what is held of the object");
+                }
                 Decision::Ignore(subject, why) => tracing::warn!(?subject, %why, "message not accepted"),
                 Decision::Unsupported(subject) => {
                     tracing::warn!(

@@ -140,7 +140,7 @@ impl Enforcer {
         loop {
             self.start_jobs();
             // Routes wait for the rules that changed with them: no request sees new ones of one on old ones of the other.
-            let routes_due = self.view.routes != self.active_routes && !self.slots.is_changed();
+            let routes_due = !self.serves_wanted_routes() && !self.slots.is_changed();
             if self.slots.is_due(Instant::now()) || self.local_changed || routes_due {
                 self.commit().await;
             }
@@ -171,8 +171,8 @@ impl Enforcer {
     fn take_view(&mut self) {
         let view = self.wiring.views.borrow_and_update().clone();
         let resynced = view.resyncs > self.view.resyncs;
-        self.to_keep |= (&view.stream, view.fence, view.rule_sequence, view.complete)
-            != (&self.view.stream, self.view.fence, self.view.rule_sequence, self.view.complete);
+        self.to_keep |= (&view.stream, view.fence, view.object_sequence, view.complete)
+            != (&self.view.stream, self.view.fence, self.view.object_sequence, self.view.complete);
         self.view = view;
         if resynced {
             // The bus can be read: what was missing may be there, and what a person loaded goes.
@@ -264,11 +264,12 @@ impl Enforcer {
                 has_module: matches!(rule.module, Loaded::Module(_)),
             })
             .collect::<Vec<_>>();
-        if active == self.active && self.view.routes == self.active_routes {
+        if active == self.active && self.serves_wanted_routes() {
             return None;
         }
         self.active = active;
-        self.active_routes = self.view.routes.clone();
+        let wanted = self.view.routes.iter();
+        self.active_routes = wanted.map(|(key, version)| (key.clone(), version.route.clone())).collect();
         let routes: Vec<_> = self.active_routes.values().cloned().collect();
         let stream = self.view.stream.as_ref().map(|s| s.as_str().to_owned()).unwrap_or_default();
         // Only this thread stores, so this is the set that is replaced.
@@ -289,6 +290,10 @@ impl Enforcer {
         metrics.swaps.inc();
         metrics.swapped_at.set(jiff::Timestamp::now().as_second() as f64);
         Some(old)
+    }
+
+    fn serves_wanted_routes(&self) -> bool {
+        self.view.routes.values().map(|version| &version.route).eq(self.active_routes.values())
     }
 
     fn active_rules(&self) -> Vec<ActiveRule> {
@@ -346,7 +351,7 @@ impl Enforcer {
             complete: self.view.complete,
             waiting_since: self.slots.waiting_since(),
         });
-        let state = ReportState::of(&self.view, &self.slots, &self.local);
+        let state = ReportState::of(&self.view, &self.slots, &self.local, &self.active_routes);
         if old.is_none() && self.submitted.as_ref() == Some(&state) {
             return;
         }

@@ -14,7 +14,7 @@ use portcullis_crds::wasm_rule::Mode;
 
 use super::held::{Failure, Held};
 use crate::desired::last_known_good::Runs;
-use crate::desired::{RuleRevision, Version};
+use crate::desired::{ObjectVersion, RuleRevision, Version};
 
 /// How long the rules that are ready wait for those that are not.
 const WAIT_FOR_OTHERS: Duration = Duration::from_secs(5);

@@ -74,7 +74,7 @@ impl<S> ReportBarrier<S> {
 mod tests {
     use std::sync::Arc;
 
-    use portcullis_crds::bus::SetHash;
+    use portcullis_crds::bus::{RoutesReport, SetHash};
 
     use super::*;
 
@@ -83,7 +83,7 @@ mod tests {
             stream: "s".into(),
             epoch: 1,
             sequence,
-            rule_sequence: sequence,
+            object_sequence: sequence,
             desired: SetHash::of(std::iter::empty()),
             active: SetHash::of(std::iter::empty()),
             active_count: 0,
@@ -91,6 +91,11 @@ mod tests {
             marks: Default::default(),
             more: 0,
             kept: Vec::new(),
+            routes: RoutesReport {
+                desired: SetHash::of_routes(std::iter::empty()),
+                exceptions: Vec::new(),
+                more: 0,
+            },
         }
     }
 

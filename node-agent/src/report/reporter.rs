@@ -149,6 +149,7 @@ impl Reporter {
             more: state.more,
             kept: state.kept.clone(),
             unsound: self.unsound(),
+            routes: Some(state.routes.clone()),
             at: jiff::Timestamp::now(),
         }
     }

@@ -1,10 +1,14 @@
 //! The part of a report that changes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use portcullis_crds::bus::report::{EXCEPTIONS_MAX, MARKS_MAX};
-use portcullis_crds::bus::{Exception, ExceptionState, Kept, Mark, SetHash};
+use portcullis_crds::bus::{
+    DesiredRoute, Exception, ExceptionState, Kept, Mark, RouteException, RoutesReport, SetHash,
+};
 use portcullis_crds::revision::Revision;
+use portcullis_crds::route_key::RouteKey;
 use portcullis_crds::rule_key::RuleKey;
 use portcullis_crds::wasm_rule::Mode;
 
@@ -21,8 +25,8 @@ pub struct ReportState {
     pub epoch: u64,
     /// Everything up to this sequence was read.
     pub sequence: u64,
-    /// Sequence of the last rule or tombstone that was read.
-    pub rule_sequence: u64,
+    /// Sequence of the last rule, route or tombstone that was read.
+    pub object_sequence: u64,
     /// Hash of the set as it was read.
     pub desired: SetHash,
     /// Hash of what runs.
@@ -37,12 +41,19 @@ pub struct ReportState {
     pub more: u64,
     /// Rules that are not on the stream.
     pub kept: Vec<Kept>,
+    /// The routes.
+    pub routes: RoutesReport,
 }
 
 impl ReportState {
     /// Of the set that was committed last. A Disabled rule counts as active when it is known to be
     /// disabled: that is what is wanted of it.
-    pub fn of<M: Clone>(view: &View, slots: &Slots<M>, local: &LocalRules<M>) -> Self {
+    pub fn of<M: Clone>(
+        view: &View,
+        slots: &Slots<M>,
+        local: &LocalRules<M>,
+        served: &BTreeMap<RouteKey, Arc<DesiredRoute>>,
+    ) -> Self {
         let running = slots.rules().flat_map(|rule| [rule.stable, rule.candidate]).flatten();
         let mut active: Vec<&RuleRevision> =
             running.chain(local.iter()).map(|running| &running.revision).collect();
@@ -72,7 +83,7 @@ impl ReportState {
             stream: view.stream.as_ref().map(|s| s.as_str().to_owned()).unwrap_or_default(),
             epoch: view.fence.epoch,
             sequence: view.sequence,
-            rule_sequence: view.rule_sequence,
+            object_sequence: view.object_sequence,
             desired: view.hash(),
             active: SetHash::of(active),
             active_count,
@@ -80,6 +91,7 @@ impl ReportState {
             marks,
             more,
             kept: kept.take(EXCEPTIONS_MAX).collect(),
+            routes: routes(view, served),
         }
     }
 
@@ -88,6 +100,29 @@ impl ReportState {
     pub fn is_news_after(&self, before: &Self) -> bool {
         Self { sequence: before.sequence, ..self.clone() } != *before
     }
+}
+
+fn routes(view: &View, served: &BTreeMap<RouteKey, Arc<DesiredRoute>>) -> RoutesReport {
+    let refused = view.refused_routes.iter().map(|(key, refused)| RouteException {
+        key: key.clone(),
+        wanted: refused.wanted.clone(),
+        state: ExceptionState::Unsupported,
+        message: refused.message.clone(),
+    });
+    let is_refused = |key: &RouteKey| view.refused_routes.contains_key(key);
+    let waiting = view.routes.iter().filter(|(key, version)| {
+        !is_refused(key) && served.get(key).is_none_or(|served| *served != version.route)
+    });
+    let waiting = waiting.map(|(key, version)| RouteException {
+        key: key.clone(),
+        wanted: version.revision.clone(),
+        state: ExceptionState::Progressing,
+        message: "it is served together with rules that are being made ready".to_owned(),
+    });
+    let mut exceptions: Vec<_> = refused.chain(waiting).collect();
+    let more = exceptions.len().saturating_sub(EXCEPTIONS_MAX) as u64;
+    exceptions.truncate(EXCEPTIONS_MAX);
+    RoutesReport { desired: view.routes_hash.clone(), exceptions, more }
 }
 
 /// The revisions that a refused version wants and that are not active: a part of what it wants may be.
@@ -117,12 +152,11 @@ fn refusals<M>(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::time::Instant;
 
     use super::*;
     use crate::desired::tests::{a_version, with_candidate};
-    use crate::desired::{Desired, State, Version};
+    use crate::desired::{Desired, ObjectVersion, State, Version};
     use crate::enforce::held::Failure;
 
     /// A view of one rule.
@@ -144,7 +178,7 @@ mod tests {
     }
 
     fn said(view: &View, slots: &Slots<()>) -> ReportState {
-        ReportState::of(view, slots, &LocalRules::default())
+        ReportState::of(view, slots, &LocalRules::default(), &BTreeMap::new())
     }
 
     fn unsupported(view: &View, version: &Version) -> View {

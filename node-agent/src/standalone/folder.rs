@@ -8,15 +8,15 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use portcullis_crds::bus::{DesiredLimits, DesiredRoute, DesiredRule, ModuleRef, RevisionSpec};
+use portcullis_crds::bus::{DesiredLimits, DesiredRoute, DesiredRule, ModuleRef, RevisionSpec, SetHash};
 use portcullis_crds::revision::{ModuleDigest, Revision};
 use portcullis_crds::{RouteKey, RuleConfig, RuleKey};
 use thiserror::Error;
 
 use super::manifest::{self, Manifest, ManifestError, RuleManifest};
-use crate::desired::Version;
 use crate::desired::fence::Fence;
 use crate::desired::version::View;
+use crate::desired::{RouteVersion, Version};
 
 /// Why a file was not taken.
 #[derive(Debug, Error)]
@@ -56,7 +56,7 @@ pub struct Scan {
 #[derive(Clone, Default)]
 struct Good {
     versions: Vec<Version>,
-    routes: Vec<Arc<DesiredRoute>>,
+    routes: Vec<Arc<RouteVersion>>,
     modules: Vec<Bytes>,
     /// Where the modules are, to see when they change.
     sources: BTreeSet<PathBuf>,
@@ -118,8 +118,9 @@ impl Folder {
                 errors.extend(rules.add(version.rule.key.clone(), Arc::new(version.clone()), path, object));
             }
             for route in &good.routes {
-                let object = || format!("route {}", route.key);
-                errors.extend(routes.add(route.key.clone(), Arc::clone(route), path, object));
+                let key = &route.route.key;
+                let object = || format!("route {key}");
+                errors.extend(routes.add(key.clone(), Arc::clone(route), path, object));
             }
         }
         let modules = self.good.values().flat_map(|good| good.modules.clone()).collect();
@@ -185,19 +186,32 @@ impl<'f, K: Ord + Clone, T> Objects<'f, K, T> {
 fn view(
     scans: u64,
     rules: BTreeMap<RuleKey, Arc<Version>>,
-    routes: BTreeMap<RouteKey, Arc<DesiredRoute>>,
+    routes: BTreeMap<RouteKey, Arc<RouteVersion>>,
 ) -> View {
     View {
         stream: Some("stand-alone".to_owned().into()),
         fence: Fence { epoch: 1, since: 1 },
         sequence: scans,
-        rule_sequence: scans,
+        object_sequence: scans,
         complete: true,
         resyncs: scans,
         rules,
         routes,
         refused: BTreeMap::new(),
         kept: BTreeSet::new(),
+        refused_routes: BTreeMap::new(),
+        routes_hash: SetHash::of_routes(std::iter::empty()), // nobody is told
+    }
+}
+
+fn route_version(route: DesiredRoute) -> RouteVersion {
+    RouteVersion {
+        uid: route.key.to_string(),
+        generation: 0,
+        revision: route.revision(),
+        epoch: 1,
+        sequence: 0,
+        route: Arc::new(route),
     }
 }
 
@@ -208,7 +222,7 @@ fn read(path: &Path, scan: u64) -> Result<Good, Reason> {
         let manifest = match manifest {
             Manifest::Rule(rule) => rule,
             Manifest::Route(route) => {
-                good.routes.push(Arc::new(route));
+                good.routes.push(Arc::new(route_version(route)));
                 continue;
             }
         };

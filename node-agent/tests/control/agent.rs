@@ -97,6 +97,21 @@ impl Agent {
         http::get(self.proxy, "/").await
     }
 
+    /// Waits until a request for this host name is answered so.
+    pub(crate) async fn answers_host(&self, host: &str, status: u16, body: &str) {
+        let what = format!("{status} {body:?} from the proxy for {host}");
+        eventually(&what, || async {
+            let request = format!("GET / HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+            let answer = http::tcp(self.proxy, request.as_bytes()).await?;
+            if answer.status == status && answer.body.contains(body) {
+                Ok(())
+            } else {
+                Err(format!("{answer:?}"))
+            }
+        })
+        .await;
+    }
+
     /// Waits until a request is answered so.
     pub(crate) async fn answers(&self, status: u16, body: &str) {
         let what = format!("{status} {body:?} from the proxy");

@@ -8,11 +8,13 @@ use futures::{Stream, StreamExt};
 use portcullis_bus::testing::{CLUSTER, NatsServer};
 use portcullis_bus::{Bus, StreamBounds, StreamId, Term};
 use portcullis_crds::bus::{
-    Candidate, Checkpoint, Desired, DesiredLimits, DesiredRule, Envelope, ModuleRef, Report, RevisionSpec,
-    SCHEMA, SetHash, Share, Tombstone,
+    Candidate, Checkpoint, Desired, DesiredLimits, DesiredRoute, DesiredRouteRule, DesiredRule, Envelope,
+    ModuleRef, Origin, Report, RevisionSpec, RouteTombstone, SCHEMA, SetHash, SetRecord, Share, Tombstone,
 };
 use portcullis_crds::revision::{ModuleDigest, Revision};
+use portcullis_crds::route_key::RouteKey;
 use portcullis_crds::rule_key::RuleKey;
+use portcullis_crds::waf_route::AmbiguousPaths;
 use portcullis_crds::wasm_rule::{Block, Limits, Responses};
 
 use crate::eventually;
@@ -37,10 +39,13 @@ pub(crate) fn key(name: &str) -> RuleKey {
 
 pub(crate) struct Leader {
     pub(crate) bus: Bus,
-    stream: StreamId,
+    pub(crate) stream: StreamId,
     term: Term,
     rules: BTreeMap<RuleKey, Envelope<Desired>>,
-    last: u64,
+    pub(crate) routes: BTreeMap<RouteKey, Envelope<Desired>>,
+    /// The checkpoint says nothing of routes.
+    pub(crate) routes_are_unknown: bool,
+    pub(crate) last: u64,
     reports: Pin<Box<dyn Stream<Item = Report> + Send>>,
 }
 
@@ -51,7 +56,16 @@ impl Leader {
         let stream = bus.ensure_streams(StreamBounds::default()).await.unwrap();
         let term = bus.take_term("test").await.unwrap();
         let reports = bus.reports().await.unwrap().map(|report| report.unwrap());
-        Self { bus, stream, term, rules: BTreeMap::new(), last: 0, reports: Box::pin(reports) }
+        Self {
+            bus,
+            stream,
+            term,
+            rules: BTreeMap::new(),
+            routes: BTreeMap::new(),
+            routes_are_unknown: false,
+            last: 0,
+            reports: Box::pin(reports),
+        }
     }
 
     /// After the server came back without anything: makes the streams, and publishes all rules that are given.
@@ -67,7 +81,7 @@ impl Leader {
         self.last = 0;
         for mut envelope in self.rules.clone().into_values() {
             envelope.epoch = self.term.epoch;
-            self.last = self.bus.publish_rule(&self.term, &envelope).await.unwrap();
+            self.last = self.bus.publish_desired(&self.term, &envelope).await.unwrap();
         }
         self.checkpoint().await;
     }
@@ -104,16 +118,59 @@ impl Leader {
     async fn write(&mut self, generation: i64, rule: DesiredRule) -> u64 {
         let key = rule.key.clone();
         let envelope = self.envelope(generation, Revision::of(&rule.stable), Desired::Rule(rule));
-        self.last = self.bus.publish_rule(&self.term, &envelope).await.unwrap();
+        self.last = self.bus.publish_desired(&self.term, &envelope).await.unwrap();
         self.rules.insert(key, envelope);
         self.last
+    }
+
+    /// Publishes a route of this host name to `backend`.
+    pub(crate) async fn publish_route(
+        &mut self,
+        name: &str,
+        generation: i64,
+        hostname: &str,
+        backend: Option<Origin>,
+    ) -> u64 {
+        let rule =
+            DesiredRouteRule { matches: Vec::new(), service: None, backend, request_timeout_millis: None };
+        let route = DesiredRoute {
+            key: RouteKey::new("shop", name),
+            hostnames: vec![hostname.parse().unwrap()],
+            rules: vec![rule],
+            ambiguous_paths: AmbiguousPaths::Keep,
+            overrides: Vec::new(),
+        };
+        let key = route.key.clone();
+        let envelope = self.envelope(generation, route.revision(), Desired::Route(route));
+        self.last = self.bus.publish_desired(&self.term, &envelope).await.unwrap();
+        self.routes.insert(key, envelope);
+        self.last
+    }
+
+    pub(crate) async fn delete_route(&mut self, name: &str) -> u64 {
+        let key = RouteKey::new("shop", name);
+        let before = self.routes.remove(&key).unwrap();
+        let tombstone = Desired::RouteTombstone(RouteTombstone { key });
+        let envelope = self.envelope(before.generation, before.revision, tombstone);
+        self.last = self.bus.publish_desired(&self.term, &envelope).await.unwrap();
+        self.last
+    }
+
+    /// Waits until the agent says that it serves every route that is published.
+    pub(crate) async fn serves_routes(&mut self) -> Report {
+        let (set, last) = (self.route_set().set, self.last);
+        self.reported("every route served", |r| {
+            let routes = r.routes.as_ref().expect("this agent knows routes");
+            r.sequence >= last && routes.desired == set && routes.exceptions.is_empty()
+        })
+        .await
     }
 
     pub(crate) async fn delete(&mut self, name: &str) {
         let before = self.rules.remove(&key(name)).unwrap();
         let tombstone = Desired::Tombstone(Tombstone { key: key(name) });
         let envelope = self.envelope(before.generation, before.revision, tombstone);
-        self.last = self.bus.publish_rule(&self.term, &envelope).await.unwrap();
+        self.last = self.bus.publish_desired(&self.term, &envelope).await.unwrap();
     }
 
     pub(crate) async fn checkpoint(&self) {
@@ -133,6 +190,7 @@ impl Leader {
             count: self.rules.len() as u64,
             set,
             unknown,
+            routes: Some(self.route_set()).filter(|_| !self.routes_are_unknown),
         };
         self.bus.publish_checkpoint(&self.term, &checkpoint).await.unwrap();
     }
@@ -140,6 +198,11 @@ impl Leader {
     /// What is published of a rule.
     pub(crate) fn revision(&self, name: &str) -> Revision {
         self.rules[&key(name)].revision.clone()
+    }
+
+    fn route_set(&self) -> SetRecord {
+        let rows = self.routes.iter().map(|(key, e)| (key, e.uid.as_str(), &e.revision));
+        SetRecord { count: self.routes.len() as u64, set: SetHash::of_routes(rows) }
     }
 
     /// Hash of what is published.
@@ -177,8 +240,10 @@ impl Leader {
 
     fn envelope(&self, generation: i64, revision: Revision, payload: Desired) -> Envelope<Desired> {
         let (key, requires) = match &payload {
-            Desired::Rule(rule) => (&rule.key, rule.requires()),
-            Desired::Tombstone(tombstone) => (&tombstone.key, Vec::new()),
+            Desired::Rule(rule) => (rule.key.to_string(), rule.requires()),
+            Desired::Tombstone(tombstone) => (tombstone.key.to_string(), Vec::new()),
+            Desired::Route(route) => (route.key.to_string(), route.requires()),
+            Desired::RouteTombstone(tombstone) => (tombstone.key.to_string(), Vec::new()),
         };
         Envelope {
             schema: SCHEMA,
@@ -216,6 +281,6 @@ fn spec(text: &str, wasm: &Bytes) -> RevisionSpec {
 fn candidate(envelope: &Envelope<Desired>) -> Option<&Revision> {
     match &envelope.payload {
         Desired::Rule(rule) => rule.candidate_revision(),
-        Desired::Tombstone(_) => None,
+        Desired::Tombstone(_) | Desired::Route(_) | Desired::RouteTombstone(_) => None,
     }
 }

@@ -6,6 +6,7 @@ mod candidates;
 mod http;
 mod leader;
 mod outages;
+mod routes;
 mod rules;
 
 use std::time::{Duration, Instant};

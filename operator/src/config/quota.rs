@@ -21,6 +21,10 @@ pub struct QuotaArgs {
     #[arg(long, env = "PORTCULLIS_QUOTA_RULES", default_value = "500", value_name = "COUNT")]
     pub quota_rules: usize,
 
+    /// Routes of one namespace.
+    #[arg(long, env = "PORTCULLIS_QUOTA_ROUTES", default_value = "500", value_name = "COUNT")]
+    pub quota_routes: usize,
+
     /// Time in each minute in which modules of one namespace are validated.
     #[arg(long, env = "PORTCULLIS_QUOTA_VALIDATION", default_value = "30s", value_name = "DURATION")]
     pub quota_validation: Span,
@@ -51,6 +55,7 @@ pub struct QuotaFor {
 enum Change {
     ModuleBytes(ByteSize),
     Rules(usize),
+    Routes(usize),
     Validation(Span),
     RegistryRequests(usize),
 }
@@ -62,7 +67,7 @@ pub enum QuotaForError {
     #[error("expected NAMESPACE:NAME=VALUE,..., found {0:?}")]
     Shape(String),
     /// No such quota.
-    #[error("expected moduleBytes, rules, validation or registryRequests, found {0:?}")]
+    #[error("expected moduleBytes, rules, routes, validation or registryRequests, found {0:?}")]
     Name(String),
     /// The value of a quota.
     #[error("{name}: {why}")]
@@ -82,6 +87,7 @@ impl QuotaArgs {
         let default = Quota {
             module_bytes: self.quota_module_bytes,
             rules: self.quota_rules,
+            routes: self.quota_routes,
             validation: self.quota_validation.get(),
             registry_requests: self.quota_registry_requests,
         };
@@ -106,6 +112,7 @@ impl Change {
         match name {
             "moduleBytes" => value(name, text).map(Self::ModuleBytes),
             "rules" => value(name, text).map(Self::Rules),
+            "routes" => value(name, text).map(Self::Routes),
             "validation" => value(name, text).map(Self::Validation),
             "registryRequests" => value(name, text).map(Self::RegistryRequests),
             other => Err(QuotaForError::Name(other.to_owned())),
@@ -116,6 +123,7 @@ impl Change {
         match self {
             Self::ModuleBytes(bytes) => quota.module_bytes = bytes,
             Self::Rules(rules) => quota.rules = rules,
+            Self::Routes(routes) => quota.routes = routes,
             Self::Validation(time) => quota.validation = time.get(),
             Self::RegistryRequests(requests) => quota.registry_requests = requests,
         }

@@ -11,6 +11,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::lead_error::LeadError;
 use crate::context::Context;
 use crate::object::{Object, enforced, rule_subject};
+use crate::published_state::Gaps;
 
 /// Writes that come together are confirmed together.
 const TOGETHER: Duration = Duration::from_millis(200);
@@ -58,7 +59,10 @@ pub(super) async fn publish_checkpoints(ctx: &Context) -> Result<Infallible, Lea
         }
         unknown.extend(coming);
         let written = match ready {
-            Ok(()) => ctx.publisher.checkpoint(unknown).await,
+            Ok(()) => {
+                let gaps = Gaps { unknown_rules: unknown, routes_on: ctx.routes.complete_on() };
+                ctx.publisher.checkpoint(gaps).await
+            }
             Err(error) => Err(error),
         };
         match written {

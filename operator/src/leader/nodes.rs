@@ -25,6 +25,7 @@ pub(super) async fn look_at_nodes(ctx: &Context, rules: &Controller) -> Result<I
             () = ctx.agents.changed() => tokio::time::sleep(TOGETHER).await,
             () = tokio::time::sleep_until(look_again) => {}
         }
+        ctx.routes.reported.notify_one();
         let now = Instant::now();
         look_again = rules.look_at_nodes(&ctx.agents.view(now), now, now + LOOK_EVERY).max(now + TOGETHER);
         let reporting = i64::try_from(ctx.agents.reporting(now)).unwrap_or(i64::MAX);

@@ -57,7 +57,7 @@ fn message_with(entry: &Entry, payload: Desired) -> Message {
         payload,
     };
     Message {
-        subject: subject_of(&entry.desired),
+        subject: entry.desired.subject(),
         sequence: entry.sequence,
         payload: serde_json::to_vec(&envelope).unwrap().into(),
     }
@@ -87,20 +87,20 @@ fn what_is_on_the_bus_is_taken_over_without_tombstones() {
     );
     assert_eq!(state.get(&subject("a")), Some(&a));
     assert_eq!(state.get(&subject("b")), None);
-    let checkpoint = state.checkpoint(CLUSTER, 4, BTreeSet::new());
+    let checkpoint = state.checkpoint(CLUSTER, 4, Gaps::default());
     assert_eq!((checkpoint.sequence, checkpoint.count, checkpoint.epoch), (7, 1, 4));
 }
 
 #[test]
 fn the_checkpoint_follows_every_write() {
     let mut state = state(&[entry("a", "u1", 3)]);
-    let before = state.checkpoint(CLUSTER, 1, BTreeSet::new());
+    let before = state.checkpoint(CLUSTER, 1, Gaps::default());
     state.put(subject("b"), entry("b", "u2", 5));
-    let with_b = state.checkpoint(CLUSTER, 1, BTreeSet::new());
+    let with_b = state.checkpoint(CLUSTER, 1, Gaps::default());
     assert_eq!((with_b.sequence, with_b.count), (5, 2));
     assert_ne!(with_b.set, before.set);
     state.remove(&subject("b"), 6);
-    let after = state.checkpoint(CLUSTER, 1, BTreeSet::new());
+    let after = state.checkpoint(CLUSTER, 1, Gaps::default());
     assert_eq!((after.sequence, after.count, after.set), (6, 1, before.set));
 }
 
@@ -141,9 +141,9 @@ fn a_candidate_is_part_of_the_set_and_its_module_is_named() {
     let module =
         |name: &str| ModuleRef { digest: ModuleDigest::of(name.as_bytes()), ..rule("a").stable.module };
     let with = entry_of("u1", 3, with_candidate(rule("a"), module("candidate")));
-    let without = state(&[entry("a", "u1", 3)]).checkpoint(CLUSTER, 1, BTreeSet::new());
+    let without = state(&[entry("a", "u1", 3)]).checkpoint(CLUSTER, 1, Gaps::default());
     let state = state(&[with]);
-    let checkpoint = state.checkpoint(CLUSTER, 1, BTreeSet::new());
+    let checkpoint = state.checkpoint(CLUSTER, 1, Gaps::default());
     assert_eq!((without.schema, checkpoint.schema), (1, 3));
     assert_eq!((without.count, checkpoint.count), (1, 1), "it is one rule");
     assert_ne!(without.set, checkpoint.set);

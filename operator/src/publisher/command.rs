@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::error::{TakeOverError, WriteError};
 use super::write::Write;
-use crate::published_state::{Entry, Orphan};
+use crate::published_state::{Entry, Gaps, Orphan};
 use crate::quota::Quota;
 
 /// Where the answer to a command goes. Whoever no longer waits for it misses nothing.
@@ -35,8 +35,8 @@ pub(super) enum Command {
     Write { write: Box<Write>, exists: Exists, only_if_absent: bool, reply: Written<Option<Entry>> },
     /// Write a tombstone. False if there was nothing left to delete.
     Delete(Orphan, Written<bool>),
-    /// Write the checkpoint; of the rules with these uids nodes keep what they have.
-    Checkpoint(BTreeSet<String>, Written<Checkpoint>),
+    /// Write the checkpoint.
+    Checkpoint(Gaps, Written<Checkpoint>),
     /// What a replaced stream had and this one has not. Whoever asks has to put it back, or to give it back.
     TakeLost(Reply<Vec<Entry>>),
     /// For the next who asks.

@@ -16,7 +16,7 @@ use super::error::{TakeOverError, WriteError};
 use super::view::View;
 use super::write::Write;
 use crate::lease::Validity;
-use crate::published_state::{Entry, Orphan, PublishedState, subject_of};
+use crate::published_state::{Entry, Gaps, Orphan, PublishedState};
 use crate::unused_modules::UnusedModules;
 
 /// How to reach the bus, and as whom.
@@ -63,7 +63,7 @@ impl Task {
                 answer(reply, self.write(*write, exists, only_if_absent).await);
             }
             Command::Delete(orphan, reply) => answer(reply, self.delete(&orphan).await),
-            Command::Checkpoint(unknown, reply) => answer(reply, self.checkpoint(unknown).await),
+            Command::Checkpoint(gaps, reply) => answer(reply, self.checkpoint(gaps).await),
             Command::TakeLost(reply) => answer(reply, std::mem::take(&mut self.lost)),
             Command::KeepLost(entries) => self.lost.extend(entries),
             Command::FindUnused(on_the_bus, now, reply) => answer(reply, self.find_unused(&on_the_bus, now)),
@@ -119,7 +119,7 @@ impl Task {
         only_if_absent: bool,
     ) -> Result<Option<Entry>, WriteError> {
         let (bus, term) = self.open()?;
-        let subject = subject_of(&write.desired);
+        let subject = write.desired.subject();
         let is_there =
             || self.view.borrow().state.as_ref().is_some_and(|state| state.get(&subject).is_some());
         if !exists() || only_if_absent && is_there() {
@@ -137,7 +137,7 @@ impl Task {
             expires: None,
             payload: desired,
         };
-        let sequence = self.outcome(&bus, bus.publish_rule(&term, &envelope).await).await?;
+        let sequence = self.outcome(&bus, bus.publish_desired(&term, &envelope).await).await?;
         let Envelope { uid, revision, payload, .. } = envelope;
         let entry = Entry { uid: uid.into(), generation, revision, sequence, desired: payload.into() };
         self.record(|state| state.put(subject, entry.clone()));
@@ -149,7 +149,7 @@ impl Task {
         let tombstone =
             self.view.borrow().state.as_ref().and_then(|s| s.tombstone(orphan, bus.cluster(), term.epoch));
         let Some(tombstone) = tombstone else { return Ok(false) };
-        let sequence = self.outcome(&bus, bus.publish_rule(&term, &tombstone).await).await?;
+        let sequence = self.outcome(&bus, bus.publish_desired(&term, &tombstone).await).await?;
         self.record(|state| state.remove(&orphan.subject, sequence));
         Ok(true)
     }
@@ -167,10 +167,10 @@ impl Task {
         });
     }
 
-    async fn checkpoint(&self, unknown: BTreeSet<String>) -> Result<Checkpoint, WriteError> {
+    async fn checkpoint(&self, gaps: Gaps) -> Result<Checkpoint, WriteError> {
         let (bus, term) = self.open()?;
         let checkpoint =
-            self.view.borrow().state.as_ref().map(|s| s.checkpoint(bus.cluster(), term.epoch, unknown));
+            self.view.borrow().state.as_ref().map(|s| s.checkpoint(bus.cluster(), term.epoch, gaps));
         let checkpoint = checkpoint.ok_or_else(|| WriteError::Unavailable("not taken over yet".into()))?;
         self.outcome(&bus, bus.publish_checkpoint(&term, &checkpoint).await).await?;
         Ok(checkpoint)

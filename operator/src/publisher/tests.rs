@@ -1,5 +1,6 @@
 //! Against a real nats-server.
 
+use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
@@ -80,7 +81,7 @@ async fn a_new_leader_takes_over_what_is_there_and_the_old_one_writes_nothing_mo
 
     let refused = [
         put(&old, "b").await.err(),
-        old.checkpoint(BTreeSet::new()).await.err(),
+        old.checkpoint(Gaps::default()).await.err(),
         old.delete(&Orphan { subject: subject("a"), uid: Some("u1".into()) }).await.err(),
     ];
     for error in refused {
@@ -88,7 +89,7 @@ async fn a_new_leader_takes_over_what_is_there_and_the_old_one_writes_nothing_mo
     }
     assert!(has_happened(old.deposed()).await);
     put(&new, "b").await.unwrap();
-    let checkpoint = new.checkpoint(BTreeSet::new()).await.unwrap();
+    let checkpoint = new.checkpoint(Gaps::default()).await.unwrap();
     assert_eq!((checkpoint.count, checkpoint.epoch), (2, 2));
 }
 
@@ -101,7 +102,7 @@ async fn a_leader_without_a_valid_lease_writes_nothing() {
     let thawed = leader;
     thawed.validity.end();
     assert!(matches!(put(&thawed, "b").await, Err(WriteError::LeaseOver)));
-    assert!(matches!(thawed.checkpoint(BTreeSet::new()).await, Err(WriteError::LeaseOver)));
+    assert!(matches!(thawed.checkpoint(Gaps::default()).await, Err(WriteError::LeaseOver)));
     assert!(matches!(thawed.take_over().await, Err(TakeOverError::LeaseOver)));
 }
 
@@ -132,7 +133,7 @@ async fn a_wiped_stream_is_noticed_taken_anew_and_filled_again() {
     assert!(!put_back(false).await, "what is gone is not put back");
     assert!(put_back(true).await);
     assert!(!put_back(true).await, "what is there already is not written over");
-    assert_eq!(leader.checkpoint(BTreeSet::new()).await.unwrap().count, 1);
+    assert_eq!(leader.checkpoint(Gaps::default()).await.unwrap().count, 1);
     assert!(leader.take_lost().await.is_empty());
 }
 
@@ -164,7 +165,7 @@ async fn a_buried_rule_is_gone_for_the_next_leader() {
     assert!(!leader.delete(&orphan).await.unwrap(), "there is nothing left to delete");
     let next = publisher(&server, "b");
     next.take_over().await.unwrap();
-    assert_eq!(next.checkpoint(BTreeSet::new()).await.unwrap().count, 0);
+    assert_eq!(next.checkpoint(Gaps::default()).await.unwrap().count, 0);
 }
 
 #[tokio::test]
@@ -248,7 +249,7 @@ async fn a_checkpoint_does_not_wait_for_a_module() {
     let checkpoint = tokio::select! {
         biased;
         _ = &mut put => panic!("the checkpoint waited"),
-        checkpoint = leader.checkpoint(BTreeSet::new()) => checkpoint.unwrap(),
+        checkpoint = leader.checkpoint(Gaps::default()) => checkpoint.unwrap(),
     };
     assert_eq!(checkpoint.count, 0);
     // Nobody polls the write meanwhile.
@@ -257,7 +258,7 @@ async fn a_checkpoint_does_not_wait_for_a_module() {
         "the module is still on its way"
     );
     put.await.unwrap();
-    assert_eq!(leader.checkpoint(BTreeSet::new()).await.unwrap().count, 1);
+    assert_eq!(leader.checkpoint(Gaps::default()).await.unwrap().count, 1);
 }
 
 #[tokio::test]
@@ -296,7 +297,7 @@ async fn a_message_that_cannot_be_read_keeps_only_the_modules_that_it_names() {
         expires: None,
         payload: Desired::Rule(rule),
     };
-    bus.publish_rule(&term, &later).await.unwrap();
+    bus.publish_desired(&term, &later).await.unwrap();
 
     let leader = publisher(&server, "b");
     leader.take_over().await.unwrap();

@@ -1,7 +1,7 @@
 //! What is to be on the bus for one object.
 
 use portcullis_crds::Revision;
-use portcullis_crds::bus::{Desired, DesiredRule};
+use portcullis_crds::bus::{Desired, DesiredRoute, DesiredRule};
 
 use crate::object::Object;
 
@@ -27,6 +27,17 @@ impl Write {
             revision: Revision::of(&rule.stable),
             requires: rule.requires(),
             desired: Desired::Rule(rule),
+        }
+    }
+
+    /// A route that was made from this object.
+    pub(crate) fn route(object: Object<'_>, route: DesiredRoute) -> Self {
+        Self {
+            uid: object.uid.to_owned(),
+            generation: object.generation,
+            revision: route.revision(),
+            requires: route.requires(),
+            desired: Desired::Route(route),
         }
     }
 }

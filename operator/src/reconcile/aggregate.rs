@@ -1,13 +1,11 @@
 //! From what the agents said to what a rule's status says of its nodes. No I/O.
 
-use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use portcullis_crds::bus::{Exception, ExceptionState, Mark, Report, SetHash};
+use portcullis_crds::bus::Report;
 use portcullis_crds::condition::Reason;
 use portcullis_crds::status::{FAILING_MAX, FailingNode, NodeCounts};
-use portcullis_crds::{Revision, RuleKey};
 use tokio::time::Instant;
 
 use crate::fleet::{Agent, Fleet, SILENCE, is_silent};
@@ -18,44 +16,15 @@ pub(crate) const GRACE: Duration = Duration::from_secs(60);
 /// Stands for the nodes without an agent among those that wait.
 const WITHOUT_AGENT: &str = "";
 
-/// In place of a message that did not fit into a report.
-const NO_ROOM: &str =
-    "the node has more failing rules than its report has room for; its agent's log says why";
-
 /// What agents are asked about.
-#[derive(Clone, Debug)]
-pub(crate) struct Target<'a> {
-    /// Which rule.
-    pub(crate) key: &'a RuleKey,
-    /// What should be active.
-    pub(crate) revision: &'a Revision,
-    /// What is wanted beside it. What an agent says of that says nothing about `revision`.
-    pub(crate) candidate: Option<&'a Revision>,
-    /// The stream that agents should follow.
-    pub(crate) stream: &'a str,
-    /// Whether the stream has the rule.
-    pub(crate) place: Place<'a>,
-    /// Stands for rule and revision; made when a report has marks.
-    pub(crate) mark: OnceCell<Mark>,
-}
+pub(crate) trait Target {
+    /// What a report says of it.
+    fn state(&self, report: &Report) -> State;
 
-/// Where agents have a rule from.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Place<'a> {
-    /// The stream has it.
-    Published {
-        /// Sequence at which it was published.
-        sequence: u64,
-        /// Sequence of the last rule or tombstone on the stream.
-        head: u64,
-        /// Hash of the set at that sequence.
-        set: &'a SetHash,
-    },
-    /// The stream has lost it. An agent may still keep it, and then says so.
-    Kept {
-        /// Uid of the object.
-        uid: &'a str,
-    },
+    /// Whether it runs, but not as its author may think.
+    fn is_unsound(&self, _report: &Report) -> bool {
+        false
+    }
 }
 
 /// Nodes that are not ready, and since when.
@@ -115,10 +84,17 @@ pub(crate) struct Counts {
 
 /// What one agent, or the worst of a node's agents, says of the revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum State {
+pub(crate) enum State {
+    /// It does what is wanted.
     Active,
-    Progressing { updated: bool },
+    /// It is about to.
+    Progressing {
+        /// Whether it knows what is wanted.
+        updated: bool,
+    },
+    /// It cannot.
     Failed { reason: Reason, message: String },
+    /// It has said nothing for three heartbeats.
     Silent,
 }
 
@@ -149,7 +125,7 @@ impl From<Counts> for NodeCounts {
 /// Ready only if every desired node itself said that it runs this very revision. Joining nodes have their grace if the rule
 /// `was_ready` with it; `waiting_before` are those that were not ready before.
 pub(crate) fn aggregate(
-    target: &Target<'_>,
+    target: &impl Target,
     fleet: &Fleet,
     was_ready: bool,
     waiting_before: &Waiting,
@@ -172,7 +148,8 @@ pub(crate) fn aggregate(
             usize::from(!matches!(state, State::Progressing { updated: false } | State::Silent));
         if state == State::Active {
             counts.ready += 1;
-            if agents.iter().any(|agent| is_unsound(target, agent)) {
+            if agents.iter().filter_map(|agent| agent.report.as_ref()).any(|report| target.is_unsound(report))
+            {
                 unsound.push(node.clone());
             }
             continue;
@@ -240,77 +217,11 @@ fn worst(states: impl Iterator<Item = State>) -> State {
     states.max_by_key(rank).unwrap_or(State::Progressing { updated: false })
 }
 
-fn state_of(target: &Target<'_>, agent: &Agent, now: Instant) -> State {
+fn state_of(target: &impl Target, agent: &Agent, now: Instant) -> State {
     if is_silent(agent, now) {
         return State::Silent;
     }
-    let Some(report) = &agent.report else { return State::Progressing { updated: false } };
-    if !knows(target, report) {
-        return State::Progressing { updated: false };
-    }
-    let concerns = |exception: &&Exception| {
-        exception.key == *target.key
-            && (exception.wanted == *target.revision || Some(&exception.wanted) != target.candidate)
-    };
-    match report.exceptions.iter().find(concerns) {
-        // An exception about an older revision: it has not come to this one.
-        Some(exception) if exception.wanted != *target.revision => State::Progressing { updated: false },
-        Some(exception) => failure(exception),
-        None => match marked(target, report) {
-            Some(state) => failed(state, NO_ROOM),
-            // What did not fit into the report may be this rule.
-            None if report.more > 0 => State::Progressing { updated: true },
-            None => State::Active,
-        },
-    }
-}
-
-fn is_unsound(target: &Target<'_>, agent: &Agent) -> bool {
-    let unsound = agent.report.iter().flat_map(|report| &report.unsound);
-    unsound.into_iter().any(|rule| rule.key == *target.key && rule.revision == *target.revision)
-}
-
-/// Whether the agent has taken note of the revision.
-fn knows(target: &Target<'_>, report: &Report) -> bool {
-    if report.stream != target.stream {
-        return false;
-    }
-    match target.place {
-        // At the same sequence an agent must have read the same set.
-        Place::Published { sequence, head, set } => {
-            report.sequence >= sequence && (report.sequence < head || report.desired == *set)
-        }
-        Place::Kept { uid } => report
-            .kept
-            .iter()
-            .any(|kept| kept.key == *target.key && kept.uid == uid && kept.revision == *target.revision),
-    }
-}
-
-/// The state of a rule for whose text a report had no room.
-fn marked(target: &Target<'_>, report: &Report) -> Option<ExceptionState> {
-    if report.marks.is_empty() {
-        return None;
-    }
-    let mark = target.mark.get_or_init(|| Mark::of(target.key, target.revision));
-    report.marks.iter().find(|(_, marks)| marks.contains(mark)).map(|(state, _)| *state)
-}
-
-fn failure(exception: &Exception) -> State {
-    failed(exception.state, &exception.message)
-}
-
-fn failed(state: ExceptionState, message: &str) -> State {
-    let reason = match state {
-        ExceptionState::Progressing => return State::Progressing { updated: true },
-        ExceptionState::ModuleUnavailable => Reason::ModuleUnavailable,
-        ExceptionState::DigestMismatch => Reason::DigestMismatch,
-        ExceptionState::CompileFailed => Reason::CompileFailed,
-        ExceptionState::ConfigInvalid => Reason::ConfigInvalid,
-        ExceptionState::ProbeFailed => Reason::ProbeFailed,
-        ExceptionState::Unsupported => Reason::Unsupported,
-    };
-    State::Failed { reason, message: message.to_owned() }
+    agent.report.as_ref().map_or(State::Progressing { updated: false }, |report| target.state(report))
 }
 
 #[cfg(test)]

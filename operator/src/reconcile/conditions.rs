@@ -62,7 +62,12 @@ pub(crate) fn findings(facts: &Facts<'_>) -> Vec<Finding> {
     }
 }
 
-fn finding(kind: ConditionType, status: ConditionStatus, reason: Reason, message: String) -> Finding {
+pub(crate) fn finding(
+    kind: ConditionType,
+    status: ConditionStatus,
+    reason: Reason,
+    message: String,
+) -> Finding {
     Finding { kind, status, reason, message }
 }
 
@@ -90,9 +95,10 @@ fn passed(kind: ConditionType, facts: &Facts<'_>, resolved: Option<&ResolvedModu
             (ConditionStatus::True, Reason::Published, format!("Revision {} is on the bus", facts.revision()))
         }
         // These are never passed on the way to another one.
-        ConditionType::Ready | ConditionType::Reconciling | ConditionType::Stalled => {
-            (ConditionStatus::Unknown, Reason::Pending, String::new())
-        }
+        ConditionType::ResolvedRefs
+        | ConditionType::Ready
+        | ConditionType::Reconciling
+        | ConditionType::Stalled => (ConditionStatus::Unknown, Reason::Pending, String::new()),
     };
     finding(kind, status, reason, message)
 }
@@ -115,8 +121,35 @@ fn published_findings(facts: &Facts<'_>, resolved: &ResolvedModule) -> Vec<Findi
 }
 
 fn ready_finding(facts: &Facts<'_>) -> Finding {
-    let revision = facts.revision();
-    let rollout = match facts.nodes {
+    let wording = match facts.mode {
+        Mode::Disabled => Wording { runs: "is disabled", ..Wording::RULE },
+        Mode::Enforce | Mode::Monitor => Wording::RULE,
+    };
+    ready(facts.nodes, facts.revision(), &wording)
+}
+
+/// How the message of Ready speaks of what nodes do with a kind.
+#[derive(Debug)]
+pub(crate) struct Wording {
+    /// Of a node that does what is wanted.
+    pub(crate) runs: &'static str,
+    /// Of one that cannot.
+    pub(crate) cannot_run: &'static str,
+    /// What nothing does without nodes.
+    pub(crate) nothing: &'static str,
+}
+
+impl Wording {
+    pub(crate) const RULE: Self =
+        Self { runs: "runs", cannot_run: "cannot run", nothing: "nothing enforces the rule" };
+    pub(crate) const ROUTE: Self =
+        Self { runs: "is served", cannot_run: "cannot be served", nothing: "nothing serves the route" };
+}
+
+/// Ready, by what nodes say of this revision.
+pub(crate) fn ready(nodes: Nodes<'_>, revision: &str, wording: &Wording) -> Finding {
+    let runs = wording.runs;
+    let rollout = match nodes {
         Nodes::Reported(rollout) => rollout,
         Nodes::NotYet => {
             let message = format!("Revision {revision} is on the bus; the nodes have not been heard yet");
@@ -133,14 +166,11 @@ fn ready_finding(facts: &Facts<'_>) -> Finding {
     let on = format!("{}/{} nodes", rollout.counts.ready, rollout.counts.desired);
     let (status, reason, message) = match &rollout.verdict {
         Verdict::Active { in_grace } => {
-            let state = if facts.mode == Mode::Disabled {
-                format!("The rule is disabled on {on}")
-            } else {
-                format!("Revision {revision} runs on {on}")
-            };
             let message = match in_grace {
-                0 => state,
-                n => format!("{state}; {n} joining or away for less than a minute"),
+                0 => format!("Revision {revision} {runs} on {on}"),
+                n => {
+                    format!("Revision {revision} {runs} on {on}; {n} joining or away for less than a minute")
+                }
             };
             match &rollout.unsound[..] {
                 [] => (ConditionStatus::True, Reason::Active, message),
@@ -154,12 +184,12 @@ fn ready_finding(facts: &Facts<'_>) -> Finding {
             }
         }
         Verdict::Progressing => {
-            (ConditionStatus::False, Reason::Progressing, format!("Revision {revision} runs on {on}"))
+            (ConditionStatus::False, Reason::Progressing, format!("Revision {revision} {runs} on {on}"))
         }
         Verdict::Silent { nodes } => (
             ConditionStatus::Unknown,
             Reason::NodeSilent,
-            format!("Revision {revision} runs on {on}; nothing was heard for 90 s from {}", listed(nodes)),
+            format!("Revision {revision} {runs} on {on}; nothing was heard for 90 s from {}", listed(nodes)),
         ),
         Verdict::Failed { .. } => {
             let first = rollout.failing.first();
@@ -168,14 +198,15 @@ fn ready_finding(facts: &Facts<'_>) -> Finding {
             let more = rollout.counts.failed.saturating_sub(rollout.failing.len());
             let more =
                 if more > 0 { format!(" (+{more} more than status.failing lists)") } else { String::new() };
-            let failed = rollout.counts.failed;
-            let message = format!("Revision {revision} runs on {on} and cannot run on {failed}{more}{why}");
+            let (failed, cannot_run) = (rollout.counts.failed, wording.cannot_run);
+            let message =
+                format!("Revision {revision} {runs} on {on} and {cannot_run} on {failed}{more}{why}");
             (ConditionStatus::False, Reason::NodeFailed, message)
         }
         Verdict::NoNodes => (
             ConditionStatus::False,
             Reason::NoNodes,
-            "The node-agents' DaemonSet wants no agent on any node, so nothing enforces the rule".to_owned(),
+            format!("The node-agents' DaemonSet wants no agent on any node, so {}", wording.nothing),
         ),
     };
     finding(ConditionType::Ready, status, reason, message)

@@ -10,8 +10,9 @@ use portcullis_crds::status::EnforcedRevision;
 use portcullis_crds::{Revision, RuleKey, WasmRule, WasmRuleStatus};
 use tokio::time::Instant;
 
-use super::aggregate::{Place, Rollout, Target, Waiting, aggregate};
+use super::aggregate::{Rollout, Waiting, aggregate};
 use super::conditions::{Facts, Nodes};
+use super::rule_target::{Place, RuleTarget};
 use super::status::status;
 use super::update_status::{is_due, is_significant};
 use crate::fleet::{Fleet, FleetView};
@@ -130,7 +131,7 @@ impl<'a> Wanted<'a> {
             }
         };
         let (revision, stream) = (&*revision, state.stream().as_str());
-        let target = Target { key, revision, candidate, stream, place, mark: OnceCell::new() };
+        let target = RuleTarget { key, revision, candidate, stream, place, mark: OnceCell::new() };
         aggregate(&target, fleet, was_ready(previous, revision), &progress.waiting, now)
     }
 

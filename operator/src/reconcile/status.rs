@@ -22,7 +22,7 @@ pub(crate) fn status(facts: &Facts<'_>, previous: &WasmRuleStatus, now: Timestam
     let nodes = match facts.nodes {
         Nodes::Reported(rollout) => Some(NodeCounts::from(rollout.counts)),
         Nodes::NotYet => previous.nodes.clone(),
-        Nodes::Unreachable => previous.nodes.as_ref().map(unreachable),
+        Nodes::Unreachable => previous.nodes.as_ref().map(NodeCounts::unreachable),
     };
     WasmRuleStatus {
         observed_generation: facts.generation,
@@ -37,11 +37,6 @@ pub(crate) fn status(facts: &Facts<'_>, previous: &WasmRuleStatus, now: Timestam
         failing: rollout.map_or_else(|| previous.failing.clone(), |rollout| rollout.failing.clone()),
         conditions: condition::apply(&previous.conditions, &findings(facts), facts.generation, now),
     }
-}
-
-/// The counts while no node can be heard: how many there should be is all that is known.
-fn unreachable(before: &NodeCounts) -> NodeCounts {
-    NodeCounts { desired: before.desired, summary: format!("?/{}", before.desired), ..NodeCounts::default() }
 }
 
 #[cfg(test)]

@@ -34,6 +34,18 @@ pub(crate) enum UpdateError {
     Api(#[source] kube::Error),
 }
 
+impl UpdateError {
+    /// What became of a patch.
+    pub(crate) fn of<T>(written: kube::Result<T>) -> Result<(), Self> {
+        match written {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 409 => Err(Self::Conflict),
+            Err(kube::Error::Api(status)) if status.code == 404 => Err(Self::Gone),
+            Err(error) => Err(Self::Api(error)),
+        }
+    }
+}
+
 /// Writes statuses, as many as the API server should get, and Events about them.
 pub(crate) struct StatusWriter {
     pub(crate) client: Client,
@@ -108,12 +120,7 @@ pub(crate) async fn update_status(
     let patch = Patch::Merge(patch(rule.resource_version().as_deref(), status));
     let written = api.patch_status(&rule.name_any(), &PatchParams::default(), &patch).await;
     writer.metrics.patched(&written);
-    match written {
-        Ok(_) => {}
-        Err(kube::Error::Api(status)) if status.code == 409 => return Err(UpdateError::Conflict),
-        Err(kube::Error::Api(status)) if status.code == 404 => return Err(UpdateError::Gone),
-        Err(error) => return Err(UpdateError::Api(error)),
-    }
+    UpdateError::of(written)?;
     for note in transitions(rule.status.as_ref(), status) {
         tell(writer, rule.object_ref(&()), note).await;
     }

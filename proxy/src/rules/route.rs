@@ -29,7 +29,8 @@ pub(crate) struct Routes {
 /// Where some requests go, and the rules that run on them.
 #[derive(Debug)]
 pub(crate) struct Route {
-    upstream: Upstream,
+    /// `None` if what it names does not exist.
+    upstream: Option<Upstream>,
     /// Until the upstream answers, if it is not what is usual.
     timeout: Option<Duration>,
     ambiguous_paths: AmbiguousPaths,
@@ -51,7 +52,7 @@ impl Routes {
         let everything: Vec<_> =
             versions.iter().map(|&versions| AppliedRule { versions, mode: None }).collect();
         let default = Route {
-            upstream,
+            upstream: Some(upstream),
             timeout: None,
             ambiguous_paths: AmbiguousPaths::default(),
             plans: Arc::new(Plans::new(rules, &everything)),
@@ -105,16 +106,16 @@ impl Routes {
 impl Route {
     fn new(route: &DesiredRoute, rule: &DesiredRouteRule, plans: &Arc<Plans>) -> Self {
         Self {
-            upstream: Upstream::from(&rule.backend),
+            upstream: rule.backend.as_ref().map(Upstream::from),
             timeout: rule.request_timeout_millis.map(Duration::from_millis),
             ambiguous_paths: route.ambiguous_paths,
             plans: Arc::clone(plans),
         }
     }
 
-    /// Where its requests go.
-    pub(crate) fn upstream(&self) -> &Upstream {
-        &self.upstream
+    /// Where its requests go; `None` if what the route names does not exist.
+    pub(crate) fn upstream(&self) -> Option<&Upstream> {
+        self.upstream.as_ref()
     }
 
     /// Until the upstream answers, if it is not what is usual.

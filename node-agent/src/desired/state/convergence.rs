@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use portcullis_bus::{Message, Snapshot};
-use portcullis_crds::rule_key::RuleKey;
+use portcullis_crds::bus::subject::DesiredSubject;
 use proptest::prelude::*;
 
-use super::State;
-use super::stream::{CLUSTER, FEATURES, Stream, key, now, state};
+use super::stream::{CLUSTER, FEATURES, Stream, key, now, route_key, state};
+use super::{Desired, State};
 
 /// What may happen between a leader and an agent.
 #[derive(Clone, Debug)]
@@ -15,6 +15,9 @@ enum Step {
     Publish(u8),
     Recreate(u8),
     Delete(u8),
+    PublishRoute(u8),
+    RecreateRoute(u8),
+    DeleteRoute(u8),
     ForgetTombstone(u8),
     Epoch,
     Checkpoint,
@@ -36,6 +39,9 @@ fn step() -> impl Strategy<Value = Step> {
         4 => name.clone().prop_map(Step::Publish),
         1 => name.clone().prop_map(Step::Recreate),
         1 => name.clone().prop_map(Step::Delete),
+        3 => name.clone().prop_map(Step::PublishRoute),
+        1 => name.clone().prop_map(Step::RecreateRoute),
+        1 => name.clone().prop_map(Step::DeleteRoute),
         1 => name.prop_map(Step::ForgetTombstone),
         1 => Just(Step::Epoch),
         2 => Just(Step::Checkpoint),
@@ -50,6 +56,9 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Restart),
     ]
 }
+
+/// Object and generation.
+type Held = BTreeMap<DesiredSubject, (String, i64)>;
 
 struct World {
     stream: Stream,
@@ -82,6 +91,20 @@ impl World {
             Step::Delete(n) => {
                 if let Some((uid, _)) = self.stream.rules.get(&key(name(*n))).cloned() {
                     self.stream.delete(name(*n), &uid);
+                }
+            }
+            Step::PublishRoute(n) => {
+                let current = self.stream.routes.get(&route_key(name(*n))).cloned();
+                let (uid, generation) = current.unwrap_or_else(|| (self.uid(), 0));
+                self.stream.publish_route(name(*n), &uid, generation + 1);
+            }
+            Step::RecreateRoute(n) => {
+                let uid = self.uid();
+                self.stream.publish_route(name(*n), &uid, 1);
+            }
+            Step::DeleteRoute(n) => {
+                if let Some((uid, _)) = self.stream.routes.get(&route_key(name(*n))).cloned() {
+                    self.stream.delete_route(name(*n), &uid);
                 }
             }
             Step::ForgetTombstone(n) => {
@@ -126,7 +149,7 @@ impl World {
                     self.state.apply_snapshot(&old, now());
                 }
             }
-            Step::Restart => self.state = State::new(CLUSTER, FEATURES, self.state.held().clone()),
+            Step::Restart => self.state = State::new(CLUSTER, FEATURES, self.state.held()),
         }
         self.inbox.extend(std::mem::take(&mut self.stream.heard));
     }
@@ -136,9 +159,21 @@ impl World {
         format!("uid-{}", self.uids)
     }
 
-    fn held(&self) -> BTreeMap<RuleKey, (String, i64)> {
-        let rules = self.state.held().rules.iter();
-        rules.map(|(key, v)| (key.clone(), (v.uid.clone(), v.generation))).collect()
+    fn held(&self) -> Held {
+        let Desired { rules, routes, .. } = self.state.held();
+        let rules =
+            rules.values().map(|v| (DesiredSubject::Rule(v.rule.key.clone()), (v.uid.clone(), v.generation)));
+        let routes = routes
+            .values()
+            .map(|v| (DesiredSubject::Route(v.route.key.clone()), (v.uid.clone(), v.generation)));
+        rules.chain(routes).collect()
+    }
+
+    fn wanted(&self) -> Held {
+        let rules = self.stream.rules.iter().map(|(key, v)| (DesiredSubject::Rule(key.clone()), v.clone()));
+        let routes =
+            self.stream.routes.iter().map(|(key, v)| (DesiredSubject::Route(key.clone()), v.clone()));
+        rules.chain(routes).collect()
     }
 }
 
@@ -158,13 +193,13 @@ proptest! {
                 if let Some((uid_after, generation_after)) = after.get(key) {
                     prop_assert!(uid_after != uid || generation_after >= generation, "{key} went back after {step:?}");
                 }
-                let exists = world.stream.rules.get(key).is_some_and(|(u, _)| u == uid);
+                let exists = world.wanted().get(key).is_some_and(|(u, _)| u == uid);
                 prop_assert!(!exists || after.contains_key(key), "{key} was let go of after {step:?}");
             }
         }
         world.take(&Step::Checkpoint);
         world.take(&Step::Read);
-        prop_assert_eq!(world.held(), world.stream.rules.clone());
+        prop_assert_eq!(world.held(), world.wanted());
         prop_assert!(world.state.view().complete && world.state.view().kept.is_empty());
     }
 }

@@ -6,17 +6,20 @@ use bytes::Bytes;
 use portcullis_bus::{Message, Snapshot};
 use portcullis_crds::bus::subject::DesiredSubject;
 use portcullis_crds::bus::{
-    Checkpoint, Desired as Wanted, Envelope, EpochRecord, SCHEMA, SetHash, Tombstone,
+    Checkpoint, Desired as Wanted, DesiredRoute, Envelope, EpochRecord, RouteTombstone, SCHEMA, SetHash,
+    SetRecord, Tombstone,
 };
 use portcullis_crds::revision::Revision;
+use portcullis_crds::route_key::RouteKey;
 use portcullis_crds::rule_key::RuleKey;
+use portcullis_crds::waf_route::AmbiguousPaths;
 
 use super::{Desired, State, Timestamp};
 use crate::desired::Version;
 use crate::desired::tests::a_version;
 
 pub(super) const CLUSTER: &str = "c";
-pub(super) const FEATURES: &[&str] = &["abi/1"];
+pub(super) const FEATURES: &[&str] = &["abi/1", "route"];
 
 /// The stream as the server and a leader make it.
 #[derive(Clone)]
@@ -32,6 +35,10 @@ pub(super) struct Stream {
     pub(super) rules: BTreeMap<RuleKey, (String, i64)>,
     /// Rules of the leader that are not in the stream (any more).
     pub(super) unpublished: Vec<RuleKey>,
+    /// What the leader wants of routes: object and generation.
+    pub(super) routes: BTreeMap<RouteKey, (String, i64)>,
+    /// Routes of the leader that are not in the stream (any more).
+    pub(super) unpublished_routes: Vec<RouteKey>,
 }
 
 impl Stream {
@@ -44,6 +51,8 @@ impl Stream {
             heard: Vec::new(),
             rules: BTreeMap::new(),
             unpublished: Vec::new(),
+            routes: BTreeMap::new(),
+            unpublished_routes: Vec::new(),
         };
         stream.new_epoch();
         stream
@@ -99,6 +108,26 @@ impl Stream {
         self.write_envelope(&key, envelope)
     }
 
+    pub(super) fn publish_route(&mut self, name: &str, uid: &str, generation: i64) -> Message {
+        let route = a_route(name, generation);
+        self.routes.insert(route.key.clone(), (uid.to_owned(), generation));
+        self.write_route(uid, generation, &route.revision(), Wanted::Route(route.clone()))
+    }
+
+    pub(super) fn delete_route(&mut self, name: &str, uid: &str) -> Message {
+        let route = a_route(name, 1);
+        self.routes.remove(&route.key);
+        let tombstone = Wanted::RouteTombstone(RouteTombstone { key: route.key.clone() });
+        self.write_route(uid, 1, &route.revision(), tombstone)
+    }
+
+    fn write_route(&mut self, uid: &str, generation: i64, revision: &Revision, payload: Wanted) -> Message {
+        let version = Version { generation, revision: revision.clone(), ..a_version("shop", "any", 1) };
+        let subject = payload.subject();
+        let envelope = self.envelope(uid, &version, payload);
+        self.accept(subject, envelope)
+    }
+
     /// A message is gone without a trace, as by its time to live.
     pub(super) fn forget(&mut self, name: &str) {
         self.messages.remove(&format!("{:?}", DesiredSubject::Rule(key(name))));
@@ -116,6 +145,17 @@ impl Stream {
                 (key.clone(), uid.clone(), a_version("shop", &key.name, *generation).revision)
             })
             .collect();
+        let routes: Vec<(RouteKey, String, Revision)> = self
+            .routes
+            .iter()
+            .map(|(key, (uid, generation))| {
+                (key.clone(), uid.clone(), a_route(&key.name, *generation).revision())
+            })
+            .collect();
+        let record = SetRecord {
+            count: routes.len() as u64,
+            set: SetHash::of_routes(routes.iter().map(|(key, uid, revision)| (key, uid.as_str(), revision))),
+        };
         let checkpoint = Checkpoint {
             schema: Checkpoint::schema(&unknown, false),
             cluster: CLUSTER.into(),
@@ -125,6 +165,7 @@ impl Stream {
             count: revisions.len() as u64,
             set: SetHash::of(revisions.iter().map(|(key, uid, revision)| (key, uid.as_str(), revision))),
             unknown,
+            routes: Some(record).filter(|_| self.unpublished_routes.is_empty()),
         };
         self.accept(DesiredSubject::Checkpoint, checkpoint)
     }
@@ -137,8 +178,14 @@ impl Stream {
 
     /// Another stream in its place: the same objects, none of them published yet.
     pub(super) fn wiped(&self, id: &str) -> Self {
-        let rules = self.rules.clone();
-        Self { unpublished: rules.keys().cloned().collect(), rules, ..Self::new(id) }
+        let (rules, routes) = (self.rules.clone(), self.routes.clone());
+        Self {
+            unpublished: rules.keys().cloned().collect(),
+            unpublished_routes: routes.keys().cloned().collect(),
+            rules,
+            routes,
+            ..Self::new(id)
+        }
     }
 
     /// The leader publishes everything that is not there, from its own record.
@@ -148,12 +195,38 @@ impl Stream {
             .into_iter()
             .filter_map(|key| Some((key.name.clone(), self.rules.get(&key)?.clone())))
             .collect();
-        wanted.iter().map(|(name, (uid, generation))| self.publish(name, uid, *generation)).collect()
+        let mut written: Vec<_> =
+            wanted.iter().map(|(name, (uid, generation))| self.publish(name, uid, *generation)).collect();
+        for key in std::mem::take(&mut self.unpublished_routes) {
+            if let Some((uid, generation)) = self.routes.get(&key).cloned() {
+                written.push(self.publish_route(&key.name, &uid, generation));
+            }
+        }
+        written
     }
 }
 
 pub(super) fn key(name: &str) -> RuleKey {
     RuleKey::namespaced("shop", name)
+}
+
+pub(super) fn subject(name: &str) -> DesiredSubject {
+    DesiredSubject::Rule(key(name))
+}
+
+pub(super) fn route_key(name: &str) -> RouteKey {
+    RouteKey::new("shop", name)
+}
+
+/// A route whose host name follows from its generation.
+fn a_route(name: &str, generation: i64) -> DesiredRoute {
+    DesiredRoute {
+        key: route_key(name),
+        hostnames: vec![format!("{name}-{generation}.example").parse().unwrap()],
+        rules: Vec::new(),
+        ambiguous_paths: AmbiguousPaths::Keep,
+        overrides: Vec::new(),
+    }
 }
 
 pub(super) fn state() -> State {

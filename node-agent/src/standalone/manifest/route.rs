@@ -44,7 +44,8 @@ fn rule(rule: RouteRule) -> Result<DesiredRouteRule, String> {
     }
     Ok(DesiredRouteRule {
         matches,
-        backend: Origin { host: upstream.host().to_owned(), port: upstream.port() },
+        service: None,
+        backend: Some(Origin { host: upstream.host().to_owned(), port: upstream.port() }),
         request_timeout_millis: timeout
             .map(|timeout| u64::try_from(timeout.get().as_millis()).unwrap_or(u64::MAX)),
     })
@@ -53,6 +54,7 @@ fn rule(rule: RouteRule) -> Result<DesiredRouteRule, String> {
 #[cfg(test)]
 mod tests {
     use super::super::{Manifest, read};
+    use super::*;
 
     const ROUTE: &str = "
 apiVersion: portcullis.dev/v1alpha1
@@ -78,7 +80,8 @@ spec:
         assert_eq!(route.key.to_string(), "shop/shop");
         assert_eq!(route.hostnames.len(), 2);
         assert_eq!(route.rules[0].request_timeout_millis, Some(5_000));
-        assert_eq!((route.rules[1].backend.host.as_str(), route.rules[1].backend.port), ("127.0.0.1", 3000));
+        let backend = Origin { host: "127.0.0.1".to_owned(), port: 3000 };
+        assert_eq!(route.rules[1].backend, Some(backend));
         assert_eq!(route.overrides[0].rule, "bad-bot-blocker");
     }
 

@@ -4,6 +4,12 @@ use std::sync::Arc;
 
 use portcullis_crds::bus::{Kept, SetHash, Unsound};
 
+use std::cell::OnceCell;
+
+use portcullis_crds::bus::{Exception, ExceptionState, Mark};
+use portcullis_crds::{Revision, RuleKey};
+
+use super::super::rule_target::{Place, RuleTarget};
 use super::*;
 use crate::fleet::tests::report;
 
@@ -64,7 +70,7 @@ impl World {
         before: &Before,
     ) -> Rollout {
         let (key, revision) = (&self.key, &self.revision);
-        let target = Target {
+        let target = RuleTarget {
             key,
             revision,
             candidate: self.candidate.as_ref(),

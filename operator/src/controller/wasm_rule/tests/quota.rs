@@ -151,6 +151,7 @@ async fn what_a_wiped_stream_lost_is_written_again_although_the_quota_was_lowere
     let nothing = Quota {
         module_bytes: ByteSize::bytes(0),
         rules: 0,
+        routes: 0,
         validation: Duration::ZERO,
         registry_requests: 0,
     };

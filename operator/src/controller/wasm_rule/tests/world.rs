@@ -37,6 +37,7 @@ use crate::quota::tests::generous;
 use crate::reconcile::update_status::StatusWriter;
 use crate::reconcile::validate::Validator;
 use crate::registries::Registries;
+use crate::route::state::RouteState;
 
 pub(super) const ALLOWS: &str = r#"(module (memory (export "memory") 1)
     (func (export "inspect_request") (param i32 i32) (result i32) (i32.const 0)))"#;
@@ -238,6 +239,7 @@ pub(super) fn context_of(
         },
         metrics: Metrics::default(),
         quotas: Quotas { default: generous(), namespaces: BTreeMap::new() },
+        routes: RouteState::new(),
     }
 }
 
