@@ -1,7 +1,9 @@
 //! What `kubectl explain` says of a field after its documentation: its range and its default. They are read from the
 //! schema that the API server checks, so they cannot say anything else.
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::JSONSchemaProps;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    JSONSchemaProps, JSONSchemaPropsOrArray,
+};
 use serde_json::Value;
 
 /// Completes the descriptions of all fields below this one.
@@ -11,6 +13,9 @@ pub(crate) fn explain(schema: &mut JSONSchemaProps) {
         let sentences: Vec<String> = field.description.take().into_iter().chain(facts).collect();
         field.description = Some(sentences.join(" ")).filter(|text| !text.is_empty());
         explain(field);
+    }
+    if let Some(JSONSchemaPropsOrArray::Schema(item)) = &mut schema.items {
+        explain(item);
     }
 }
 

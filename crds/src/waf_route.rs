@@ -1,14 +1,16 @@
-//! `WafRoute`: which requests go to which application. Stand-alone mode reads it; no operator serves it yet, so its
-//! CustomResourceDefinition is not shipped.
+//! `WafRoute`: which requests go to which application.
 
 // The derive macro repeats each struct inside a private function, where `pub` reaches nobody.
 #![allow(unreachable_pub, clippy::duplicated_attributes)]
 
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube_core::CustomResourceExt;
 use kube_derive::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::definition::{complete, yaml};
 use crate::hostname::Hostname;
 use crate::quantity::Span;
 use crate::range::spans;
@@ -306,4 +308,14 @@ pub struct WafRouteStatus {
     #[serde(default)]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
+}
+
+/// The CustomResourceDefinition.
+pub fn crd() -> CustomResourceDefinition {
+    complete(WafRoute::crd())
+}
+
+/// [`crd`] as it is committed under crds/generated/ and shipped in the chart.
+pub fn crd_yaml() -> String {
+    yaml(&crd(), "crds/src/waf_route.rs")
 }

@@ -40,17 +40,22 @@ pub fn node_loopback(node: &str) -> &'static str {
     }
 }
 
-/// One GET through the agent of a node.
+/// One GET through the agent of a node, of a host name that no route serves unless a test makes one.
 pub async fn get(node: &str, agent: &str) -> Result<Answer> {
-    tokio::time::timeout(Duration::from_secs(10), get_untimed(node, agent))
+    get_from(node, "shop.example", agent).await
+}
+
+/// One GET of `/` of a host name.
+pub async fn get_from(node: &str, host: &str, agent: &str) -> Result<Answer> {
+    tokio::time::timeout(Duration::from_secs(10), get_untimed(node, host, agent))
         .await
         .context("no answer for 10 s")?
 }
 
-async fn get_untimed(node: &str, agent: &str) -> Result<Answer> {
+async fn get_untimed(node: &str, host: &str, agent: &str) -> Result<Answer> {
     let mut stream = TcpStream::connect((node_ip(node), NODE_PORT)).await?;
     let request =
-        format!("GET / HTTP/1.1\r\nHost: shop.example\r\nUser-Agent: {agent}\r\nConnection: close\r\n\r\n");
+        format!("GET / HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {agent}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).await?;

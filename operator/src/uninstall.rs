@@ -1,11 +1,14 @@
-//! `operator uninstall`: says in every rule's status that nothing enforces it any more. Run by the chart before it is
+//! `operator uninstall`: says in every rule's and route's status that nothing carries it out any more. Run by the chart before it is
 //! removed: afterwards nobody is left to say so, and `kubectl wait` would go on finding the last word of the operator.
 
 use futures::{StreamExt, stream};
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{Api, ListParams, Patch, PatchParams};
-use kube::{Client, ResourceExt};
+use kube::{Client, Resource, ResourceExt};
 use portcullis_crds::condition::{self, ConditionStatus, ConditionType, Finding, Reason};
-use portcullis_crds::{WasmRule, WasmRuleStatus};
+use portcullis_crds::{WafRoute, WasmRule, WasmRuleStatus};
+use serde::de::DeserializeOwned;
 use thiserror::Error;
 
 use crate::api_error::said;
@@ -15,7 +18,7 @@ use crate::lease::{Candidate, Lost, STEPPED_DOWN};
 
 /// Statuses that are written at once.
 const TOGETHER: usize = 10;
-/// Rules that are listed at once.
+/// Objects that are listed at once.
 const PAGE: u32 = 500;
 
 /// Why not every status says so.
@@ -42,13 +45,14 @@ pub async fn uninstall(args: &UninstallArgs) -> Result<(), UninstallError> {
     candidate.seize().await.map_err(|e| UninstallError::Lost(e.to_string()))?;
     let marked = async {
         tokio::time::sleep(STEPPED_DOWN).await;
-        mark_all(&client).await
+        Ok((mark_all::<WasmRule>(&client).await?, mark_all::<WafRoute>(&client).await?))
     };
     let marked = tokio::select! {
         marked = marked => marked?,
         lost = candidate.hold(|| {}) => return Err(lost_lease(&lost)),
     };
-    println!("marked {marked} rules as no longer enforced");
+    let (rules, routes) = marked;
+    println!("marked {rules} rules as no longer enforced and {routes} routes as no longer served");
     // The lease is not released: an operator that is still there would lead again, and say the opposite.
     Ok(())
 }
@@ -62,18 +66,47 @@ fn api(what: &str) -> impl FnOnce(kube::Error) -> UninstallError {
     move |source| UninstallError::Api { what, source }
 }
 
-async fn mark_all(client: &Client) -> Result<usize, UninstallError> {
-    let all: Api<WasmRule> = Api::all(client.clone());
+/// What of an object says that something carries it out.
+trait Marked:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + std::fmt::Debug + DeserializeOwned
+{
+    /// What the status says from now on, as a merge patch.
+    fn uninstalled(&self) -> serde_json::Value;
+}
+
+impl Marked for WasmRule {
+    fn uninstalled(&self) -> serde_json::Value {
+        rule_uninstalled(&self.status.clone().unwrap_or_default(), self.metadata.generation)
+    }
+}
+
+impl Marked for WafRoute {
+    fn uninstalled(&self) -> serde_json::Value {
+        let before = self.status.clone().unwrap_or_default();
+        let generation = self.metadata.generation.unwrap_or(before.observed_generation);
+        let message = "Portcullis was uninstalled, so nothing serves the route";
+        serde_json::json!({
+            "observedGeneration": generation,
+            "conditions": conditions(&before.conditions, generation, message),
+            "nodes": null,
+        })
+    }
+}
+
+async fn mark_all<K: Marked>(client: &Client) -> Result<usize, UninstallError> {
+    let all: Api<K> = Api::all(client.clone());
     let (mut page, mut marked) = (ListParams::default().limit(PAGE), 0);
     loop {
         let listed = match all.list(&page).await {
             Ok(listed) => listed,
             // The CRD is gone, and every rule with it.
             Err(kube::Error::Api(status)) if status.code == 404 => return Ok(marked),
-            Err(source) => return Err(UninstallError::Api { what: "the WasmRules".into(), source }),
+            Err(source) => {
+                return Err(UninstallError::Api { what: format!("the {}s", K::kind(&())), source });
+            }
         };
         let token = listed.metadata.continue_.clone().filter(|token| !token.is_empty());
-        let done = stream::iter(listed.items).map(|rule| mark(client, rule)).buffer_unordered(TOGETHER);
+        let done = stream::iter(listed.items).map(|object| mark(client, object)).buffer_unordered(TOGETHER);
         for result in done.collect::<Vec<_>>().await {
             marked += usize::from(result?);
         }
@@ -84,32 +117,34 @@ async fn mark_all(client: &Client) -> Result<usize, UninstallError> {
     }
 }
 
-/// False if the rule was deleted in the meantime.
-async fn mark(client: &Client, rule: WasmRule) -> Result<bool, UninstallError> {
-    let name = format!("WasmRule {}/{}", rule.namespace().unwrap_or_default(), rule.name_any());
-    let rules: Api<WasmRule> = Api::namespaced(client.clone(), &rule.namespace().unwrap_or_default());
-    let status = uninstalled(&rule.status.clone().unwrap_or_default(), rule.metadata.generation);
+/// False if the object was deleted in the meantime.
+async fn mark<K: Marked>(client: &Client, object: K) -> Result<bool, UninstallError> {
+    let namespace = object.namespace().unwrap_or_default();
+    let name = format!("{} {namespace}/{}", K::kind(&()), object.name_any());
+    let api: Api<K> = Api::namespaced(client.clone(), &namespace);
     // No resourceVersion: whatever was written in between, this is the last word.
-    let patch = serde_json::json!({"status": status});
-    match rules.patch_status(&rule.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await {
+    let patch = serde_json::json!({"status": object.uninstalled()});
+    match api.patch_status(&object.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await {
         Ok(_) => Ok(true),
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
         Err(source) => Err(UninstallError::Api { what: name, source }),
     }
 }
 
-/// What the status says from now on, as a merge patch.
-fn uninstalled(before: &WasmRuleStatus, generation: Option<i64>) -> serde_json::Value {
-    let message = "Portcullis was uninstalled, so nothing enforces the rule";
+fn conditions(before: &[Condition], generation: i64, message: &str) -> Vec<Condition> {
     let finding =
         |kind, status| Finding { kind, status, reason: Reason::Uninstalled, message: message.to_owned() };
     let ready = finding(ConditionType::Ready, ConditionStatus::Unknown);
     let stalled = finding(ConditionType::Stalled, ConditionStatus::True);
+    condition::apply(before, &[ready, stalled], generation, clock::now())
+}
+
+fn rule_uninstalled(before: &WasmRuleStatus, generation: Option<i64>) -> serde_json::Value {
     let generation = generation.unwrap_or(before.observed_generation);
-    let conditions = condition::apply(&before.conditions, &[ready, stalled], generation, clock::now());
+    let message = "Portcullis was uninstalled, so nothing enforces the rule";
     serde_json::json!({
         "observedGeneration": generation,
-        "conditions": conditions,
+        "conditions": conditions(&before.conditions, generation, message),
         "enforced": null,
         "candidateRevision": null,
         "weight": null,
@@ -124,8 +159,10 @@ mod tests {
 
     #[test]
     fn a_rule_of_an_uninstalled_release_is_neither_ready_nor_enforced() {
-        let patch =
-            uninstalled(&WasmRuleStatus { observed_generation: 2, ..WasmRuleStatus::default() }, Some(3));
+        let patch = rule_uninstalled(
+            &WasmRuleStatus { observed_generation: 2, ..WasmRuleStatus::default() },
+            Some(3),
+        );
         assert_eq!(patch["observedGeneration"], 3);
         let conditions: Vec<_> = patch["conditions"]
             .as_array()
