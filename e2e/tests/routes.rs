@@ -1,7 +1,5 @@
 //! Routes: whose requests go where, by whose rules they are judged, and what the conditions say when something is missing.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::Api;
@@ -91,10 +89,10 @@ impl Route {
     }
 }
 
-/// Waits until both nodes answer so, and holds them to it from then on.
+/// Waits until both nodes answer so: kube-proxy learns of a Service in its own time.
 async fn answered(host: &str, agent: &str, is_it: impl Fn(&Answer) -> bool) -> Result<()> {
     for node in NODES {
-        until(&format!("the answer of {host} on {node}"), Duration::from_secs(5), || async {
+        until(&format!("the answer of {host} on {node}"), SOON, || async {
             let answer = get_from(node, host, agent).await?;
             Ok(if is_it(&answer) { Look::Done(()) } else { Look::NotYet(format!("{answer:?}")) })
         })

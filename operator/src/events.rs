@@ -8,6 +8,7 @@ use kube::runtime::events::Reporter;
 use portcullis_artifact::Digest;
 use portcullis_crds::WasmRuleStatus;
 use portcullis_crds::condition::{ConditionType, Reason};
+use portcullis_crds::waf_route::WafRouteStatus;
 
 /// Bytes of the longest note that events.k8s.io accepts.
 const NOTE_MAX: usize = 1024;
@@ -50,13 +51,7 @@ pub(crate) fn transitions(before: Option<&WasmRuleStatus>, after: &WasmRuleStatu
             &format!("Revision {revision} is on the bus"),
         ));
     }
-    let worst =
-        |status: &WasmRuleStatus| cause(&status.conditions).map(|c| (c.type_.clone(), c.reason.clone()));
-    if let Some(cause) = cause(&after.conditions)
-        && before.and_then(worst) != Some((cause.type_.clone(), cause.reason.clone()))
-    {
-        notes.push(note(true, &cause.reason, "Reconcile", &cause.message));
-    }
+    notes.extend(new_cause(before.map(|status| &status.conditions[..]), &after.conditions));
     let ready = |status: &WasmRuleStatus| {
         let ready = find(&status.conditions, ConditionType::Ready).filter(|c| c.status == "True");
         ready.map(|c| (c.message.clone(), status.stable_revision.clone()))
@@ -68,6 +63,25 @@ pub(crate) fn transitions(before: Option<&WasmRuleStatus>, after: &WasmRuleStatu
         }
     }
     notes
+}
+
+/// The same of a route.
+pub(crate) fn route_transitions(before: Option<&WafRouteStatus>, after: &WafRouteStatus) -> Vec<Note> {
+    let before = before.map(|status| &status.conditions[..]);
+    let ready =
+        |conditions: &[Condition]| find(conditions, ConditionType::Ready).is_some_and(|c| c.status == "True");
+    let became_ready = ready(&after.conditions) && !before.is_some_and(ready);
+    let message = find(&after.conditions, ConditionType::Ready).map_or("", |c| &c.message);
+    let ready = became_ready.then(|| note(false, "Ready", "Roll out", message));
+    new_cause(before, &after.conditions).into_iter().chain(ready).collect()
+}
+
+/// What is wrong, if it is something else than before.
+fn new_cause(before: Option<&[Condition]>, after: &[Condition]) -> Option<Note> {
+    let named = |c: &Condition| (c.type_.clone(), c.reason.clone());
+    let cause_now = cause(after)?;
+    let is_new = before.and_then(cause).map(named) != Some(named(cause_now));
+    is_new.then(|| note(true, &cause_now.reason, "Reconcile", &cause_now.message))
 }
 
 fn note(warning: bool, reason: &str, action: &'static str, message: &str) -> Note {
@@ -220,6 +234,33 @@ mod tests {
         assert_eq!(event.type_.as_deref(), Some("Warning"));
         assert_eq!(event.note.unwrap().len(), 1024);
         assert_eq!(event.reporting_instance.unwrap().len(), 128);
+    }
+
+    #[test]
+    fn of_a_route_is_told_what_becomes_wrong_and_that_it_is_served() {
+        let status = |kind: ConditionType, is: &str, reason: &str| WafRouteStatus {
+            conditions: vec![Condition {
+                type_: kind.as_str().to_owned(),
+                status: is.to_owned(),
+                reason: reason.to_owned(),
+                message: "m".to_owned(),
+                observed_generation: None,
+                last_transition_time: k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(
+                    Timestamp::UNIX_EPOCH,
+                ),
+            }],
+            ..WafRouteStatus::default()
+        };
+        let refused = status(ConditionType::Accepted, "False", "Conflicted");
+        let served = status(ConditionType::Ready, "True", "Active");
+        let told = |before: Option<&WafRouteStatus>, after: &WafRouteStatus| {
+            let notes = route_transitions(before, after).into_iter();
+            notes.map(|note| (note.warning, note.reason)).collect::<Vec<_>>()
+        };
+        assert_eq!(told(None, &refused), [(true, "Conflicted".to_owned())]);
+        assert_eq!(told(Some(&refused), &refused), []);
+        assert_eq!(told(Some(&refused), &served), [(false, "Ready".to_owned())]);
+        assert_eq!(told(Some(&served), &served), []);
     }
 
     #[test]

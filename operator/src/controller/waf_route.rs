@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::Service;
-use kube::ResourceExt;
 use kube::api::{Api, Patch, PatchParams};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::reflector::{ObjectRef, Store, store};
 use kube::runtime::watcher::{self, Event};
+use kube::{Resource, ResourceExt};
 use portcullis_crds::bus::subject::DesiredSubject;
 use portcullis_crds::condition::{ConditionType, Reason};
 use portcullis_crds::waf_route::WafRouteStatus;
@@ -21,14 +21,15 @@ use tokio::time::Instant;
 
 use crate::clock;
 use crate::context::Context;
-use crate::fleet::FleetView;
+use crate::events::route_transitions;
+use crate::fleet::{Fleet, FleetView};
 use crate::leader::lead_error::LeadError;
 use crate::object::Object;
 use crate::published_state::{Entry, Orphan, PublishedState};
 use crate::publisher::error::WriteError;
 use crate::reconcile::aggregate::{Rollout, Waiting, aggregate};
 use crate::reconcile::conditions::Nodes;
-use crate::reconcile::update_status::UpdateError;
+use crate::reconcile::update_status::{UpdateError, tell};
 use crate::route::conditions::{Facts, status};
 use crate::route::grants::Grants;
 use crate::route::plan::{Inputs, Planned, Published, key_of, plan};
@@ -344,7 +345,7 @@ fn rollout(
     entry: &Entry,
     state: &PublishedState,
     previous: &WafRouteStatus,
-    fleet: &crate::fleet::Fleet,
+    fleet: &Fleet,
     waiting: &Waiting,
     now: Instant,
 ) -> Rollout {
@@ -399,5 +400,9 @@ async fn patch(ctx: &Context, route: &WafRoute, status: &WafRouteStatus) -> Resu
     let patch = Patch::Merge(serde_json::json!({"metadata": {"resourceVersion": version}, "status": said}));
     let written = api.patch_status(&route.name_any(), &PatchParams::default(), &patch).await;
     writer.metrics.patched(&written);
-    UpdateError::of(written)
+    UpdateError::of(written)?;
+    for note in route_transitions(route.status.as_ref(), status) {
+        tell(writer, route.object_ref(&()), note).await;
+    }
+    Ok(())
 }

@@ -153,7 +153,7 @@ fn patch(resource_version: Option<&str>, status: &WasmRuleStatus) -> serde_json:
 
 /// An Event is for people: that it could not be written is no reason to do anything again. There is one a
 /// transition, so none is counted up.
-async fn tell(writer: &StatusWriter, about: ObjectReference, note: Note) {
+pub(crate) async fn tell(writer: &StatusWriter, about: ObjectReference, note: Note) {
     let api: Api<Event> =
         Api::namespaced(writer.client.clone(), about.namespace.as_deref().unwrap_or_default());
     let event = event(note, about, &writer.reporter, Timestamp::now());

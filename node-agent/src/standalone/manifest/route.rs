@@ -86,10 +86,12 @@ spec:
     }
 
     #[test]
-    fn the_example_of_the_documentation_is_read() {
+    fn the_examples_of_the_documentation_are_read() {
         let page = include_str!("../../../../docs/routes.md");
-        let yaml = page.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
-        assert!(matches!(read(yaml).unwrap()[..], [Manifest::Route(_)]));
+        let mut examples = page.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+        let error = read(examples.next().unwrap()).unwrap_err().to_string();
+        assert!(error.contains("needs a cluster"), "{error}");
+        assert!(matches!(read(examples.next().unwrap()).unwrap()[..], [Manifest::Route(_)]));
     }
 
     #[test]
