@@ -4,6 +4,7 @@
 
 pub mod cluster;
 pub mod fault;
+pub mod load;
 pub mod probe;
 pub mod registry;
 pub mod rule;

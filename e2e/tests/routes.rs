@@ -6,11 +6,16 @@ use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use portcullis_crds::WafRoute;
 use portcullis_e2e::cluster::{Look, until};
+use portcullis_e2e::load::NodeLoad;
 use portcullis_e2e::probe::{Answer, BROWSER, SQLMAP, get_from};
 use portcullis_e2e::registry::{built, push};
 use portcullis_e2e::rule::SOON;
 use portcullis_e2e::{Cluster, NODES, Rule};
+use portcullis_test_tools::load::Tally;
 use serde_json::{Value, json};
+
+/// Changes of the long test.
+const CHANGES: usize = 100;
 
 /// An application of this name, which says in what it answers who it is.
 fn application(cluster: &Cluster, namespace: &str, name: &str) -> Result<()> {
@@ -235,6 +240,62 @@ async fn a_route_to_a_service_that_does_not_exist_says_which_and_all_others_go_o
     bad.api.delete("bad", &DeleteParams::default()).await?;
     answered("a.shop.example", BROWSER, from("echo")).await?;
     answered("shop.example", BROWSER, from("web")).await
+}
+
+#[tokio::test]
+async fn a_hundred_changes_of_a_route_under_load_lose_nothing_and_mix_nothing() -> Result<()> {
+    let cluster = Cluster::connect().await?;
+    let shop = cluster.namespace("routes-shop").await?;
+    application(&cluster, &shop, "blue")?;
+    application(&cluster, &shop, "green")?;
+    for version in ["v1", "v2"] {
+        let rule = Rule::new(&cluster, &shop, version);
+        let module = format!("version-probe-{version}");
+        rule.apply(&push(&built(&module), &format!("e2e/{module}:1"))?, json!({})).await?;
+        rule.wait_ready().await?;
+    }
+    // Each change is one of the backend and of the rule that runs, and a request sees both or none.
+    let route = Route::new(&cluster, &shop, "web");
+    let change = async |to: usize| {
+        let (service, left_out) = [("blue", "v2"), ("green", "v1")][to];
+        let rules = json!([{"backend": {"service": {"name": service, "port": 80}}}]);
+        let overrides = json!([{"rule": left_out, "mode": "Disabled"}]);
+        route.apply(json!({"hostnames": ["shop.example"], "rules": rules, "overrides": overrides})).await?;
+        route.wait_ready().await
+    };
+    for (to, application) in [(1, "green"), (0, "blue")] {
+        change(to).await?;
+        answered("shop.example", BROWSER, from(application)).await?;
+    }
+    let loads = NODES.iter().map(|node| NodeLoad::start(node)).collect::<Result<Vec<_>>>()?;
+    let mut late = Vec::new();
+    for number in 1..=CHANGES {
+        let to = number % 2;
+        change(to).await?;
+        for node in NODES {
+            let (blocked, application) =
+                [("portcullis-probe-v1", "blue"), ("portcullis-probe-v2", "green")][to];
+            let stopped = get_from(node, "shop.example", blocked).await?;
+            let passed = get_from(node, "shop.example", BROWSER).await?;
+            if stopped.status != 403 || !from(application)(&passed) {
+                late.push(format!("change {number}, {node}: {stopped:?} {passed:?}"));
+            }
+        }
+    }
+    let mut total = Tally::default();
+    for load in loads {
+        total.add(load.finish().await?);
+    }
+    println!(
+        "changes {CHANGES}; requests {}; lost {}; of neither version {}; of the old version after Ready {}",
+        total.sent,
+        total.lost(),
+        total.neither(),
+        late.len()
+    );
+    ensure!(total.lost() == 0 && total.neither() == 0 && late.is_empty(), "{total:?} {late:?}");
+    ensure!(total.by_version.len() == 2, "the load saw both: {:?}", total.by_version);
+    Ok(())
 }
 
 #[tokio::test]

@@ -1,52 +1,17 @@
 //! Versions change under load without a request lost.
 
-use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use portcullis_e2e::probe::{NODE_PORT, get, node_loopback};
+use anyhow::Result;
+use portcullis_e2e::load::NodeLoad;
+use portcullis_e2e::probe::get;
 use portcullis_e2e::registry::{built, push};
 use portcullis_e2e::{Cluster, NODES, Rule};
 use portcullis_test_tools::load::Tally;
 use serde_json::json;
-use tokio::process::{Child, Command};
 
 /// Hot swaps of the long test.
 const SWAPS: u32 = 100;
-
-/// A load on one node, which ends when its standard input does.
-struct NodeLoad {
-    node: &'static str,
-    child: Child,
-}
-
-impl NodeLoad {
-    fn start(node: &'static str) -> Result<Self> {
-        // Of another crate, so cargo does not say where; `make build` puts it beside the folder of this test.
-        let test = std::env::current_exe()?;
-        let load = test.ancestors().nth(2).context("the test has no folder")?.join("load");
-        ensure!(load.is_file(), "expected the load generator at {}: run `make build`", load.display());
-        let child = Command::new(load)
-            .args([&format!("{}:{NODE_PORT}", node_loopback(node)), "--rate", "200", "--seconds", "900"])
-            .args(["--probe", "=Mozilla/5.0", "--probe", "v1,v2=portcullis-probe-any"])
-            .args(["--probe", "v1=portcullis-probe-v1", "--probe", "v2=portcullis-probe-v2"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .context("the load cannot be started")?;
-        Ok(Self { node, child })
-    }
-
-    async fn finish(mut self) -> Result<Tally> {
-        drop(self.child.stdin.take());
-        let output = self.child.wait_with_output().await?;
-        let tally = serde_json::from_slice(&output.stdout)
-            .with_context(|| format!("{}: {}", self.node, String::from_utf8_lossy(&output.stdout)))?;
-        println!("{}: {tally:?}", self.node);
-        Ok(tally)
-    }
-}
 
 #[tokio::test]
 async fn a_hundred_hot_swaps_under_load_lose_nothing_and_mix_nothing() -> Result<()> {
