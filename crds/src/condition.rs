@@ -128,6 +128,8 @@ reasons! {
     QuotaExceeded => "Do what the message says, or raise `operator.quota` in the chart's values.",
     /// Every desired node runs this revision.
     Active => "Nothing.",
+    /// Every desired node has this revision, and its `expiresAt` has passed: it judges nothing any more.
+    Expired => "Delete the rule, or give it a later `expiresAt`.",
     /// Every desired node runs this revision, on at least one of them on every request: its prefilter hid a request that
     /// the rule does not allow, and is not used there any more.
     PrefilterUnsound => "Correct the literals in the module's `portcullis.describe`, or leave its prefilter out; the log of the node that the message names says which they are.",

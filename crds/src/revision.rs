@@ -2,11 +2,13 @@
 
 use std::fmt;
 
+use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::bus::revision_spec::{DesiredLimits, RevisionSpec};
 pub use crate::module_digest::{DigestError, ModuleDigest};
+use crate::request_match::RuleMatch;
 use crate::rule_config::CanonicalConfig;
 use crate::wasm_rule::Isolation;
 
@@ -36,6 +38,10 @@ impl Revision {
             limits: &'a DesiredLimits,
             on_failure: &'a crate::wasm_rule::OnFailure,
             block: &'a crate::wasm_rule::Block,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            matches: Option<&'a RuleMatch>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            expires_at: Option<Timestamp>,
         }
         #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
         fn is_per_request(isolation: &Isolation) -> bool {
@@ -51,6 +57,8 @@ impl Revision {
             limits: &spec.limits,
             on_failure: &spec.on_failure,
             block: &spec.block,
+            matches: spec.matches.as_ref(),
+            expires_at: spec.expires_at,
         };
         let json = serde_json::to_vec(&verdict).expect("plain structs with string keys always serialize");
         Self(hex::encode(&Sha256::digest(json)[..8]))

@@ -4,6 +4,7 @@
 #![allow(unreachable_pub, clippy::duplicated_attributes)]
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube_core::CustomResourceExt;
 use kube_derive::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::definition::{complete, yaml};
 use crate::quantity::{ByteSize, Span};
 use crate::range::{sizes, spans};
+use crate::request_match::RuleMatch;
 use crate::rule_config::RuleConfig;
 use crate::status::WasmRuleStatus;
 
@@ -107,6 +109,10 @@ pub struct WasmRuleSpec {
     /// Where the module comes from.
     pub source: Source,
 
+    /// Which requests the rule judges, of those of its namespace's routes and of the default route; without it all of them.
+    #[serde(default, rename = "match", skip_serializing_if = "Option::is_none")]
+    pub matches: Option<RuleMatch>,
+
     /// Enforce acts on a Block verdict. Monitor only counts and logs it. Disabled does not run the module.
     #[serde(default)]
     pub mode: Mode,
@@ -135,6 +141,10 @@ pub struct WasmRuleSpec {
     /// What the module is configured with: an object of its own schema, at most 64 KiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<RuleConfig>,
+
+    /// From then on the rule judges nothing; each node keeps to it by its own clock. The object stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Time>,
 }
 
 /// Exactly one source of a module.

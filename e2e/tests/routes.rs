@@ -158,6 +158,29 @@ async fn a_route_leads_to_its_service_and_only_rules_of_its_namespace_judge_it()
 }
 
 #[tokio::test]
+async fn a_rule_judges_what_it_matches_until_it_expires_and_its_status_says_so() -> Result<()> {
+    let cluster = Cluster::connect().await?;
+    let shop = cluster.namespace("routes-shop").await?;
+    application(&cluster, &shop, "web")?;
+    Route::new(&cluster, &shop, "web").to(&["shop.example", "*.shop.example"], "web").await?;
+    let rule = Rule::new(&cluster, &shop, "bad-bot");
+    let reference = push(&built("bad-bot-blocker-1.0.0"), "e2e/bad-bot-blocker:1.0.0")?;
+    let at = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(20);
+    let matches = json!({"hostnames": ["www.shop.example"], "methods": ["GET"]});
+    rule.apply(&reference, json!({"match": matches, "expiresAt": at.to_string()})).await?;
+    rule.wait_ready().await?;
+    answered("www.shop.example", SQLMAP, |answer| answer.status == 403).await?;
+    answered("shop.example", SQLMAP, from("web")).await?;
+    let condition = rule.wait("Ready", "True", "Expired", SOON).await?;
+    ensure!(jiff::Timestamp::now() >= at, "said too early: {}", condition.message);
+    answered("www.shop.example", SQLMAP, from("web")).await?;
+    let refused =
+        rule.apply(&reference, json!({"match": {}})).await.err().context("an empty match was accepted")?;
+    ensure!(format!("{refused:#}").contains("give hostnames, paths or methods"), "{refused:#}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn no_namespace_takes_a_host_of_another_and_of_two_routes_the_oldest_is_served() -> Result<()> {
     let cluster = Cluster::connect().await?;
     let shop = cluster.namespace("routes-shop").await?;

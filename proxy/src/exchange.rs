@@ -62,7 +62,7 @@ impl Exchange<'_> {
         let route = self.select_route(&rules, &head)?;
         let subject = Subject { head: &head, downstream: self.downstream };
         let mut inspection = Inspection::new(&self.service.inspector, &rules, route, subject);
-        let inspected = self.inspect(route, &mut inspection, &head, body).await;
+        let inspected = self.inspect(&mut inspection, &head, body).await;
         self.log(&inspection);
         let body = inspected?;
         let (head, body) = self.connect(route, &mut head, body).await?;
@@ -95,13 +95,12 @@ impl Exchange<'_> {
 
     async fn inspect(
         &self,
-        route: &Route,
         inspection: &mut Inspection<'_>,
         head: &RequestHead,
         body: Body,
     ) -> Result<Body, Instead> {
         self.request_headers(inspection, head).await?;
-        match route.largest_body() {
+        match inspection.largest_body() {
             Some(most) => self.request_body(inspection, head, body, most).await,
             None => Ok(body),
         }

@@ -5,7 +5,9 @@ mod canonical;
 mod hosts;
 mod matches;
 mod paths;
+mod scope;
 mod table;
 
 pub(crate) use canonical::has_ambiguous_slash;
+pub(crate) use scope::Scope;
 pub(crate) use table::{Found, RouteTable};

@@ -1,8 +1,16 @@
 //! What a desired rule or route may ask of an agent.
 
 /// What this version of an agent can do; an envelope may require some of it.
-pub const FEATURES: &[&str] =
-    &["abi/1", "abi/2", CONFIG_FEATURE, PER_WORKER_FEATURE, CANDIDATE_FEATURE, ROUTE_FEATURE];
+pub const FEATURES: &[&str] = &[
+    "abi/1",
+    "abi/2",
+    CONFIG_FEATURE,
+    PER_WORKER_FEATURE,
+    CANDIDATE_FEATURE,
+    ROUTE_FEATURE,
+    MATCH_FEATURE,
+    EXPIRY_FEATURE,
+];
 
 /// The feature of an agent that configures modules.
 pub const CONFIG_FEATURE: &str = "config";
@@ -11,6 +19,10 @@ pub const PER_WORKER_FEATURE: &str = "isolation/PerWorker";
 /// The feature of an agent that holds a candidate beside the stable revision of a rule.
 pub const CANDIDATE_FEATURE: &str = "candidate";
 
+/// The feature of an agent whose rules judge only the requests that they match.
+pub const MATCH_FEATURE: &str = "match";
+/// The feature of an agent that keeps to `expiresAt`.
+pub const EXPIRY_FEATURE: &str = "expiry";
 /// The feature of an agent that serves routes.
 pub const ROUTE_FEATURE: &str = "route";
 

@@ -1,10 +1,12 @@
 //! What a node needs to run one revision of a rule.
 
+use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::feature::{CONFIG_FEATURE, PER_WORKER_FEATURE};
+use super::feature::{CONFIG_FEATURE, EXPIRY_FEATURE, MATCH_FEATURE, PER_WORKER_FEATURE};
 use super::module_ref::ModuleRef;
 use crate::quantity::ByteSize;
+use crate::request_match::RuleMatch;
 use crate::rule_config::CanonicalConfig;
 use crate::wasm_rule::{Block, Isolation, Limits, Mode, OnFailure, default_priority};
 
@@ -32,6 +34,12 @@ pub struct RevisionSpec {
     pub on_failure: OnFailure,
     /// The answer to a blocked request.
     pub block: Block,
+    /// Which requests it judges; `None` if all.
+    #[serde(default, rename = "match", skip_serializing_if = "Option::is_none")]
+    pub matches: Option<RuleMatch>,
+    /// From then on it judges nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
 }
 
 impl RevisionSpec {
@@ -47,6 +55,8 @@ impl RevisionSpec {
             limits: DesiredLimits::from(&Limits::default()),
             on_failure: OnFailure::default(),
             block: Block::default(),
+            matches: None,
+            expires_at: None,
         }
     }
 
@@ -55,7 +65,9 @@ impl RevisionSpec {
         let abi = (self.abi > 0).then(|| format!("abi/{}", self.abi));
         let config = self.config.as_ref().map(|_| CONFIG_FEATURE.to_owned());
         let isolation = (self.isolation == Isolation::PerWorker).then(|| PER_WORKER_FEATURE.to_owned());
-        abi.into_iter().chain(config).chain(isolation).collect()
+        let matches = self.matches.as_ref().map(|_| MATCH_FEATURE.to_owned());
+        let expires = self.expires_at.map(|_| EXPIRY_FEATURE.to_owned());
+        abi.into_iter().chain(config).chain(isolation).chain(matches).chain(expires).collect()
     }
 }
 
@@ -109,8 +121,15 @@ pub(crate) mod tests {
     fn what_an_older_node_would_pass_over_is_required_of_it() {
         assert_eq!(a_spec().requires(), ["abi/1"]);
         let config = Some(CanonicalConfig::from("{}".to_owned()));
-        let spec = RevisionSpec { config, isolation: Isolation::PerWorker, ..a_spec() };
-        assert_eq!(spec.requires(), ["abi/1", CONFIG_FEATURE, PER_WORKER_FEATURE]);
+        let spec = RevisionSpec {
+            config,
+            isolation: Isolation::PerWorker,
+            matches: Some(RuleMatch::default()),
+            expires_at: Some(Timestamp::UNIX_EPOCH),
+            ..a_spec()
+        };
+        let required = ["abi/1", CONFIG_FEATURE, PER_WORKER_FEATURE, MATCH_FEATURE, EXPIRY_FEATURE];
+        assert_eq!(spec.requires(), required);
         assert_eq!(RevisionSpec { abi: 0, ..a_spec() }.requires(), [""; 0]);
     }
 }

@@ -418,6 +418,8 @@ fn active_rule(revision: &RuleRevision, module: Option<Module>) -> ActiveRule {
         body_bytes: spec.limits.body_bytes,
         on_failure: spec.on_failure,
         block: spec.block.clone(),
+        matches: spec.matches.clone(),
+        expires_at: spec.expires_at,
         module: module.map_or(Loaded::Unavailable, Loaded::Module),
     }
 }

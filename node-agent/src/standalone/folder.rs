@@ -267,6 +267,8 @@ fn version(manifest: &RuleManifest, source: &Path, module: &Bytes, scan: u64) ->
         limits: DesiredLimits::from(&spec.limits),
         on_failure: spec.on_failure,
         block: spec.block.clone(),
+        matches: spec.matches.clone(),
+        expires_at: spec.expires_at.as_ref().map(|at| at.0),
     };
     Version {
         uid: "stand-alone".to_owned(),

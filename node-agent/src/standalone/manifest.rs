@@ -8,6 +8,7 @@ mod error;
 mod route;
 
 use portcullis_crds::bus::DesiredRoute;
+use portcullis_crds::request_match::RuleMatch;
 use portcullis_crds::wasm_rule::{
     BODY_CEILING, BODY_FLOOR, DEADLINE_CEILING, DEADLINE_FLOOR, FUEL_CEILING, FUEL_FLOOR,
     FUEL_PER_BYTE_CEILING, Limits, MEMORY_CEILING, MEMORY_FLOOR,
@@ -124,6 +125,14 @@ fn ranges(spec: &WasmRuleSpec) -> Result<(), String> {
             &format!("{BODY_FLOOR} and {BODY_CEILING}"),
             bytes.to_string(),
         )?;
+    }
+    if let Some(wanted) = &spec.matches {
+        if *wanted == RuleMatch::default() {
+            return Err("expected hostnames, paths or methods in match, found none".to_owned());
+        }
+        for path in &wanted.paths {
+            path.check()?;
+        }
     }
     if let Some(config) = &spec.config {
         config.canonical().check_size().map_err(|error| error.to_string())?;

@@ -59,6 +59,8 @@ impl Accepted {
             limits: DesiredLimits::from(&self.spec.limits),
             on_failure: self.spec.on_failure,
             block: self.spec.block.clone(),
+            matches: self.spec.matches.clone(),
+            expires_at: self.spec.expires_at.as_ref().map(|at| at.0),
         };
         DesiredRule { key: self.key.clone(), stable, candidate: None }
     }

@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 
+use jiff::Timestamp;
 use portcullis_crds::condition::{ConditionStatus, ConditionType, Finding, Reason};
 use portcullis_crds::status::{EnforcedRevision, ResolvedModule};
 use portcullis_crds::wasm_rule::Mode;
@@ -18,6 +19,8 @@ const NAMES_MAX: usize = 5;
 pub(crate) struct Facts<'a> {
     pub(crate) generation: i64,
     pub(crate) mode: Mode,
+    /// When it expired, if it has.
+    pub(crate) expired_at: Option<Timestamp>,
     /// How far this generation has come.
     pub(crate) outcome: &'a Outcome,
     /// Why the last look at a polled tag failed.
@@ -125,7 +128,18 @@ fn ready_finding(facts: &Facts<'_>) -> Finding {
         Mode::Disabled => Wording { runs: "is disabled", ..Wording::RULE },
         Mode::Enforce | Mode::Monitor => Wording::RULE,
     };
-    ready(facts.nodes, facts.revision(), &wording)
+    let finding = ready(facts.nodes, facts.revision(), &wording);
+    match facts.expired_at {
+        // Whatever else is so has to be said, too.
+        Some(at) if finding.reason == Reason::Active => {
+            let message = format!(
+                "{}; it expired at {at}, so it judges nothing any more: delete it, or give it a later expiresAt",
+                finding.message
+            );
+            Finding { reason: Reason::Expired, message, ..finding }
+        }
+        _ => finding,
+    }
 }
 
 /// How the message of Ready speaks of what nodes do with a kind.

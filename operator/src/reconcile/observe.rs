@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use portcullis_crds::bus::subject::DesiredSubject;
@@ -75,9 +76,14 @@ pub(crate) fn observe(
         (None, Outcome::Published(published)) => Some(Cow::Borrowed(&published.enforced)),
         (None, Outcome::Halted { .. }) => previous.enforced.as_ref().map(Cow::Borrowed),
     };
+    let expires_at = rule.spec.expires_at.as_ref().map(|at| at.0);
+    // A moment later, so that by then it is so.
+    let expires_in = expires_at.and_then(|at| Duration::try_from(at.duration_since(now.1)).ok());
+    let expires = expires_in.map(|left| now.0 + left.saturating_add(Duration::from_millis(1)));
     let facts = Facts {
         generation,
         mode: rule.spec.mode,
+        expired_at: expires_at.filter(|at| *at <= now.1),
         outcome: &progress.outcome,
         poll_failure: progress.poll_failure.as_deref(),
         enforced: enforced.as_deref(),
@@ -93,7 +99,7 @@ pub(crate) fn observe(
     let is_due = is_worth_it && is_due(rule.status.as_ref(), &status);
     Observation {
         status: Some(status).filter(|_| is_due),
-        look_again: rollout.as_ref().and_then(|rollout| rollout.look_again),
+        look_again: rollout.as_ref().and_then(|rollout| rollout.look_again).into_iter().chain(expires).min(),
         misses_module: rollout.as_ref().is_some_and(Rollout::misses_module),
         waiting: rollout.map(|rollout| rollout.waiting),
     }

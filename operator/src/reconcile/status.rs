@@ -70,8 +70,15 @@ pub(crate) mod tests {
         previous: &WasmRuleStatus,
     ) -> WasmRuleStatus {
         let nodes = rollout.map_or(Nodes::NotYet, Nodes::Reported);
-        let facts =
-            Facts { generation: 4, mode: Mode::Enforce, outcome, poll_failure: None, enforced, nodes };
+        let facts = Facts {
+            generation: 4,
+            mode: Mode::Enforce,
+            expired_at: None,
+            outcome,
+            poll_failure: None,
+            enforced,
+            nodes,
+        };
         status(&facts, previous, Timestamp::UNIX_EPOCH)
     }
 
@@ -108,6 +115,25 @@ pub(crate) mod tests {
         assert_eq!((status.stable_revision.as_deref(), status.candidate_revision), (Some("r1"), None));
         assert_eq!(status.nodes.unwrap().summary, "2/2");
         assert!(status.conditions.iter().all(|c| c.observed_generation == Some(4)));
+    }
+
+    #[test]
+    fn a_rule_that_has_expired_is_ready_and_says_so() {
+        let (outcome, rollout) =
+            (Outcome::Published(published()), rollout(Verdict::Active { in_grace: 0 }, 2, 2));
+        let revision = revision();
+        let facts = Facts {
+            generation: 4,
+            mode: Mode::Enforce,
+            expired_at: Some(Timestamp::UNIX_EPOCH),
+            outcome: &outcome,
+            poll_failure: None,
+            enforced: Some(&revision),
+            nodes: Nodes::Reported(&rollout),
+        };
+        let status = status(&facts, &WasmRuleStatus::default(), Timestamp::UNIX_EPOCH);
+        assert_eq!(shown(&status).last().unwrap(), "Ready=True/Expired");
+        assert!(status.conditions.last().unwrap().message.contains("it expired at 1970-01-01T00:00:00Z"));
     }
 
     #[test]
@@ -243,6 +269,7 @@ pub(crate) mod tests {
         let facts = Facts {
             generation: 4,
             mode: Mode::Enforce,
+            expired_at: None,
             outcome: &outcome,
             poll_failure: Some("registry down"),
             enforced: None,
@@ -257,6 +284,7 @@ pub(crate) mod tests {
         let facts = Facts {
             generation: 4,
             mode: Mode::Enforce,
+            expired_at: None,
             outcome,
             poll_failure: None,
             enforced: Some(&revision()),

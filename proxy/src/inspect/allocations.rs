@@ -85,6 +85,8 @@ fn rules(engine: &Engine, number: usize) -> Vec<ActiveRule> {
             body_bytes: Some(1 << 20),
             on_failure: OnFailure::default(),
             block: Block::default(),
+            matches: None,
+            expires_at: None,
             module: Loaded::Module(modules[index % 2].clone()),
         })
         .collect()

@@ -82,6 +82,18 @@ impl<'a> Inspection<'a> {
         self.phase(self.route.plan(Phase::RequestBody), Some(body)).await
     }
 
+    /// The most bytes of the body that any rule inspects; `None` when the body streams through.
+    pub(crate) fn largest_body(&self) -> Option<u64> {
+        let most = self.route.largest_body()?;
+        let plan = self.route.plan(Phase::RequestBody);
+        let rules = || (0..plan.prefilter().rules()).map(|position| self.set.rule(plan.rule(position)));
+        if !rules().any(|(_, prepared)| prepared.is_selective()) {
+            return Some(most);
+        }
+        let judging = rules().filter(|(_, prepared)| prepared.judges(self.subject.head));
+        judging.filter_map(|(rule, _)| rule.body_bytes).max()
+    }
+
     /// The strongest thing that was said, for the metric.
     pub(crate) fn strongest(&self) -> RequestVerdict {
         self.strongest
@@ -119,6 +131,9 @@ impl<'a> Inspection<'a> {
         self.inspector.metrics.prefiltered(left, skipped);
         for position in candidates.iter() {
             let index = plan.rule(position);
+            if !set.rule(index).1.judges(self.subject.head) {
+                continue;
+            }
             let judgement = self.judge(plan, index, body, input).await;
             let (rule, prepared) = set.rule(index);
             let mode = plan.mode(position).unwrap_or(rule.mode);
@@ -138,6 +153,9 @@ impl<'a> Inspection<'a> {
         let index = plan.rule(position);
         let (rule, prepared) = self.set.rule(index);
         // A rule that would not have been run was not skipped.
+        if !prepared.judges(self.subject.head) {
+            return;
+        }
         if rule.on_failure.malformed == FailureAction::Block && undecodable(prepared, input).is_some() {
             return;
         }

@@ -42,6 +42,8 @@ fn always(verdict: u32, export: &str) -> ActiveRule {
         body_bytes: Some(10),
         on_failure: OnFailure::default(),
         block: Block::default(),
+        matches: None,
+        expires_at: None,
         module: Loaded::Module(ENGINE.compile(&wat::parse_str(module).unwrap()).unwrap()),
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use portcullis_crds::bus::{DesiredRoute, Shadow, Share};
+use portcullis_crds::request_match::RuleMatch;
 use portcullis_crds::wasm_rule::{Block, Isolation, Mode, OnFailure};
 use portcullis_crds::{Revision, RuleKey};
 
@@ -45,6 +46,10 @@ pub struct ActiveRule {
     pub on_failure: OnFailure,
     /// The answer to a blocked request.
     pub block: Block,
+    /// Which requests it judges; `None` if all.
+    pub matches: Option<RuleMatch>,
+    /// From then on it judges nothing.
+    pub expires_at: Option<jiff::Timestamp>,
     /// The module, if this node has a version that it can run.
     pub module: Loaded,
 }

@@ -3,11 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use portcullis_engine::{Limits, Phase};
 use portcullis_view::Sections;
 
 use super::active_rule::{ActiveRule, Loaded, Role};
+use crate::head::RequestHead;
 use crate::metrics::RuleCounters;
+use crate::route::Scope;
 use portcullis_crds::wasm_rule::Isolation;
 
 /// Instances that a thread keeps at most, for rules with `isolation: PerWorker`.
@@ -33,6 +36,9 @@ pub(crate) struct PreparedRule {
     /// What the rule is shown; none of ABI 1.
     pub(crate) sections: Sections,
     pub(crate) place: Place,
+    /// Which requests it judges; `None` if all.
+    scope: Option<Scope>,
+    expires_at: Option<Timestamp>,
     is_abi_1: bool,
     has_worker_instance: bool,
 }
@@ -47,6 +53,8 @@ impl PreparedRule {
             counters,
             sections: abi2.map_or(Sections::NONE, |info| info.describe.sections()),
             place: place(&rule.limits),
+            scope: rule.matches.as_ref().map(Scope::of),
+            expires_at: rule.expires_at,
             is_abi_1: matches!(&rule.module, Loaded::Module(module) if module.info().abi == 1),
             // A candidate takes no place from those that run.
             has_worker_instance: abi2.is_some()
@@ -60,6 +68,17 @@ impl PreparedRule {
         for rule in rules.iter_mut().filter(|rule| rule.has_worker_instance).skip(WORKER_INSTANCES) {
             rule.has_worker_instance = false;
         }
+    }
+
+    /// Whether the rule judges this request, whatever its prefilter says.
+    pub(crate) fn judges(&self, head: &RequestHead) -> bool {
+        self.scope.as_ref().is_none_or(|scope| scope.includes(head))
+            && self.expires_at.is_none_or(|at| Timestamp::now() < at)
+    }
+
+    /// Whether there are requests that the rule does not judge.
+    pub(crate) fn is_selective(&self) -> bool {
+        self.scope.is_some() || self.expires_at.is_some()
     }
 
     /// Whether what the rule is shown of a body depends on what the body says.

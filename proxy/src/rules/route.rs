@@ -14,7 +14,7 @@ use super::phase_plan::{AppliedRule, PhasePlan};
 use super::versions::Versions;
 use crate::config::Upstream;
 use crate::head::RequestHead;
-use crate::route::{Found, RouteTable, has_ambiguous_slash};
+use crate::route::{Found, RouteTable, Scope, has_ambiguous_slash};
 
 /// All routes, of which a request takes one.
 #[derive(Debug)]
@@ -181,6 +181,13 @@ impl<'r> Scopes<'r> {
         });
         // A tenant has no say in the platform's rules.
         let cluster = self.cluster.iter().map(|&versions| AppliedRule { versions, mode: None });
-        cluster.chain(own).filter(|applied| applied.mode != Some(Mode::Disabled)).collect()
+        let can_judge = |applied: &AppliedRule| {
+            let stable = &rules[applied.versions.stable()];
+            stable.matches.as_ref().is_none_or(|wanted| Scope::of(wanted).can_include(&route.hostnames))
+        };
+        cluster
+            .chain(own)
+            .filter(|applied| applied.mode != Some(Mode::Disabled) && can_judge(applied))
+            .collect()
     }
 }

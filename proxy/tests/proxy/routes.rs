@@ -103,6 +103,66 @@ fn no_rule_of_one_tenant_judges_a_request_of_another() {
 }
 
 #[test]
+fn a_rule_judges_only_the_requests_that_it_matches_however_they_are_spelled() {
+    let (default, shop) = (Echo::start(), Echo::start());
+    let world = World::before(default.address);
+    let matches = json!({"hostnames": ["shop.example", "other.example"], "paths": [{"value": "/admin"}], "methods": ["GET"]});
+    let rule = ActiveRule {
+        matches: Some(serde_json::from_value(matches).unwrap()),
+        ..blocking(Some("shop"), "admin")
+    };
+    let routes = vec![route("shop", &["shop.example", "*.shop.example"], &[("/", &shop)], &json!([]))];
+    serve(&world, vec![rule], routes);
+    for (host, path, status) in [
+        ("shop.example", "/admin", 403),
+        ("shop.example", "/%61dmin/x", 403),
+        ("SHOP.example:80", "/admin//x", 403),
+        ("other.example", "/admin", 403),
+        ("shop.example", "/", 200),
+        ("shop.example", "/administrator", 200),
+        ("www.shop.example", "/admin", 200),
+        ("blog.example", "/admin", 200),
+    ] {
+        assert_eq!(get(&world, host, path).status, status, "{host}{path}");
+    }
+    let post = "POST /admin HTTP/1.1\r\nHost: shop.example\r\nContent-Length: 0\r\n\r\n";
+    assert_eq!(world.client().send(post).answer().status, 200);
+}
+
+#[test]
+fn a_body_is_read_only_for_a_rule_that_judges_the_request() {
+    let shop = Echo::start();
+    let world = World::before(shop.address);
+    let rule = ActiveRule {
+        body_bytes: Some(4),
+        matches: Some(serde_json::from_value(json!({"paths": [{"value": "/upload"}]})).unwrap()),
+        ..blocking(Some("shop"), "upload")
+    };
+    serve(&world, vec![rule], Vec::new());
+    let post = |path: &str| format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\n\r\n12345678");
+    assert_eq!(world.client().send(post("/upload")).answer().status, 403);
+    assert_eq!(
+        world.client().send(post("/other")).answer().status,
+        200,
+        "too large for a rule that does not judge it"
+    );
+}
+
+#[test]
+fn a_rule_judges_nothing_once_it_has_expired() {
+    let shop = Echo::start();
+    let world = World::before(shop.address);
+    let expiring = |seconds: i64| ActiveRule {
+        expires_at: Some(jiff::Timestamp::now() + jiff::SignedDuration::from_secs(seconds)),
+        ..blocking(Some("shop"), "short")
+    };
+    serve(&world, vec![expiring(3600)], Vec::new());
+    assert_eq!(get(&world, "a", "/").status, 403);
+    serve(&world, vec![expiring(-1)], Vec::new());
+    assert_eq!(get(&world, "a", "/").status, 200);
+}
+
+#[test]
 fn an_override_changes_the_mode_of_a_tenants_own_rule_on_one_route() {
     let shop = Echo::start();
     let world = World::before(shop.address);

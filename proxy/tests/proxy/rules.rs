@@ -383,6 +383,7 @@ fn ten_thousand_rules_export_no_series_until_one_of_them_acts() {
         on_failure: OnFailure::default(),
         block: Block::default(),
         module: module(),
+        matches: None,
         ..blocking
     });
     let (world, _upstream) = world(rules.collect());

@@ -115,6 +115,8 @@ pub(crate) fn rule(name: &str, wat: &str) -> ActiveRule {
         body_bytes: None,
         on_failure: OnFailure::default(),
         block: Block::default(),
+        matches: None,
+        expires_at: None,
         module: Loaded::Module(engine.compile(&wat::parse_str(wat).unwrap()).unwrap()),
     }
 }

@@ -20,12 +20,7 @@ pub(super) fn check(key: RouteKey, spec: WafRouteSpec) -> Result<DesiredRoute, S
 fn rule(rule: RouteRule) -> Result<DesiredRouteRule, String> {
     let RouteRule { matches, backend, timeouts } = rule;
     for path in matches.iter().filter_map(|wanted| wanted.path.as_ref()) {
-        if !path.is_servable() {
-            return Err(format!(
-                "expected a path that starts with / and has no empty segments, no . or .. and no %2F, such as /api, found {:?}",
-                path.value
-            ));
-        }
+        path.check()?;
     }
     if backend.service.is_some() {
         return Err(
@@ -92,6 +87,7 @@ spec:
         let error = read(examples.next().unwrap()).unwrap_err().to_string();
         assert!(error.contains("needs a cluster"), "{error}");
         assert!(matches!(read(examples.next().unwrap()).unwrap()[..], [Manifest::Route(_)]));
+        assert!(matches!(read(examples.next().unwrap()).unwrap()[..], [Manifest::Rule(_)]));
     }
 
     #[test]
