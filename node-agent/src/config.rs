@@ -11,7 +11,7 @@ use portcullis_bus::permissions::AGENT_INBOX;
 use portcullis_crds::Span;
 use thiserror::Error;
 
-use portcullis_proxy::{DrainPlan, ProxyConfig, TlsConfig, Upstream};
+use portcullis_proxy::{AddressRanges, DrainPlan, ProxyConfig, TlsConfig, Upstream};
 
 /// A reverse proxy that runs WasmRules on every request. Every flag may be given as an environment variable:
 /// --nats-url is PORTCULLIS_NATS_URL.
@@ -48,6 +48,24 @@ pub struct Args {
     /// Take HTTP/2 without TLS too, from clients that begin with its preface
     #[arg(long, env = "PORTCULLIS_HTTP2_CLEARTEXT")]
     http2_cleartext: bool,
+    /// Peers that begin each connection with a header of the PROXY protocol, which says whose it is: a list of CIDR ranges
+    #[arg(
+        long,
+        env = "PORTCULLIS_PROXY_PROTOCOL_FROM",
+        value_name = "CIDR,...",
+        default_value = "",
+        hide_default_value = true
+    )]
+    proxy_protocol_from: AddressRanges,
+    /// Proxies that are believed when they say in X-Forwarded-For, -Proto and -Host who the client is: a list of CIDR ranges
+    #[arg(
+        long,
+        env = "PORTCULLIS_TRUST_FORWARDED_FROM",
+        value_name = "CIDR,...",
+        default_value = "",
+        hide_default_value = true
+    )]
+    trust_forwarded_from: AddressRanges,
     /// Where inspected requests go
     #[arg(long, env = "PORTCULLIS_UPSTREAM", value_name = "http://HOST:PORT")]
     upstream: Upstream,
@@ -188,6 +206,8 @@ impl Args {
             proxy.tls = Some(TlsConfig { listen, certificates, default: self.tls_default });
         }
         proxy.http2_cleartext = self.http2_cleartext;
+        proxy.proxy_protocol_from = self.proxy_protocol_from;
+        proxy.trust_forwarded_from = self.trust_forwarded_from;
         if let Some(workers) = self.workers {
             proxy.workers = workers.into();
         }
@@ -281,6 +301,20 @@ mod tests {
         let tls = check(dir.path(), &more).unwrap().proxy.tls.unwrap();
         assert_eq!((tls.listen.port(), tls.default.as_deref()), (8443, Some("shop")));
         assert!(check(dir.path(), &[]).unwrap().proxy.tls.is_none());
+    }
+
+    #[test]
+    fn nobody_is_believed_about_clients_unless_named() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("cluster"), "3f0c").unwrap();
+        let proxy = check(dir.path(), &[]).unwrap().proxy;
+        assert!(proxy.proxy_protocol_from.is_empty() && proxy.trust_forwarded_from.is_empty());
+        let more = ["--proxy-protocol-from=10.0.0.0/8,192.0.2.1", "--trust-forwarded-from=fd00::/8"];
+        let proxy = check(dir.path(), &more).unwrap().proxy;
+        assert!(proxy.proxy_protocol_from.contains([192, 0, 2, 1].into()));
+        assert!(proxy.trust_forwarded_from.contains("fd00::1".parse().unwrap()));
+        let error = check(dir.path(), &["--trust-forwarded-from=10.0.0.1/8"]).unwrap_err();
+        assert!(error.contains("write 10.0.0.0/8"), "{error}");
     }
 
     #[test]

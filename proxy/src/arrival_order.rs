@@ -9,6 +9,7 @@ use portcullis_view::{SectionId, Sections};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
+use crate::address_ranges::AddressRanges;
 use crate::body::Body;
 use crate::config::ProxyLimits;
 use crate::downstream::Downstream;
@@ -106,7 +107,7 @@ fn head(bytes: &[u8], split: usize) -> RequestHead {
 
 fn seen_by_rules(head: &RequestHead, downstream: &Downstream, input: &mut Input) -> Lines {
     let sections = Sections::from(SectionId::Headers);
-    input.lay_out(&Subject { head, downstream }, None, sections);
+    input.lay_out(&Subject::new(head, downstream), None, sections);
     let section = input.view().section(SectionId::Headers).unwrap();
     section.entries().map(|entry| (entry.name.raw.to_vec(), entry.value.raw.to_vec())).collect()
 }
@@ -145,7 +146,7 @@ fn what_rules_see_and_what_is_forwarded_keep_the_order_and_the_bytes_of_arrival(
         }
         bytes.extend_from_slice(b"\r\n");
         let mut head = head(&bytes, random.random_range(0..bytes.len()));
-        head.make_forwarded(downstream.ip(), downstream.scheme());
+        head.make_forwarded(downstream.ip(), downstream.scheme(), &AddressRanges::default());
         let expected = expected(&lines);
         let context = || format!("seed {seed}: {}", bytes.escape_ascii());
         assert_eq!(sent_to_the_upstream(&head), expected, "{}", context());

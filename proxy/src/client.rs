@@ -9,8 +9,9 @@ use tokio::net::TcpStream;
 use crate::downstream::{Downstream, Tls};
 use crate::h1;
 use crate::h2;
-use crate::metrics::{Handshake, Shed};
+use crate::metrics::{Handshake, MissingHeader, Shed};
 use crate::prefixed::Prefixed;
+use crate::proxy_protocol::{self, HeaderError};
 use crate::service::Service;
 use crate::tls::{self, HandshakeError, Secured};
 
@@ -21,8 +22,41 @@ const PREFACE_START: &[u8] = b"PRI ";
 /// How long a client that has said nothing has to say something, once the proxy ends.
 const GRACE: Duration = Duration::from_secs(1);
 
+/// Serves the client of a connection that was accepted from `peer`, by TLS or without.
+pub(crate) async fn serve(service: Rc<Service>, mut stream: TcpStream, peer: SocketAddr, is_tls: bool) {
+    let Some(client) = whose(&service, &mut stream, peer).await else { return };
+    if is_tls {
+        serve_tls(service, stream, client).await;
+    } else {
+        serve_plain(service, stream, client).await;
+    }
+}
+
+/// Whose the connection is: the peer's, or whoever the header is about that it has to begin with. `None` without one.
+async fn whose(service: &Service, stream: &mut TcpStream, peer: SocketAddr) -> Option<SocketAddr> {
+    if !service.config.proxy_protocol_from.contains(peer.ip()) {
+        return Some(peer);
+    }
+    let result = tokio::select! {
+        result = proxy_protocol::receive(stream, service.config.timeouts.proxy_header) => result,
+        () = service.closing_for(GRACE) => Err(HeaderError::Timeout),
+    };
+    match result {
+        Ok(source) => Some(source.unwrap_or(peer)),
+        Err(error) => {
+            service.metrics.proxy_header_missing(match &error {
+                HeaderError::Timeout => MissingHeader::Timeout,
+                HeaderError::Closed | HeaderError::Broken(_) => MissingHeader::Closed,
+                HeaderError::Malformed(_) => MissingHeader::Malformed,
+            });
+            tracing::debug!(%peer, %error, "a connection without a header of the PROXY protocol");
+            None
+        }
+    }
+}
+
 /// Serves a client that speaks without TLS.
-pub(crate) async fn serve_plain(service: Rc<Service>, stream: TcpStream, peer: SocketAddr) {
+async fn serve_plain(service: Rc<Service>, stream: TcpStream, peer: SocketAddr) {
     let downstream = Downstream::plain(peer);
     if !service.config.http2_cleartext {
         return h1::serve(service, stream, downstream).await;
@@ -40,7 +74,7 @@ pub(crate) async fn serve_plain(service: Rc<Service>, stream: TcpStream, peer: S
 }
 
 /// Serves a client that speaks by TLS.
-pub(crate) async fn serve_tls(service: Rc<Service>, stream: TcpStream, peer: SocketAddr) {
+async fn serve_tls(service: Rc<Service>, stream: TcpStream, peer: SocketAddr) {
     let Some(secured) = shake_hands(&service, stream, peer).await else { return };
     let Secured { stream, version, server_name, names, is_h2, .. } = secured;
     let downstream = Downstream::secured(peer, Tls { version, server_name, names });

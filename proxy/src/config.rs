@@ -9,6 +9,8 @@ use std::time::Duration;
 use portcullis_crds::bus::Origin;
 use thiserror::Error;
 
+use crate::address_ranges::AddressRanges;
+
 /// Settings of a [`Proxy`](crate::Proxy). Nothing in it changes while the proxy runs.
 #[derive(Clone, Debug)]
 pub struct ProxyConfig {
@@ -18,6 +20,10 @@ pub struct ProxyConfig {
     pub tls: Option<TlsConfig>,
     /// Whether clients may speak HTTP/2 without TLS from the first byte on (RFC 9113 section 3.3).
     pub http2_cleartext: bool,
+    /// Peers whose connections have to begin with a header of the PROXY protocol, which says whose they are.
+    pub proxy_protocol_from: AddressRanges,
+    /// Proxies whose word for who the client is counts: what they say in `X-Forwarded-For`, `-Proto` and `-Host`.
+    pub trust_forwarded_from: AddressRanges,
     /// Where requests go.
     pub upstream: Upstream,
     /// Threads that serve requests; at least 1.
@@ -48,6 +54,8 @@ impl ProxyConfig {
             listen,
             tls: None,
             http2_cleartext: false,
+            proxy_protocol_from: AddressRanges::default(),
+            trust_forwarded_from: AddressRanges::default(),
             upstream,
             workers: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             limits: ProxyLimits::default(),
@@ -206,6 +214,8 @@ impl Default for Http2Limits {
 /// How long the proxy waits for what.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
+    /// From the start of a connection to the last byte of its header of the PROXY protocol.
+    pub proxy_header: Duration,
     /// From the first byte of a TLS handshake to its last.
     pub handshake: Duration,
     /// From the first byte of a request head to its last.
@@ -235,6 +245,7 @@ pub struct Timeouts {
 impl Default for Timeouts {
     fn default() -> Self {
         Self {
+            proxy_header: Duration::from_secs(5),
             handshake: Duration::from_secs(10),
             head: Duration::from_secs(10),
             body: Duration::from_secs(30),

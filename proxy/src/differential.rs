@@ -5,6 +5,7 @@ use bytes::BytesMut;
 
 use crate::config::ProxyLimits;
 use crate::h1::{RequestDecoder, RequestPlace};
+use crate::proxy_protocol::{Header, LONGEST, parse};
 use crate::scheme::Scheme;
 use crate::upstream::ResponseDecoder;
 use crate::wire::{ContentDecoder, LineLimits};
@@ -71,6 +72,25 @@ fn consumed(input: &[u8], index: usize, piece: &[u8], pending: &[u8]) -> usize {
 /// A target in absolute form without a path is forwarded as `/`.
 fn path_of(target: &str) -> &str {
     if target == "/" || target.starts_with("/?") { &target[1..] } else { target }
+}
+
+/// What a connection begins with when a header of the PROXY protocol has to come first.
+pub fn proxy_header(input: &[u8]) {
+    let decided = (0..=input.len()).find_map(|end| match parse(&input[..end]) {
+        Ok(Header::Incomplete) => None,
+        decided => Some((end, decided)),
+    });
+    let Some((end, decided)) = decided else {
+        assert!(input.len() < LONGEST, "{} bytes are still no header", input.len());
+        return;
+    };
+    assert!(end <= LONGEST, "{end} bytes were waited for");
+    if let Ok(Header::Complete { length, .. }) = decided {
+        assert_eq!(length, end, "a header ends where its last byte is");
+    }
+    for more in end..=input.len().min(2 * LONGEST) {
+        assert_eq!(parse(&input[..more]), decided, "what follows changes nothing");
+    }
 }
 
 /// A chunked body.

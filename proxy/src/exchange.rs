@@ -3,6 +3,7 @@
 
 use std::cell::Cell;
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
@@ -56,11 +57,11 @@ type Instead = Box<OwnResponse<Bytes>>;
 
 impl Exchange<'_> {
     async fn run(&self, mut head: RequestHead, body: Body) -> Result<Response, Instead> {
-        self.admit(&mut head)?;
+        let client = self.admit(&mut head)?;
         // The rules are those of one moment, held until this request is through with them.
         let rules = self.service.rules.load();
         let route = self.select_route(&rules, &head)?;
-        let subject = Subject { head: &head, downstream: self.downstream };
+        let subject = Subject::new(&head, self.downstream).of_client(client);
         let mut inspection = Inspection::new(&self.service.inspector, &rules, route, subject);
         let inspected = self.inspect(&mut inspection, &head, body).await;
         self.log(&inspection);
@@ -69,14 +70,15 @@ impl Exchange<'_> {
         Ok(self.response_headers(head, body))
     }
 
-    /// Refuses what is too much, and makes of the head what rules see and the upstream gets.
-    fn admit(&self, head: &mut RequestHead) -> Result<(), Instead> {
+    /// Refuses what is too much, and makes of the head what rules see and the upstream gets. Returns who the client is, if a
+    /// trusted proxy says so.
+    fn admit(&self, head: &mut RequestHead) -> Result<Option<IpAddr>, Instead> {
         if self.service.has_too_many_requests() {
             self.service.metrics.shed(Shed::Requests);
             return Err(answer::overloaded().into());
         }
-        head.make_forwarded(self.downstream.ip(), self.downstream.scheme());
-        Ok(())
+        let trusted = &self.service.config.trust_forwarded_from;
+        Ok(head.make_forwarded(self.downstream.ip(), self.downstream.scheme(), trusted))
     }
 
     /// Which upstream the request is for, and which rules run on it.

@@ -1,6 +1,7 @@
 //! The heads of messages, whatever protocol they came in.
 
 mod authority;
+mod forwarded;
 mod hop_by_hop;
 mod method;
 mod request;

@@ -3,11 +3,12 @@
 //! Each worker is a thread with a runtime, a listener and connections to the upstream of its own;
 //! nothing on the way of a request takes a lock or waits for another thread, but for rules whose
 //! limits are so high that other requests would wait for them: `thread_pool` runs those. The way, by file:
-//! `worker` accepts, `tls` shakes hands, `h1` and `h2` decode what a client says and let nothing through that two servers
+//! `worker` accepts, `proxy_protocol` says whose a connection is, `tls` shakes hands, `h1` and `h2` decode what a client says and let nothing through that two servers
 //! could read differently, `exchange` names the phases of one request, `head` makes what is forwarded of
 //! what arrived, `inspect` runs the rules on exactly that, `upstream` sends it, and `answer` says why
 //! when the proxy answers itself.
 
+mod address_ranges;
 mod answer;
 #[cfg(test)]
 mod arrival_order;
@@ -33,6 +34,7 @@ mod once_a_second;
 mod prefixed;
 #[cfg(test)]
 mod protocols_agree;
+mod proxy_protocol;
 mod refusal;
 mod route;
 pub mod rules;
@@ -58,6 +60,7 @@ use thiserror::Error;
 use crate::metrics::RequestMetrics;
 use crate::rules::RuleSetHandle;
 
+pub use address_ranges::{AddressRanges, AddressRangesError};
 pub use config::{
     DrainPlan, Http2Limits, ProxyConfig, ProxyLimits, Timeouts, TlsConfig, Upstream, UpstreamParseError,
 };

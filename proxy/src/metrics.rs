@@ -22,7 +22,7 @@ use portcullis_crds::RuleKey;
 pub(crate) use histogram::Histogram;
 pub use instances::Instances;
 pub(crate) use labels::{
-    FailureCause, Handshake, Misuse, RequestVerdict, RuleVerdict, Shed, UpstreamFailure,
+    FailureCause, Handshake, MissingHeader, Misuse, RequestVerdict, RuleVerdict, Shed, UpstreamFailure,
 };
 use rules::RulesCounters;
 pub(crate) use rules::{OutcomeTally, RuleCounters, RuleOutcome};
@@ -67,6 +67,7 @@ struct Families {
     events_suppressed: Counter,
     events_dropped: Counter,
     panics: Counter,
+    proxy_headers_missing: Counters,
     handshakes: Counters,
     certificate_ends: Family<Labels<1>, Gauge>,
     certificates_rejected: Gauge,
@@ -173,6 +174,12 @@ impl RequestMetrics {
             "Connections that ended in a panic of the proxy",
             panics.clone(),
         );
+        let proxy_headers_missing = Labelled::<1>::default();
+        registry.register(
+            "portcullis_proxy_headers_missing",
+            "Connections closed for want of a header of the PROXY protocol that their peer has to send, by reason",
+            proxy_headers_missing.clone(),
+        );
         let handshakes = Labelled::<1>::default();
         registry.register(
             "portcullis_tls_handshakes",
@@ -221,6 +228,10 @@ impl RequestMetrics {
             events_suppressed,
             events_dropped,
             panics,
+            proxy_headers_missing: by_reason(
+                &proxy_headers_missing,
+                MissingHeader::ALL.iter().map(|reason| reason.as_str()),
+            ),
             handshakes: Counters(
                 Handshake::ALL
                     .iter()
@@ -305,6 +316,11 @@ impl RequestMetrics {
     /// Counts a connection that ended in a panic.
     pub(crate) fn panicked(&self) {
         self.0.panics.inc();
+    }
+
+    /// Counts a connection that was closed for want of a header of the PROXY protocol.
+    pub(crate) fn proxy_header_missing(&self, reason: MissingHeader) {
+        self.0.proxy_headers_missing.inc(reason as usize);
     }
 
     /// Counts a TLS handshake.

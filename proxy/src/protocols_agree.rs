@@ -5,6 +5,7 @@ use http::{Request, Version};
 use portcullis_view::{SectionId, Sections};
 use proptest::prelude::*;
 
+use crate::address_ranges::AddressRanges;
 use crate::body::Body;
 use crate::config::ProxyLimits;
 use crate::downstream::Downstream;
@@ -27,9 +28,9 @@ struct Seen {
 }
 
 fn seen(mut head: RequestHead, downstream: &Downstream) -> Seen {
-    head.make_forwarded(downstream.ip(), downstream.scheme());
+    head.make_forwarded(downstream.ip(), downstream.scheme(), &AddressRanges::default());
     let mut input = Input::default();
-    input.lay_out(&Subject { head: &head, downstream }, None, Sections::ALL);
+    input.lay_out(&Subject::new(&head, downstream), None, Sections::ALL);
     let entries = |section| -> Vec<(Vec<u8>, Vec<u8>)> {
         let section = input.view().section(section);
         let entries = section.iter().flat_map(|section| section.entries());

@@ -10,6 +10,13 @@ pub(crate) enum Scheme {
 }
 
 impl Scheme {
+    /// From a text in any case.
+    pub(crate) fn parse(text: &[u8]) -> Option<Self> {
+        [Self::Http, Self::Https]
+            .into_iter()
+            .find(|scheme| text.eq_ignore_ascii_case(scheme.as_str().as_bytes()))
+    }
+
     /// In lower case.
     pub(crate) fn as_str(self) -> &'static str {
         match self {

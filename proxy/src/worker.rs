@@ -183,12 +183,8 @@ impl Worker {
         let service = Rc::clone(&self.service);
         // What a connection shares with others is in cells and survives a panic whole.
         tokio::task::spawn_local(async move {
-            let panicked = if is_tls {
-                AssertUnwindSafe(client::serve_tls(service, stream, peer)).catch_unwind().await.is_err()
-            } else {
-                AssertUnwindSafe(client::serve_plain(service, stream, peer)).catch_unwind().await.is_err()
-            };
-            if panicked {
+            let served = AssertUnwindSafe(client::serve(service, stream, peer, is_tls));
+            if served.catch_unwind().await.is_err() {
                 worker.service.metrics.panicked();
             }
             drop(counted);

@@ -10,7 +10,7 @@ use portcullis_daemon::termination::Termination;
 use portcullis_engine::{Compiler, CompilerConfig};
 use portcullis_node_agent::config::AdminListen;
 use portcullis_node_agent::standalone::{ServeConfig, Started, serve};
-use portcullis_proxy::{ProxyConfig, TlsConfig, Upstream};
+use portcullis_proxy::{AddressRanges, ProxyConfig, TlsConfig, Upstream};
 
 use crate::failure::Failure;
 
@@ -40,6 +40,12 @@ pub(crate) struct ServeArgs {
     /// Take HTTP/2 without TLS too, from clients that begin with its preface
     #[arg(long)]
     http2_cleartext: bool,
+    /// Peers that begin each connection with a header of the PROXY protocol, which says whose it is: a list of CIDR ranges
+    #[arg(long, value_name = "CIDR,...", default_value = "", hide_default_value = true)]
+    proxy_protocol_from: AddressRanges,
+    /// Proxies that are believed when they say in X-Forwarded-For, -Proto and -Host who the client is: a list of CIDR ranges
+    #[arg(long, value_name = "CIDR,...", default_value = "", hide_default_value = true)]
+    trust_forwarded_from: AddressRanges,
     /// Where inspected requests go: http://host:port
     #[arg(long, value_name = "URL")]
     upstream: Upstream,
@@ -67,6 +73,8 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
         proxy.tls = Some(TlsConfig { listen, certificates, default: args.tls_default.clone() });
     }
     proxy.http2_cleartext = args.http2_cleartext;
+    proxy.proxy_protocol_from = args.proxy_protocol_from.clone();
+    proxy.trust_forwarded_from = args.trust_forwarded_from.clone();
     if args.health_listen.is_none() {
         // Nobody watches /readyz, so there is nobody to wait for.
         proxy.drain.delay = Duration::ZERO;

@@ -4,7 +4,9 @@ use std::net::IpAddr;
 
 use http::{Method, Version};
 
+use super::forwarded::Forwarded;
 use super::hop_by_hop;
+use crate::address_ranges::AddressRanges;
 use crate::fields::{Fields, Span};
 use crate::scheme::Scheme;
 use crate::wire::list;
@@ -73,20 +75,32 @@ impl RequestHead {
         &self.fields
     }
 
-    /// Makes the head the one that is forwarded: without what belongs to the client's connection, and with our own word
-    /// for who the client is. What the client says about that is not trusted. No `Via` is added: common servers stop
-    /// compressing when they see one.
-    pub(crate) fn make_forwarded(&mut self, client: IpAddr, scheme: Scheme) {
+    /// Makes the head the one that is forwarded: without what belongs to the peer's connection, and with our own word for who
+    /// the client is. What the peer says about that counts only if it is trusted: then this is who the client is. No `Via` is
+    /// added: common servers stop compressing when they see one.
+    pub(crate) fn make_forwarded(
+        &mut self,
+        peer: IpAddr,
+        scheme: Scheme,
+        trusted: &AddressRanges,
+    ) -> Option<IpAddr> {
         self.takes_trailers =
             self.fields.get_all("te").flat_map(list).any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
         hop_by_hop::remove_from(&mut self.fields);
+        let said = Forwarded::by(peer, &self.fields, trusted);
         self.fields.retain(|name, _| !claims_an_address(name));
-        self.fields.push(b"X-Forwarded-For", client.to_string().as_bytes());
-        self.fields.push(b"X-Forwarded-Proto", scheme.as_str().as_bytes());
-        let host = self.host().to_vec();
+        let (client, chain) = said.client.unzip();
+        let chain = match chain {
+            Some(chain) => [&chain, &b", "[..], peer.to_string().as_bytes()].concat(),
+            None => peer.to_string().into_bytes(),
+        };
+        self.fields.push(b"X-Forwarded-For", &chain);
+        self.fields.push(b"X-Forwarded-Proto", said.scheme.unwrap_or(scheme).as_str().as_bytes());
+        let host = said.host.unwrap_or_else(|| self.host().to_vec());
         if !host.is_empty() {
             self.fields.push(b"X-Forwarded-Host", &host);
         }
+        client
     }
 
     /// Whether the client takes trailers of the answer (RFC 9110 section 10.1.4).
@@ -133,7 +147,7 @@ mod tests {
 
     fn forwarded(lines: &[(&str, &str)]) -> Vec<(String, String)> {
         let mut head = RequestHead::of(Method::GET, "/", lines);
-        head.make_forwarded([203, 0, 113, 7].into(), Scheme::Http);
+        head.make_forwarded([203, 0, 113, 7].into(), Scheme::Http, &AddressRanges::default());
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         head.fields().iter().map(|(name, value)| (text(name), text(value))).collect()
     }
@@ -187,6 +201,34 @@ mod tests {
         let values: Vec<_> = lines.iter().map(|(_, value)| value.as_str()).collect();
         assert_eq!(names(&lines), [&["host"][..], &OURS].concat());
         assert_eq!(values, ["shop.example", "203.0.113.7", "http", "shop.example"]);
+    }
+
+    #[test]
+    fn what_a_trusted_proxy_says_goes_on_with_its_own_address_behind_it() {
+        let mut head = RequestHead::of(
+            Method::GET,
+            "/",
+            &[
+                ("host", "shop.internal"),
+                ("x-forwarded-for", "192.0.2.1, 203.0.113.7"),
+                ("accept", "*/*"),
+                ("x-forwarded-for", "10.0.0.2"),
+                ("x-forwarded-proto", "https"),
+                ("x-forwarded-host", "shop.example"),
+                ("x-forwarded-port", "1"),
+                ("x-real-ip", "192.0.2.1"),
+                ("forwarded", "for=192.0.2.1"),
+            ],
+        );
+        let client = head.make_forwarded([10, 0, 0, 1].into(), Scheme::Http, &"10.0.0.0/8".parse().unwrap());
+        assert_eq!(client, Some([203, 0, 113, 7].into()));
+        let mut written = Vec::new();
+        head.fields().write_to(&mut written);
+        assert_eq!(
+            String::from_utf8(written).unwrap(),
+            "host: shop.internal\r\naccept: */*\r\nX-Forwarded-For: 192.0.2.1, 203.0.113.7, 10.0.0.2, 10.0.0.1\r\n\
+             X-Forwarded-Proto: https\r\nX-Forwarded-Host: shop.example\r\n"
+        );
     }
 
     #[test]

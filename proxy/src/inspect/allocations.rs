@@ -125,7 +125,7 @@ fn a_request_that_concerns_no_rule_allocates_nothing() {
     let set = handle.load();
     let head = browser();
     let downstream = Downstream::plain("203.0.113.7:50000".parse().unwrap());
-    let subject = Subject { head: &head, downstream: &downstream };
+    let subject = Subject::new(&head, &downstream);
     let body = Bytes::from_static(b"user=admin&comment=caf%C3%A9+%2B+more");
     let inspect = || {
         let mut inspection = Inspection::new(&inspector, &set, set.routes().select(&head).unwrap(), subject);

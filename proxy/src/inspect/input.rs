@@ -1,6 +1,8 @@
 //! What rules are handed in one phase of a request: laid out once for all of them, in buffers that serve one request
 //! after the other.
 
+use std::net::{IpAddr, SocketAddr};
+
 use http::Version;
 use portcullis_engine::abi1;
 use portcullis_engine::prefilter::Scratch;
@@ -17,6 +19,20 @@ pub(crate) struct Subject<'a> {
     pub(crate) head: &'a RequestHead,
     /// What it came on.
     pub(crate) downstream: &'a Downstream,
+    /// Who sent it: the one who is connected, or whom a trusted proxy names, whose port nobody knows.
+    pub(crate) client: SocketAddr,
+}
+
+impl<'a> Subject<'a> {
+    /// A request of the one who is connected.
+    pub(crate) fn new(head: &'a RequestHead, downstream: &'a Downstream) -> Self {
+        Self { head, downstream, client: downstream.client }
+    }
+
+    /// The same of the client whom a trusted proxy names, if one does.
+    pub(crate) fn of_client(self, named: Option<IpAddr>) -> Self {
+        Self { client: named.map_or(self.client, |client| SocketAddr::new(client, 0)), ..self }
+    }
 }
 
 /// What rules are handed in one phase.
@@ -38,14 +54,14 @@ impl Input {
     /// Starts a phase: forgets what was there before and lays out `sections`. A body that is not there, or is too
     /// large to be read, is none.
     pub(crate) fn lay_out(&mut self, subject: &Subject<'_>, body: Option<WholeBody<'_>>, sections: Sections) {
-        let Subject { head, downstream } = subject;
+        let Subject { head, downstream, client } = subject;
         let line = Head {
             method: head.method().as_str().as_bytes(),
             target: head.target().as_bytes(),
             version: version(head.version()).as_bytes(),
             connection: Connection {
-                source: downstream.client.ip(),
-                source_port: downstream.client.port(),
+                source: client.ip(),
+                source_port: client.port(),
                 scheme: downstream.scheme().as_str(),
                 host: head.host(),
                 route: "",
@@ -81,7 +97,7 @@ impl Input {
         if !self.json.is_empty() {
             return;
         }
-        let Subject { head, downstream } = subject;
+        let Subject { head, client, .. } = subject;
         let headers: Vec<(&str, &[u8])> = head
             .fields()
             .iter()
@@ -93,7 +109,7 @@ impl Input {
                 method: head.method().as_str(),
                 uri: head.target(),
                 version: version(head.version()),
-                source_ip: downstream.client.ip(),
+                source_ip: client.ip(),
                 headers: &headers,
                 body: body.map(|body| body.bytes),
             },

@@ -215,7 +215,7 @@ impl<'a> Inspection<'a> {
             detail_error,
             method: self.subject.head.method().clone(),
             path: path_for_log(self.subject.head.path()),
-            client: self.subject.downstream.ip(),
+            client: self.subject.client.ip(),
         };
         self.inspector.events.record(prepared.counters.of(outcome.counted()), event);
         let blocked = |reason| ControlFlow::Break(Stop::Blocked(rule, id, reason));

@@ -60,7 +60,7 @@ fn inspect(rule: ActiveRule, body: Option<InspectedBody<'_>>) -> (Option<String>
     let set = active(&inspector, rule);
     let head = RequestHead::of(Method::POST, "/", &[("host", "shop.example")]);
     let downstream = Downstream::plain("203.0.113.7:50000".parse().unwrap());
-    let subject = Subject { head: &head, downstream: &downstream };
+    let subject = Subject::new(&head, &downstream);
     let mut inspection = Inspection::new(&inspector, &set, set.routes().select(&head).unwrap(), subject);
     let flow = match body {
         None => inspection.head_phase().now_or_never().unwrap(),
@@ -83,11 +83,20 @@ fn rules_see_how_a_client_is_connected() {
     let downstream = Downstream::secured("203.0.113.7:50000".parse().unwrap(), tls);
     let head = RequestHead::of(Method::GET, "/", &[("host", "shop.example")]);
     let mut input = Input::default();
-    input.lay_out(&Subject { head: &head, downstream: &downstream }, None, Sections::ALL);
-    let section = input.view().section(SectionId::Connection).unwrap();
-    let values: Vec<_> = section.entries().map(|entry| entry.value.raw.to_vec()).collect();
-    let expected = ["203.0.113.7", "50000", "https", "shop.example", "", "TLSv1.3", "shop.example"];
-    assert_eq!(values, expected.map(|value| value.as_bytes().to_vec()));
+    // Of a client whom a trusted proxy names nobody knows the port.
+    for (named, address, port) in
+        [(None, "203.0.113.7", "50000"), (Some([198, 51, 100, 9].into()), "198.51.100.9", "0")]
+    {
+        let subject = Subject::new(&head, &downstream).of_client(named);
+        input.lay_out(&subject, None, Sections::ALL);
+        let section = input.view().section(SectionId::Connection).unwrap();
+        let values: Vec<_> = section.entries().map(|entry| entry.value.raw.to_vec()).collect();
+        let expected = [address, port, "https", "shop.example", "", "TLSv1.3", "shop.example"];
+        assert_eq!(values, expected.map(|value| value.as_bytes().to_vec()));
+        input.encode(&subject, None);
+        let json: serde_json::Value = serde_json::from_slice(input.json()).unwrap();
+        assert_eq!(json["source_ip"], address);
+    }
 }
 
 #[test]

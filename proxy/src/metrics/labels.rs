@@ -118,6 +118,18 @@ label! {
 }
 
 label! {
+    /// Why a connection was closed that has to begin with a header of the PROXY protocol.
+    MissingHeader {
+        /// The header took too long.
+        Timeout = "timeout",
+        /// The connection ended before the header did: also who looks whether the port is open.
+        Closed = "closed",
+        /// It begins with something else.
+        Malformed = "malformed",
+    }
+}
+
+label! {
     /// How a TLS handshake ended.
     Handshake {
         /// With a connection.

@@ -75,7 +75,18 @@ impl Client {
         config: &Arc<ClientConfig>,
         server_name: &str,
     ) -> io::Result<(Self, TlsSession)> {
+        Self::connect_tls_behind(b"", address, config, server_name)
+    }
+
+    /// The same with bytes of a proxy before it.
+    pub(crate) fn connect_tls_behind(
+        header: &[u8],
+        address: SocketAddr,
+        config: &Arc<ClientConfig>,
+        server_name: &str,
+    ) -> io::Result<(Self, TlsSession)> {
         let mut socket = socket(address);
+        socket.write_all(header)?;
         let name = ServerName::try_from(server_name.to_owned()).unwrap();
         let mut session = ClientConnection::new(Arc::clone(config), name).unwrap();
         while session.is_handshaking() {

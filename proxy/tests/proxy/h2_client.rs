@@ -41,6 +41,13 @@ impl H2Client {
         Self::over(TcpStream::connect(address).await.unwrap()).await
     }
 
+    /// The same with bytes of a proxy before it.
+    pub(crate) async fn connect_behind(header: &[u8], address: SocketAddr) -> Self {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        tokio::io::AsyncWriteExt::write_all(&mut stream, header).await.unwrap();
+        Self::over(stream).await
+    }
+
     pub(crate) async fn connect_tls(address: SocketAddr, config: &Arc<ClientConfig>, name: &str) -> Self {
         let stream = TcpStream::connect(address).await.unwrap();
         let name = ServerName::try_from(name.to_owned()).unwrap();

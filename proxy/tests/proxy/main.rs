@@ -3,6 +3,7 @@
 mod abi2;
 mod certificates;
 mod client;
+mod clients;
 mod drain;
 mod encoded_bodies;
 mod forwarding;
