@@ -174,8 +174,8 @@ async fn a_rule_judges_what_it_matches_until_it_expires_and_its_status_says_so()
     let condition = rule.wait("Ready", "True", "Expired", SOON).await?;
     ensure!(jiff::Timestamp::now() >= at, "said too early: {}", condition.message);
     answered("www.shop.example", SQLMAP, from("web")).await?;
-    let refused =
-        rule.apply(&reference, json!({"match": {}})).await.err().context("an empty match was accepted")?;
+    let empty = Rule::new(&cluster, &shop, "empty").apply(&reference, json!({"match": {}})).await;
+    let refused = empty.err().context("an empty match was accepted")?;
     ensure!(format!("{refused:#}").contains("give hostnames, paths or methods"), "{refused:#}");
     Ok(())
 }
