@@ -18,13 +18,15 @@ use crate::metrics::Shed;
 use crate::refusal::Refusal;
 use crate::rules::{ActiveSet, Route};
 use crate::service::Service;
-use crate::upstream::UpstreamError;
+use crate::upstream::{Answered, Switched, UpstreamError};
 
 /// An answer, the upstream's or our own.
 #[derive(Debug)]
 pub(crate) struct Response {
     pub(crate) head: ResponseHead,
     pub(crate) body: Body,
+    /// With 101: the connection to the upstream, on which the client's goes on.
+    pub(crate) switched: Option<Switched>,
 }
 
 /// Serves one request. Whatever happens, there is an answer.
@@ -65,8 +67,8 @@ impl Exchange<'_> {
         let inspected = self.inspect(route, &mut inspection, &head, body).await;
         self.log(&inspection);
         let body = inspected?;
-        let (head, body) = self.connect(route, &mut head, body).await?;
-        Ok(self.response_headers(head, body))
+        let answered = self.connect(route, &mut head, body).await?;
+        Ok(self.response_headers(answered))
     }
 
     /// Refuses what is too much, and makes of the head what rules see and the upstream gets.
@@ -171,12 +173,7 @@ impl Exchange<'_> {
     }
 
     /// Sends the request to the upstream and waits for the head of its answer.
-    async fn connect(
-        &self,
-        route: &Route,
-        head: &mut RequestHead,
-        body: Body,
-    ) -> Result<(ResponseHead, Body), Instead> {
+    async fn connect(&self, route: &Route, head: &mut RequestHead, body: Body) -> Result<Answered, Instead> {
         let Some(upstream) = route.upstream() else {
             self.service.metrics.unrouted();
             return Err(answer::no_backend().into());
@@ -198,9 +195,10 @@ impl Exchange<'_> {
     }
 
     /// Makes of the upstream's head what the client gets.
-    fn response_headers(&self, mut head: ResponseHead, body: Body) -> Response {
+    fn response_headers(&self, answered: Answered) -> Response {
+        let Answered { mut head, body, switched } = answered;
         head.make_forwarded();
-        Response { head, body }
+        Response { head, body, switched }
     }
 
     /// Counts what the rules made of the request.
@@ -240,7 +238,7 @@ fn stopped(stop: Stop<'_>, head: &RequestHead) -> Instead {
 
 fn own(response: OwnResponse<Bytes>) -> Response {
     let (head, body) = ResponseHead::own(response);
-    Response { head, body: Body::full(body) }
+    Response { head, body: Body::full(body), switched: None }
 }
 
 /// A body from its pieces, copied only if there are several: a body of one-byte chunks must not cost a multiple of its

@@ -5,8 +5,8 @@
 //! limits are so high that other requests would wait for them: `thread_pool` runs those. The way, by file:
 //! `worker` accepts, `tls` shakes hands, `h1` and `h2` decode what a client says and let nothing through that two servers
 //! could read differently, `exchange` names the phases of one request, `head` makes what is forwarded of
-//! what arrived, `inspect` runs the rules on exactly that, `upstream` sends it, and `answer` says why
-//! when the proxy answers itself.
+//! what arrived, `inspect` runs the rules on exactly that, `upstream` sends it, `tunnel` takes over where both sides go on in
+//! WebSocket, and `answer` says why when the proxy answers itself.
 
 mod answer;
 #[cfg(test)]
@@ -42,6 +42,7 @@ mod service;
 mod thread_pool;
 mod tls;
 mod token_bucket;
+mod tunnel;
 mod upstream;
 mod wire;
 mod worker;
