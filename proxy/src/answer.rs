@@ -4,7 +4,8 @@ use std::cmp::Reverse;
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
+    ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION,
+    RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use http::{Response, StatusCode};
 use mediatype::names::{_STAR, Q};
@@ -102,6 +103,12 @@ pub(super) fn encoded(rule: &ActiveRule, id: EventId, codings: &str) -> Response
 /// The answer to a request that breaks a rule of the protocol, or did not come in time.
 pub(super) fn refused(refusal: Refusal) -> Response<Bytes> {
     let mut response = closing(plain(refusal.status(), format!("Refused: {refusal}\n")));
+    if refusal == Refusal::WebSocketVersion {
+        // RFC 6455 section 4.4, and RFC 9110 section 15.5.22.
+        response.headers_mut().insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        response.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close, Upgrade"));
+    }
     if refusal.status() == StatusCode::METHOD_NOT_ALLOWED {
         response.headers_mut().insert(ALLOW, HeaderValue::from_static(METHODS));
     }
@@ -174,7 +181,7 @@ fn answer(status: StatusCode, kind: &'static str, body: Bytes) -> Response<Bytes
 }
 
 fn closing(mut response: Response<Bytes>) -> Response<Bytes> {
-    response.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("close"));
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     response
 }
 

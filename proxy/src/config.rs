@@ -232,6 +232,8 @@ pub struct Timeouts {
     pub write: Duration,
     /// A whole exchange, from the end of the request head to the end of the answer.
     pub total: Duration,
+    /// Without a byte either way on a connection that was upgraded to WebSocket.
+    pub tunnel_idle: Duration,
     /// Bytes a second that a request body has to bring, counted over the time spent waiting for
     /// the client once that exceeds [`Timeouts::body`]'s half; 0 asks for nothing.
     pub minimum_rate: u64,
@@ -256,6 +258,7 @@ impl Default for Timeouts {
             idle: Duration::from_secs(75),
             write: Duration::from_secs(60),
             total: Duration::from_secs(3600),
+            tunnel_idle: Duration::from_secs(300),
             minimum_rate: 240,
             connect: Duration::from_secs(5),
             upstream: Duration::from_secs(60),

@@ -21,13 +21,15 @@ use crate::metrics::Shed;
 use crate::refusal::Refusal;
 use crate::rules::{ActiveSet, Route};
 use crate::service::Service;
-use crate::upstream::UpstreamError;
+use crate::upstream::{Answered, Switched, UpstreamError};
 
 /// An answer, the upstream's or our own.
 #[derive(Debug)]
 pub(crate) struct Response {
     pub(crate) head: ResponseHead,
     pub(crate) body: Body,
+    /// With 101: the connection to the upstream, on which the client's goes on.
+    pub(crate) switched: Option<Switched>,
     /// Of the access log, written when the answer is dropped.
     entry: Option<Box<Entry>>,
 }
@@ -59,12 +61,13 @@ pub(crate) async fn serve(
 ) -> Response {
     let entry = service.access_log.as_ref().map(|log| log.begin(downstream, &head, body.length()));
     let exchange = Exchange { service, downstream, reserved: Cell::new(0), entry: RefCell::new(entry) };
-    let (head, body) = match tokio::time::timeout_at(deadline.into(), exchange.run(head, body)).await {
-        Ok(Ok(response)) => response,
+    let answered = match tokio::time::timeout_at(deadline.into(), exchange.run(head, body)).await {
+        Ok(Ok(answered)) => answered,
         Ok(Err(answer)) => own(*answer),
         Err(_) => own(*exchange.instead("total_timeout", answer::took_too_long())),
     };
-    Response { head, body, entry: exchange.entry.take() }
+    let Answered { head, body, switched } = answered;
+    Response { head, body, switched, entry: exchange.entry.take() }
 }
 
 /// What the phases of one request share.
@@ -81,7 +84,7 @@ struct Exchange<'a> {
 type Instead = Box<OwnResponse<Bytes>>;
 
 impl Exchange<'_> {
-    async fn run(&self, mut head: RequestHead, body: Body) -> Result<(ResponseHead, Body), Instead> {
+    async fn run(&self, mut head: RequestHead, body: Body) -> Result<Answered, Instead> {
         let client = self.admit(&mut head)?;
         // The rules are those of one moment, held until this request is through with them.
         let rules = self.service.rules.load();
@@ -95,9 +98,9 @@ impl Exchange<'_> {
         if let Some(id) = event {
             head.name_event(id);
         }
-        let (mut head, body) = self.connect(route, &mut head, body).await?;
-        head.make_forwarded();
-        Ok((head, body))
+        let mut answered = self.connect(route, &mut head, body).await?;
+        answered.head.make_forwarded();
+        Ok(answered)
     }
 
     /// Adds to the entry of the access log, if there is one.
@@ -218,12 +221,7 @@ impl Exchange<'_> {
     }
 
     /// Sends the request to the upstream and waits for the head of its answer.
-    async fn connect(
-        &self,
-        route: &Route,
-        head: &mut RequestHead,
-        body: Body,
-    ) -> Result<(ResponseHead, Body), Instead> {
+    async fn connect(&self, route: &Route, head: &mut RequestHead, body: Body) -> Result<Answered, Instead> {
         let Some(upstream) = route.upstream() else {
             self.service.metrics.unrouted();
             return Err(self.instead("no_backend", answer::no_backend()));
@@ -295,9 +293,9 @@ impl Drop for Exchange<'_> {
     }
 }
 
-fn own(response: OwnResponse<Bytes>) -> (ResponseHead, Body) {
+fn own(response: OwnResponse<Bytes>) -> Answered {
     let (head, body) = ResponseHead::own(response);
-    (head, Body::full(body))
+    Answered { head, body: Body::full(body), switched: None }
 }
 
 /// A body from its pieces, copied only if there are several: a body of one-byte chunks must not cost a multiple of its

@@ -5,8 +5,9 @@
 //! limits are so high that other requests would wait for them: `thread_pool` runs those. The way, by file:
 //! `worker` accepts, `proxy_protocol` says whose a connection is, `tls` shakes hands, `h1` and `h2` decode what a client says and let nothing through that two servers
 //! could read differently, `exchange` names the phases of one request, `head` makes what is forwarded of
-//! what arrived, `inspect` runs the rules on exactly that, `upstream` sends it, and `answer` says why
-//! when the proxy answers itself. `event` and `access_log` are what is told of it, on threads of their own.
+//! what arrived, `inspect` runs the rules on exactly that, `upstream` sends it, `tunnel` takes over where both sides go on in
+//! WebSocket, and `answer` says why when the proxy answers itself. `event` and `access_log` are what is told of it, on
+//! threads of their own.
 
 mod access_log;
 mod access_log_config;
@@ -47,6 +48,7 @@ mod service;
 mod thread_pool;
 mod tls;
 mod token_bucket;
+mod tunnel;
 mod upstream;
 mod wire;
 mod worker;

@@ -60,6 +60,7 @@ struct Families {
     unfiltered: Gauge,
     connections: Gauge,
     in_flight: Gauge,
+    tunnels: Gauge,
     upstream: Counters,
     shed: Counters,
     refused: Labelled<1>,
@@ -133,6 +134,12 @@ impl RequestMetrics {
         registry.register("portcullis_connections", "Open client connections", connections.clone());
         let in_flight = Gauge::default();
         registry.register("portcullis_requests_in_flight", "Requests under way", in_flight.clone());
+        let tunnels = Gauge::default();
+        registry.register(
+            "portcullis_tunnels",
+            "Open connections that were upgraded to WebSocket",
+            tunnels.clone(),
+        );
         let upstream = Labelled::<1>::default();
         registry.register(
             "portcullis_upstream_errors",
@@ -228,6 +235,7 @@ impl RequestMetrics {
             unfiltered,
             connections,
             in_flight,
+            tunnels,
             upstream: by_reason(&upstream, UpstreamFailure::ALL.iter().map(|f| f.as_str())),
             shed: by_reason(&shed, Shed::ALL.iter().map(|s| s.as_str())),
             refused,
@@ -370,6 +378,11 @@ impl RequestMetrics {
     /// Requests under way.
     pub(crate) fn in_flight(&self) -> &Gauge {
         &self.0.in_flight
+    }
+
+    /// Open connections that were upgraded to WebSocket.
+    pub(crate) fn tunnels(&self) -> &Gauge {
+        &self.0.tunnels
     }
 }
 

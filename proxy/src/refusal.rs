@@ -69,8 +69,12 @@ pub(crate) enum Refusal {
     Connection,
     #[error("only `Expect: 100-continue` can be met")]
     Expectation,
-    #[error("this version does not support upgrades of a connection to another protocol, such as WebSocket")]
+    #[error("a connection can be upgraded to WebSocket only; use `Upgrade: websocket`, or none")]
     Upgrade,
+    #[error("WebSocket begins with a GET that has one Sec-WebSocket-Key of 16 bytes in base64, and no body")]
+    WebSocket,
+    #[error("WebSocket is served in version 13; expected one `Sec-WebSocket-Version: 13`")]
+    WebSocketVersion,
     #[error("the request head did not come in time")]
     HeadTimeout,
     #[error("the request body did not come in time")]
@@ -89,6 +93,7 @@ impl Refusal {
             Self::Method | Self::Upgrade => StatusCode::NOT_IMPLEMENTED,
             Self::Connect | Self::Trace => StatusCode::METHOD_NOT_ALLOWED,
             Self::Expectation => StatusCode::EXPECTATION_FAILED,
+            Self::WebSocketVersion => StatusCode::UPGRADE_REQUIRED,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::HeadTimeout | Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             _ => StatusCode::BAD_REQUEST,
@@ -129,6 +134,8 @@ impl Refusal {
             Self::Connection => "connection",
             Self::Expectation => "expectation",
             Self::Upgrade => "upgrade",
+            Self::WebSocket => "websocket",
+            Self::WebSocketVersion => "websocket_version",
             Self::HeadTimeout => "head_timeout",
             Self::BodyTimeout => "body_timeout",
         }

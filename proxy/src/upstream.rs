@@ -14,9 +14,10 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use http::Method;
+use bytes::{Bytes, BytesMut};
+use http::{Method, StatusCode};
 use thiserror::Error;
+use tokio::net::TcpStream;
 
 use crate::body::{Body, BodyError};
 use crate::config::{ProxyConfig, ProxyLimits, Timeouts, Upstream};
@@ -84,6 +85,23 @@ impl From<BodyError> for UpstreamError {
             BodyError::Refused(_) => Self::RequestBody(error),
         }
     }
+}
+
+/// What the upstream answers.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    pub(crate) head: ResponseHead,
+    pub(crate) body: Body,
+    /// With 101, which is only the answer to a request that asked for it.
+    pub(crate) switched: Option<Switched>,
+}
+
+/// A connection to the upstream that speaks another protocol from now on.
+#[derive(Debug)]
+pub(crate) struct Switched {
+    pub(crate) stream: TcpStream,
+    /// What came behind the answer.
+    pub(crate) input: BytesMut,
 }
 
 /// One worker's connections to all upstreams.
@@ -161,27 +179,26 @@ impl UpstreamClient {
         head: &RequestHead,
         body: Body,
         timeout: Option<Duration>,
-    ) -> Result<(ResponseHead, Body), UpstreamError> {
+    ) -> Result<Answered, UpstreamError> {
         let timeout = timeout.unwrap_or(self.timeouts.upstream);
         let is_repeatable = is_idempotent(head.method()) && body.is_empty();
-        let to_head = *head.method() == Method::HEAD;
         let upload = Upload::new(head, body);
-        let Some(pooled) = self.pool.take(Instant::now()) else {
-            return self.send_fresh(upload, to_head, timeout).await;
-        };
-        match self.exchange(pooled, upload, to_head, timeout).await {
+        // A connection that may be upgraded is for one request.
+        let pooled = if head.websocket().is_some() { None } else { self.pool.take(Instant::now()) };
+        let Some(pooled) = pooled else { return self.send_fresh(head, upload, timeout).await };
+        match self.exchange(pooled, head, upload, timeout).await {
             Ok(answer) => Ok(answer),
             Err(Failed { mut upload, answered: false, error: UpstreamError::Broken(_) })
                 if !upload.is_begun() =>
             {
                 upload.restart();
-                self.send_fresh(*upload, to_head, timeout).await
+                self.send_fresh(head, *upload, timeout).await
             }
             Err(failed) if is_repeatable && failed.may_be_of_the_request_before() => {
                 if failed.answered {
                     self.metrics.upstream_failed(UpstreamFailure::Surplus);
                 }
-                self.send_fresh(Upload::new(head, Body::default()), to_head, timeout).await
+                self.send_fresh(head, Upload::new(head, Body::default()), timeout).await
             }
             Err(failed) => Err(failed.error),
         }
@@ -189,33 +206,40 @@ impl UpstreamClient {
 
     async fn send_fresh(
         &self,
+        head: &RequestHead,
         upload: Upload,
-        to_head: bool,
         timeout: Duration,
-    ) -> Result<(ResponseHead, Body), UpstreamError> {
+    ) -> Result<Answered, UpstreamError> {
         let addresses = self.addresses.current().await.map_err(UpstreamError::Resolve)?;
         let stream = match tokio::time::timeout(self.timeouts.connect, address::connect(&addresses)).await {
             Ok(stream) => stream.map_err(UpstreamError::Connect)?,
             Err(_) => return Err(UpstreamError::ConnectTimeout),
         };
         let connection = UpstreamConnection::new(stream);
-        self.exchange(connection, upload, to_head, timeout).await.map_err(|failed| failed.error)
+        self.exchange(connection, head, upload, timeout).await.map_err(|failed| failed.error)
     }
 
     async fn exchange(
         &self,
         mut connection: UpstreamConnection,
+        request: &RequestHead,
         mut upload: Upload,
-        to_head: bool,
         timeout: Duration,
-    ) -> Result<(ResponseHead, Body), Failed> {
-        let mut decoder = ResponseDecoder::new(to_head);
+    ) -> Result<Answered, Failed> {
+        let to_head = *request.method() == Method::HEAD;
+        let mut decoder = ResponseDecoder::new(to_head).expecting(request.websocket().cloned());
         let mut answered = false;
         let error = loop {
             let deadline = upload.moved() + timeout;
             let answer = connection.answer(&mut upload, &mut decoder, &mut answered);
             match tokio::time::timeout_at(deadline.into(), answer).await {
+                Ok(Ok(Decoded { head, .. })) if head.status == StatusCode::SWITCHING_PROTOCOLS => {
+                    let (stream, input) = connection.into_parts();
+                    let switched = Some(Switched { stream, input });
+                    return Ok(Answered { head, body: Body::default(), switched });
+                }
                 Ok(Ok(Decoded { head, mut content, keep_alive })) => {
+                    let keep_alive = keep_alive && request.websocket().is_none();
                     // An answer that is seen to be bad before any of it was passed on is none.
                     let first = poll_fn(|cx| Poll::Ready(connection.poll_content(&mut content, cx))).await;
                     let (data, is_whole) = match first {
@@ -227,7 +251,7 @@ impl UpstreamClient {
                     let (pool, metrics) = (&self.pool, &self.metrics);
                     let length = if is_whole { Some(0) } else { content.length() };
                     let body = ResponseBody::new(content, connection, upload, keep_alive, pool, metrics);
-                    return Ok((head, body.into_body(data, length)));
+                    return Ok(Answered { head, body: body.into_body(data, length), switched: None });
                 }
                 Ok(Err(NoAnswer::Ended(error))) => break UpstreamError::Broken(error),
                 Ok(Err(NoAnswer::Bad(bad))) => break UpstreamError::BadResponse(bad),

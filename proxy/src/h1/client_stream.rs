@@ -71,9 +71,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ClientStream<S> {
         }
     }
 
-    /// The connection, and whether the client has already closed its side.
-    pub(super) fn into_inner(self) -> (S, bool) {
-        (self.stream, self.eof)
+    /// The connection, what was read of it and is not decoded, and whether the client has already closed its side.
+    pub(super) fn into_inner(self) -> (S, BytesMut, bool) {
+        (self.stream, self.input, self.eof)
     }
 
     /// Where the next byte of the client belongs.

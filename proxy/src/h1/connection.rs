@@ -23,6 +23,8 @@ use crate::exchange;
 use crate::linger::linger;
 use crate::refusal::Refusal;
 use crate::service::{Service, Stage};
+use crate::tunnel;
+use crate::upstream::Switched;
 
 /// While the proxy ends, a connection on which a request is likely has this long to bring it.
 const GRACE: Duration = Duration::from_secs(1);
@@ -39,15 +41,32 @@ where
     let stream = ClientStream::new(stream, downstream.scheme(), scratch, config.limits, config.timeouts);
     let stream = Rc::new(RefCell::new(stream));
     let connection = Connection { service: &service, stream: &stream, downstream };
-    if !connection.serve().await {
-        return;
-    }
+    let end = connection.serve().await;
     // Nobody else holds it: the last request is done with.
     let Ok(stream) = Rc::try_unwrap(stream) else { return };
-    let (stream, eof) = stream.into_inner().into_inner();
-    if !eof {
-        linger(stream).await;
+    let (stream, input, eof) = stream.into_inner().into_inner();
+    match end {
+        End::Close if !eof => linger(stream).await,
+        End::Close | End::Break => (),
+        End::Tunnel(switched) => tunnel::run(&service, stream, input, switched).await,
     }
+}
+
+/// How the requests of a connection come to an end.
+enum End {
+    /// With an answer, or for want of a request.
+    Close,
+    /// In the middle of one: the connection is closed without ceremony.
+    Break,
+    /// The connection goes on in another protocol.
+    Tunnel(Switched),
+}
+
+/// What comes on a connection after an answer.
+enum Next {
+    Request,
+    Nothing,
+    Tunnel(Switched),
 }
 
 struct Connection<'a, S> {
@@ -57,28 +76,31 @@ struct Connection<'a, S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + fmt::Debug + 'static> Connection<'_, S> {
-    /// Serves one request after the other. False if the connection broke off and is to be closed without ceremony.
-    async fn serve(&self) -> bool {
+    /// Serves one request after the other.
+    async fn serve(&self) -> End {
         let mut closing = pin!(self.service.closing());
         let mut is_first = true;
         loop {
             match self.next_request(is_first, closing.as_mut()).await {
                 Ok(Some(request)) => match self.answer(request).await {
-                    Ok(true) => {
+                    Ok(Next::Request) => {
                         is_first = false;
                         // Others are not to wait for all that one client has sent at once.
                         if self.stream.borrow().has_input() {
                             tokio::task::yield_now().await;
                         }
                     }
-                    Ok(false) => return true,
+                    Ok(Next::Nothing) => return End::Close,
+                    Ok(Next::Tunnel(switched)) => return End::Tunnel(switched),
                     Err(error) => {
                         tracing::debug!(client = %self.downstream.client, %error, "a client connection broke off");
-                        return false;
+                        return End::Break;
                     }
                 },
-                Ok(None) => return true,
-                Err(refusal) => return self.refuse(refusal).await.is_ok(),
+                Ok(None) => return End::Close,
+                Err(refusal) => {
+                    return if self.refuse(refusal).await.is_ok() { End::Close } else { End::Break };
+                }
             }
         }
     }
@@ -110,8 +132,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + fmt::Debug + 'static> Connection<'_, S>
         .await
     }
 
-    /// Answers one request. Whether the connection can go on.
-    async fn answer(&self, request: Request) -> Result<bool, response_writer::WriteError> {
+    /// Answers one request.
+    async fn answer(&self, request: Request) -> Result<Next, response_writer::WriteError> {
         let Request { head, framing, keep_alive, expects_continue } = request;
         let deadline = Instant::now() + self.service.config.timeouts.total;
         let mut to = To {
@@ -120,6 +142,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + fmt::Debug + 'static> Connection<'_, S>
             keep_alive,
             deadline,
         };
+        let asked_for_websocket = head.websocket().is_some();
         let body = request_body(self.stream, framing);
         self.stream.borrow_mut().set_expects_continue(expects_continue && !body.is_empty());
         let under_way = self.service.begin_request();
@@ -131,6 +154,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin + fmt::Debug + 'static> Connection<'_, S>
             })
             .await?
         };
+        if let Some(switched) = response.switched.take() {
+            to.keep_alive = true;
+            response_writer::write(self.stream, &mut response.head, &mut response.body, to).await?;
+            return Ok(Next::Tunnel(switched));
+        }
+        if asked_for_websocket && self.has_sent_early().await? {
+            // Frames, for all we know: they are never read as a request.
+            to.keep_alive = false;
+        }
         // Nobody reads the rest of the request any more.
         let is_left = Rc::strong_count(self.stream) == 1 && !self.stream.borrow_mut().skip_body();
         to.keep_alive &= !is_left && !response.head.closes && self.service.stage() == Stage::Serving;
@@ -144,7 +176,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin + fmt::Debug + 'static> Connection<'_, S>
         drop(under_way);
         let mut stream = self.stream.borrow_mut();
         stream.answered();
-        Ok(keep_alive && is_through && stream.skip_body())
+        Ok(if keep_alive && is_through && stream.skip_body() { Next::Request } else { Next::Nothing })
+    }
+
+    /// Whether something of the client has come behind the request.
+    async fn has_sent_early(&self) -> Result<bool, response_writer::WriteError> {
+        match poll_fn(|cx| Poll::Ready(self.poll_gone(cx))).await {
+            Poll::Ready(gone) => Err(gone),
+            Poll::Pending => Ok(self.stream.borrow().has_input()),
+        }
     }
 
     fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<response_writer::WriteError> {

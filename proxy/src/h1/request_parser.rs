@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use http::{Method, Version};
 
-use super::upgrade;
+use super::upgrade::{self, Asked};
 use crate::fields::Fields;
 use crate::head::{Authority, RequestHead, RequestLine, Target, can_be_met, check_method, parse_target};
 use crate::refusal::Refusal;
@@ -38,8 +38,8 @@ pub(crate) struct RequestParser {
     /// Whether Host was given, and agrees with the target.
     host: bool,
     connection: Connection,
-    /// Whether Upgrade asks for a protocol that the request cannot do without.
-    needs_upgrade: bool,
+    /// What Upgrade asks for.
+    asked: Asked,
     expects_continue: bool,
     lengths: Lengths,
     fields: Fields,
@@ -93,20 +93,29 @@ impl RequestParser {
 
     /// The request, after the empty line. `buffer` is what all lines were parts of.
     pub(crate) fn finish(self, buffer: Vec<u8>) -> Result<Request, Refusal> {
-        let Self { line, host, connection, needs_upgrade, expects_continue, lengths, mut fields, .. } = self;
+        let Self { line, host, connection, asked, expects_continue, lengths, mut fields, .. } = self;
         let line = line.ok_or(Refusal::RequestLine)?;
         if !host {
             return Err(Refusal::NoHost);
         }
         let http_10 = line.version == Version::HTTP_10;
         // In HTTP/1.0 there is no Upgrade (RFC 9110 section 7.8), and nobody waits for a 100.
-        if connection.upgrade && needs_upgrade && !http_10 {
+        let asked = if connection.upgrade && !http_10 { asked } else { Asked::Nothing };
+        if asked == Asked::Other {
             return Err(Refusal::Upgrade);
         }
         let framing = lengths.framing(http_10)?;
         fields.complete(buffer);
+        let mut head = RequestHead::new(line, fields);
+        if asked == Asked::WebSocket {
+            // A body would come between the handshake and the frames.
+            if !matches!(framing, Framing::Unsaid | Framing::Length(0)) {
+                return Err(Refusal::WebSocket);
+            }
+            head.ask_for_websocket()?;
+        }
         Ok(Request {
-            head: RequestHead::new(line, fields),
+            head,
             framing,
             keep_alive: !connection.close && (!http_10 || connection.keep_alive),
             expects_continue: expects_continue && !http_10,
@@ -164,7 +173,7 @@ impl RequestParser {
             }
         }
         if field.is("upgrade") {
-            self.needs_upgrade |= upgrade::is_needed(field.value);
+            self.asked = self.asked.max(upgrade::asked(field.value));
         }
         if field.is("expect") {
             if !can_be_met(field.value) {

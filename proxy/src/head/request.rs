@@ -6,9 +6,11 @@ use http::{Method, Version};
 
 use super::forwarded::Forwarded;
 use super::hop_by_hop;
+use super::websocket::{self, WebSocketHandshake};
 use crate::address_ranges::AddressRanges;
 use crate::event::{EVENT_ID_FIELD, EventId};
 use crate::fields::{Fields, Span};
+use crate::refusal::Refusal;
 use crate::scheme::Scheme;
 use crate::wire::list;
 
@@ -22,6 +24,8 @@ pub(crate) struct RequestHead {
     fields: Fields,
     /// Whether the client takes trailers: `TE` goes no further, but what it says about them does.
     takes_trailers: bool,
+    /// Of a client that asks for WebSocket.
+    websocket: Option<WebSocketHandshake>,
 }
 
 /// The first line of a request, as parts of the buffer in which its head was read.
@@ -45,7 +49,18 @@ impl RequestHead {
                 fields.store(&target)
             }
         };
-        Self { method, version, target, fields, takes_trailers: false }
+        Self { method, version, target, fields, takes_trailers: false, websocket: None }
+    }
+
+    /// Takes it for a request to change the connection's protocol to WebSocket, if it is in order as one.
+    pub(crate) fn ask_for_websocket(&mut self) -> Result<(), Refusal> {
+        self.websocket = Some(WebSocketHandshake::of(&self.method, &self.fields)?);
+        Ok(())
+    }
+
+    /// Of a client that asks for WebSocket.
+    pub(crate) fn websocket(&self) -> Option<&WebSocketHandshake> {
+        self.websocket.as_ref()
     }
 
     pub(crate) fn method(&self) -> &Method {
@@ -100,6 +115,11 @@ impl RequestHead {
         let host = said.host.unwrap_or_else(|| self.host().to_vec());
         if !host.is_empty() {
             self.fields.push(b"X-Forwarded-Host", &host);
+        }
+        if self.websocket.is_some() {
+            // Nothing else of the client's connection goes further, so that `Upgrade` is all that Connection names.
+            self.takes_trailers = false;
+            websocket::push_upgrade(&mut self.fields);
         }
         client
     }

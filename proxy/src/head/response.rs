@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 
 use super::hop_by_hop;
+use super::websocket;
 use crate::fields::Fields;
 
 /// The head of an answer: of the upstream's, or of one that the proxy gives itself.
@@ -21,6 +22,10 @@ impl ResponseHead {
     /// Makes the upstream's head the one that the client gets.
     pub(crate) fn make_forwarded(&mut self) {
         hop_by_hop::remove_from(&mut self.fields);
+        if self.status == StatusCode::SWITCHING_PROTOCOLS {
+            // Others than the asked for are no answer.
+            websocket::push_upgrade(&mut self.fields);
+        }
         if self.status == StatusCode::NO_CONTENT {
             // RFC 9110 section 8.6: no answer without a body by definition may announce one.
             self.fields.remove("content-length");
@@ -29,7 +34,11 @@ impl ResponseHead {
 
     /// Whether a body follows, given whether it is HEAD that is answered (RFC 9110 section 6.4.1).
     pub(crate) fn has_body(&self, to_head: bool) -> bool {
-        !to_head && !matches!(self.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+        !to_head
+            && !matches!(
+                self.status,
+                StatusCode::SWITCHING_PROTOCOLS | StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+            )
     }
 
     /// Of an answer that the proxy gives itself, and its body.

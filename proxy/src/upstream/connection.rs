@@ -57,6 +57,11 @@ impl UpstreamConnection {
         Self { stream, input: BytesMut::new(), opened: Instant::now() }
     }
 
+    /// The connection, and what came on it behind the answer.
+    pub(super) fn into_parts(self) -> (TcpStream, BytesMut) {
+        (self.stream, self.input)
+    }
+
     /// When it was opened.
     pub(super) fn opened(&self) -> Instant {
         self.opened

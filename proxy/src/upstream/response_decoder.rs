@@ -9,7 +9,7 @@ use bytes::BytesMut;
 use http::StatusCode;
 
 use crate::fields::Fields;
-use crate::head::ResponseHead;
+use crate::head::{ResponseHead, WebSocketHandshake};
 use crate::wire::{
     BadResponse, ContentDecoder, Framing, Lengths, LineLimits, LineReader, Violation, list, parse_field,
 };
@@ -28,6 +28,7 @@ const INTERIM: usize = 16;
 pub(crate) struct ResponseDecoder {
     lines: LineReader,
     to_head: bool,
+    handshake: Option<WebSocketHandshake>,
     interim: usize,
     head: Head,
 }
@@ -62,7 +63,13 @@ struct Status {
 impl ResponseDecoder {
     /// Of the answer to a request; that to HEAD has no body.
     pub(crate) fn new(to_head: bool) -> Self {
-        Self { lines: LineReader::new(LIMITS), to_head, interim: 0, head: Head::default() }
+        Self { lines: LineReader::new(LIMITS), to_head, handshake: None, interim: 0, head: Head::default() }
+    }
+
+    /// Of the answer to a request that asks for WebSocket, if it does: it may be 101.
+    pub(crate) fn expecting(mut self, handshake: Option<WebSocketHandshake>) -> Self {
+        self.handshake = handshake;
+        self
     }
 
     /// Takes the head from the front of `input`; `None` asks for more input. Interim answers are not the answer.
@@ -78,7 +85,8 @@ impl ResponseDecoder {
                 };
                 let framing = lengths.framing(http_10)?;
                 match code {
-                    101 => return Err(BadResponse::SwitchingProtocols),
+                    101 if self.handshake.is_none() => return Err(BadResponse::SwitchingProtocols),
+                    101 => (),
                     100..=199 => {
                         self.interim += 1;
                         if self.interim > INTERIM {
@@ -91,6 +99,9 @@ impl ResponseDecoder {
                 let status = StatusCode::from_u16(code).map_err(|_| BadResponse::StatusLine)?;
                 let reason = buffer[reason].to_vec();
                 fields.complete(buffer);
+                if code == 101 && (http_10 || framing != Framing::Unsaid || !self.is_accepted_by(&fields)) {
+                    return Err(BadResponse::Handshake);
+                }
                 let content = self.content(code, framing);
                 let keep_alive =
                     !close && (!http_10 || keep_alive) && !matches!(content, ContentDecoder::UntilClose);
@@ -99,6 +110,10 @@ impl ResponseDecoder {
             }
         }
         Ok(None)
+    }
+
+    fn is_accepted_by(&self, fields: &Fields) -> bool {
+        self.handshake.as_ref().is_some_and(|handshake| handshake.is_accepted_by(fields))
     }
 
     /// True at the empty line.
@@ -138,7 +153,7 @@ impl ResponseDecoder {
     /// RFC 9112 section 6.3.
     fn content(&self, status: u16, framing: Framing) -> ContentDecoder {
         match framing {
-            _ if self.to_head || matches!(status, 204 | 304) => ContentDecoder::Length(0),
+            _ if self.to_head || matches!(status, 101 | 204 | 304) => ContentDecoder::Length(0),
             Framing::Chunked => ContentDecoder::chunked(LIMITS),
             Framing::Length(length) => ContentDecoder::Length(length),
             Framing::Unsaid => ContentDecoder::UntilClose,

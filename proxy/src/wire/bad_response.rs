@@ -13,6 +13,8 @@ pub(crate) enum BadResponse {
     StatusLine,
     #[error("it switches protocols unasked")]
     SwitchingProtocols,
+    #[error("it does not switch to WebSocket as the client's handshake asks for")]
+    Handshake,
     #[error("there are too many interim answers")]
     Interim,
 }

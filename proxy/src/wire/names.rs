@@ -95,7 +95,7 @@ const FORBIDDEN_TRAILER_PREFIXES: &[&str] =
 /// asks for, or who asks.
 pub(crate) fn may_not_be_hop_by_hop(name: &[u8]) -> bool {
     ["host", "authorization", "cookie"].iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
-        || ["content-", "x-forwarded-"].iter().any(|prefix| has_prefix(name, prefix))
+        || ["content-", "sec-websocket-", "x-forwarded-"].iter().any(|prefix| has_prefix(name, prefix))
 }
 
 /// Whether this name has a `_` and is a known one when it is read as `-`.

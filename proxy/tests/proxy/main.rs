@@ -23,4 +23,5 @@ mod same_bytes;
 mod tls;
 mod upstream;
 mod upstream_failures;
+mod websocket;
 mod world;

@@ -29,6 +29,14 @@ fn with(line: &str) -> Vec<u8> {
     format!("POST / HTTP/1.1\r\nHost: a\r\n{line}\r\n\r\n").into_bytes()
 }
 
+const WEBSOCKET: &str = "Connection: Upgrade\r\nUpgrade: websocket";
+const WEBSOCKET_KEY: &str = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==";
+
+/// A handshake of WebSocket with these header lines beside its version.
+fn websocket(method: &str, lines: &str) -> Vec<u8> {
+    format!("{method} / HTTP/1.1\r\nHost: a\r\nSec-WebSocket-Version: 13\r\n{lines}\r\n\r\n").into_bytes()
+}
+
 /// A GET of this target.
 fn target(target: &str) -> Vec<u8> {
     format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n").into_bytes()
@@ -134,9 +142,13 @@ refused! {
     connection_lists_x_forwarded_for: with("Connection: X-Forwarded-For"), 400, "Connection lists";
     unknown_expectation: with("Expect: 200-ok"), 417, "100-continue";
     list_of_expectations: with("Expect: 100-continue, 200-ok"), 417, "100-continue";
-    upgrade_to_websocket: with("Connection: keep-alive, Upgrade\r\nUpgrade: websocket"), 501, "does not support upgrades";
-    upgrade_before_connection: with("Upgrade: WebSocket\r\nConnection: upgrade"), 501, "does not support upgrades";
-    upgrade_to_an_unknown_protocol: with("Connection: Upgrade\r\nUpgrade: h2c, SPDY/3.1"), 501, "does not support upgrades";
+    upgrade_to_an_unknown_protocol: with("Connection: Upgrade\r\nUpgrade: h2c, SPDY/3.1"), 501, "upgraded to WebSocket only";
+    websocket_without_a_key: websocket("GET", "Upgrade: WebSocket\r\nConnection: upgrade"), 400, "Sec-WebSocket-Key";
+    websocket_with_two_keys: websocket("GET", &[WEBSOCKET, WEBSOCKET_KEY, WEBSOCKET_KEY].join("\r\n")), 400, "Sec-WebSocket-Key";
+    websocket_by_post: websocket("POST", &[WEBSOCKET, WEBSOCKET_KEY].join("\r\n")), 400, "begins with a GET";
+    websocket_with_a_body: websocket("GET", &[WEBSOCKET, WEBSOCKET_KEY, "Content-Length: 1"].join("\r\n")), 400, "no body";
+    websocket_with_chunks: websocket("GET", &[WEBSOCKET, WEBSOCKET_KEY, "Transfer-Encoding: chunked"].join("\r\n")), 400, "no body";
+    connection_lists_the_key_of_websocket: with("Connection: Upgrade, Sec-WebSocket-Key"), 400, "Connection lists";
     two_empty_lines_before_a_request: b"\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", 400, "empty line";
     oversized_request_line: target(&format!("/{}", "a".repeat(8 * 1024))), 414, "request line is too long";
     oversized_header_line: with(&format!("X: {}", "a".repeat(8 * 1024))), 431, "line is too long";
