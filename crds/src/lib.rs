@@ -11,6 +11,7 @@ pub mod hostname;
 pub mod module_digest;
 pub mod quantity;
 mod range;
+pub mod rate_limit;
 pub mod request_match;
 pub mod revision;
 pub mod route_key;

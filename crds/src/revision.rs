@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::bus::revision_spec::{DesiredLimits, RevisionSpec};
 pub use crate::module_digest::{DigestError, ModuleDigest};
+use crate::rate_limit::RateLimit;
 use crate::request_match::RuleMatch;
 use crate::rule_config::CanonicalConfig;
 use crate::wasm_rule::Isolation;
@@ -42,6 +43,8 @@ impl Revision {
             matches: Option<&'a RuleMatch>,
             #[serde(skip_serializing_if = "Option::is_none")]
             expires_at: Option<Timestamp>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            rate_limit: Option<&'a RateLimit>,
         }
         #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
         fn is_per_request(isolation: &Isolation) -> bool {
@@ -59,6 +62,7 @@ impl Revision {
             block: &spec.block,
             matches: spec.matches.as_ref(),
             expires_at: spec.expires_at,
+            rate_limit: spec.rate_limit.as_ref(),
         };
         let json = serde_json::to_vec(&verdict).expect("plain structs with string keys always serialize");
         Self(hex::encode(&Sha256::digest(json)[..8]))

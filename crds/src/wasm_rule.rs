@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::definition::{complete, yaml};
 use crate::quantity::{ByteSize, Span};
 use crate::range::{sizes, spans};
+use crate::rate_limit::RateLimit;
 use crate::request_match::RuleMatch;
 use crate::rule_config::RuleConfig;
 use crate::status::WasmRuleStatus;
@@ -133,6 +134,10 @@ pub struct WasmRuleSpec {
     /// The answer to a blocked request.
     #[serde(default)]
     pub block: Block,
+
+    /// What the verdict RateLimit means; without it such a request is logged and goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<RateLimit>,
 
     /// Whether an evaluation may see what an earlier one left behind.
     #[serde(default)]

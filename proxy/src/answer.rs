@@ -34,32 +34,57 @@ pub(super) fn blocked<'a>(
     reason: BlockReason,
     accept: impl Iterator<Item = &'a [u8]>,
 ) -> Response<Bytes> {
-    let responses = rule.block.responses.as_ref();
-    let default = || {
-        let name = &rule.key.name;
-        // A rule that came to no verdict has found nothing, so that is not what the answer says.
-        match reason {
-            BlockReason::Verdict(_) => format!("Blocked by WASM rule: {name}\nEvent id: {{eventId}}\n"),
-            BlockReason::Failure(cause) => format!(
-                "Could not judge the request by WASM rule: {name} ({})\nEvent id: {{eventId}}\n",
-                cause.setting()
-            ),
+    let name = &rule.key.name;
+    // A rule that came to no verdict has found nothing, so that is not what the answer says.
+    let default = match reason {
+        BlockReason::Verdict(_) => format!("Blocked by WASM rule: {name}"),
+        BlockReason::Failure(cause) => {
+            format!("Could not judge the request by WASM rule: {name} ({})", cause.setting())
         }
     };
-    let text = responses.and_then(|r| r.text.clone()).unwrap_or_else(default);
+    // The API admits 400 to 599 only.
+    let status = StatusCode::from_u16(rule.block.status).unwrap_or(StatusCode::FORBIDDEN);
+    let mut response = page(rule, id, status, &default, accept);
+    if let BlockReason::Verdict(wanted) = reason {
+        override_with(wanted, id, &mut response);
+    }
+    response
+}
+
+/// The answer to a request of which a rule has let enough on (RFC 6585 section 4).
+pub(super) fn limited<'a>(
+    rule: &ActiveRule,
+    id: EventId,
+    seconds: u32,
+    wanted: Answer,
+    accept: impl Iterator<Item = &'a [u8]>,
+) -> Response<Bytes> {
+    let default = format!("Too many requests, by WASM rule: {}. Try again in {seconds} s", rule.key.name);
+    let mut response = page(rule, id, StatusCode::TOO_MANY_REQUESTS, &default, accept);
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    override_with(wanted, id, &mut response);
+    response
+}
+
+/// What `block.responses` has for what the client accepts; `default` if nothing.
+fn page<'a>(
+    rule: &ActiveRule,
+    id: EventId,
+    status: StatusCode,
+    default: &str,
+    accept: impl Iterator<Item = &'a [u8]>,
+) -> Response<Bytes> {
+    let responses = rule.block.responses.as_ref();
+    let text = responses.and_then(|r| r.text.clone());
+    let text = text.unwrap_or_else(|| format!("{default}\nEvent id: {{eventId}}\n"));
     let mut offers = vec![(TEXT, text)];
     offers.extend(responses.and_then(|r| r.html.clone()).map(|body| (HTML, body)));
     offers.extend(responses.and_then(|r| r.json.clone()).map(|body| (JSON, body)));
     let kinds: Vec<&str> = offers.iter().map(|(kind, _)| *kind).collect();
     let (kind, body) = offers.swap_remove(accepted(accept, &kinds));
     let body = body.replace("{eventId}", &id.to_string());
-    // The API admits 400 to 599 only.
-    let status = StatusCode::from_u16(rule.block.status).unwrap_or(StatusCode::FORBIDDEN);
     let mut response = answer(status, kind, Bytes::from(body));
     response.headers_mut().insert(EVENT_ID, HeaderValue::from_str(&id.to_string()).expect("a ULID is ASCII"));
-    if let BlockReason::Verdict(wanted) = reason {
-        override_with(wanted, id, &mut response);
-    }
     response
 }
 

@@ -262,6 +262,10 @@ impl Exchange<'_> {
                 let accept = head.fields().get_all("accept");
                 self.instead("blocked", answer::blocked(rule, id, reason, accept))
             }
+            Stop::Limited(rule, id, seconds, wanted) => {
+                let accept = head.fields().get_all("accept");
+                self.instead("rate_limited", answer::limited(rule, id, seconds, wanted, accept))
+            }
             Stop::Encoded(rule, id, codings) => {
                 self.instead("content_encoding", answer::encoded(rule, id, &codings))
             }

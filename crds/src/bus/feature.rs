@@ -10,6 +10,7 @@ pub const FEATURES: &[&str] = &[
     ROUTE_FEATURE,
     MATCH_FEATURE,
     EXPIRY_FEATURE,
+    RATE_LIMIT_FEATURE,
 ];
 
 /// The feature of an agent that configures modules.
@@ -23,6 +24,8 @@ pub const CANDIDATE_FEATURE: &str = "candidate";
 pub const MATCH_FEATURE: &str = "match";
 /// The feature of an agent that keeps to `expiresAt`.
 pub const EXPIRY_FEATURE: &str = "expiry";
+/// The feature of an agent that carries out `rateLimit`.
+pub const RATE_LIMIT_FEATURE: &str = "rate-limit";
 /// The feature of an agent that serves routes.
 pub const ROUTE_FEATURE: &str = "route";
 

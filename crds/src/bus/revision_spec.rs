@@ -3,9 +3,10 @@
 use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::feature::{CONFIG_FEATURE, EXPIRY_FEATURE, MATCH_FEATURE, PER_WORKER_FEATURE};
+use super::feature::{CONFIG_FEATURE, EXPIRY_FEATURE, MATCH_FEATURE, PER_WORKER_FEATURE, RATE_LIMIT_FEATURE};
 use super::module_ref::ModuleRef;
 use crate::quantity::ByteSize;
+use crate::rate_limit::RateLimit;
 use crate::request_match::RuleMatch;
 use crate::rule_config::CanonicalConfig;
 use crate::wasm_rule::{Block, Isolation, Limits, Mode, OnFailure, default_priority};
@@ -37,6 +38,9 @@ pub struct RevisionSpec {
     /// Which requests it judges; `None` if all.
     #[serde(default, rename = "match", skip_serializing_if = "Option::is_none")]
     pub matches: Option<RuleMatch>,
+    /// What the verdict RateLimit means.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<RateLimit>,
     /// From then on it judges nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
@@ -56,6 +60,7 @@ impl RevisionSpec {
             on_failure: OnFailure::default(),
             block: Block::default(),
             matches: None,
+            rate_limit: None,
             expires_at: None,
         }
     }
@@ -67,7 +72,8 @@ impl RevisionSpec {
         let isolation = (self.isolation == Isolation::PerWorker).then(|| PER_WORKER_FEATURE.to_owned());
         let matches = self.matches.as_ref().map(|_| MATCH_FEATURE.to_owned());
         let expires = self.expires_at.map(|_| EXPIRY_FEATURE.to_owned());
-        abi.into_iter().chain(config).chain(isolation).chain(matches).chain(expires).collect()
+        let limits = self.rate_limit.as_ref().map(|_| RATE_LIMIT_FEATURE.to_owned());
+        [abi, config, isolation, matches, expires, limits].into_iter().flatten().collect()
     }
 }
 

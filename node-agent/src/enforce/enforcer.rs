@@ -419,6 +419,7 @@ fn active_rule(revision: &RuleRevision, module: Option<Module>) -> ActiveRule {
         on_failure: spec.on_failure,
         block: spec.block.clone(),
         matches: spec.matches.clone(),
+        rate_limit: spec.rate_limit.clone(),
         expires_at: spec.expires_at,
         module: module.map_or(Loaded::Unavailable, Loaded::Module),
     }

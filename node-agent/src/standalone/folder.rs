@@ -268,6 +268,7 @@ fn version(manifest: &RuleManifest, source: &Path, module: &Bytes, scan: u64) ->
         on_failure: spec.on_failure,
         block: spec.block.clone(),
         matches: spec.matches.clone(),
+        rate_limit: spec.rate_limit.clone(),
         expires_at: spec.expires_at.as_ref().map(|at| at.0),
     };
     Version {

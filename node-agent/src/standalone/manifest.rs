@@ -134,6 +134,9 @@ fn ranges(spec: &WasmRuleSpec) -> Result<(), String> {
             path.check()?;
         }
     }
+    if let Some(limit) = &spec.rate_limit {
+        limit.check()?;
+    }
     if let Some(config) = &spec.config {
         config.canonical().check_size().map_err(|error| error.to_string())?;
     }

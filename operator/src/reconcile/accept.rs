@@ -60,6 +60,7 @@ impl Accepted {
             on_failure: self.spec.on_failure,
             block: self.spec.block.clone(),
             matches: self.spec.matches.clone(),
+            rate_limit: self.spec.rate_limit.clone(),
             expires_at: self.spec.expires_at.as_ref().map(|at| at.0),
         };
         DesiredRule { key: self.key.clone(), stable, candidate: None }

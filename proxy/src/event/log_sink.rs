@@ -56,7 +56,7 @@ fn place(found: &Match) -> String {
 fn severity(action: Action) -> &'static str {
     match action {
         Action::Blocked => "high",
-        Action::WouldBlock | Action::RateLimited => "medium",
+        Action::WouldBlock | Action::RateLimited | Action::WouldLimit => "medium",
         Action::Logged => "low",
     }
 }

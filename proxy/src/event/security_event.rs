@@ -20,8 +20,10 @@ pub(crate) enum Action {
     WouldBlock,
     /// The rule asked for a record only.
     Logged,
-    /// The rule asked for rate limiting; the request went on.
+    /// The client has sent too many of these, and was told to wait.
     RateLimited,
+    /// It would have been, if the rule's mode were Enforce.
+    WouldLimit,
 }
 
 impl Action {
@@ -32,6 +34,7 @@ impl Action {
             Self::WouldBlock => "would-block",
             Self::Logged => "logged",
             Self::RateLimited => "rate-limited",
+            Self::WouldLimit => "would-rate-limit",
         }
     }
 }

@@ -86,6 +86,7 @@ fn rules(engine: &Engine, number: usize) -> Vec<ActiveRule> {
             on_failure: OnFailure::default(),
             block: Block::default(),
             matches: None,
+            rate_limit: None,
             expires_at: None,
             module: Loaded::Module(modules[index % 2].clone()),
         })

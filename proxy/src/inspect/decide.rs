@@ -59,12 +59,20 @@ pub(super) enum Decision {
     Note(Action),
     /// Answer instead of forwarding.
     Block,
+    /// Answer 429: one may come again after this many seconds.
+    Limit(u32),
     /// Answer 503: nothing is said about the request, or the rule.
     Overloaded,
 }
 
-/// Only a rule in mode Enforce stops a request. RateLimit has no configuration yet, so it is told only.
-pub(super) fn decide(mode: Mode, outcome: &Outcome, on_failure: &OnFailure) -> Decision {
+/// Only a rule in mode Enforce stops a request. `limited` says of a request that the rule wants limited after how many
+/// seconds one may come again, 0 if this one may go on; `None` of a rule that has no limit, so that it is only told.
+pub(super) fn decide(
+    mode: Mode,
+    outcome: &Outcome,
+    on_failure: &OnFailure,
+    limited: impl FnOnce() -> Option<u32>,
+) -> Decision {
     if mode == Mode::Disabled {
         return Decision::GoOn;
     }
@@ -72,7 +80,14 @@ pub(super) fn decide(mode: Mode, outcome: &Outcome, on_failure: &OnFailure) -> D
         Outcome::Verdict(Verdict::Allow) => return Decision::GoOn,
         // Sanitise is for hooks; of no request does the engine return it.
         Outcome::Verdict(Verdict::Log | Verdict::Sanitise) => return Decision::Note(Action::Logged),
-        Outcome::Verdict(Verdict::RateLimit) => return Decision::Note(Action::RateLimited),
+        Outcome::Verdict(Verdict::RateLimit) => {
+            return match (limited(), mode) {
+                (None, _) => Decision::Note(Action::Logged),
+                (Some(0), _) => Decision::GoOn,
+                (Some(wait), Mode::Enforce) => Decision::Limit(wait),
+                (Some(_), Mode::Monitor | Mode::Disabled) => Decision::Note(Action::WouldLimit),
+            };
+        }
         Outcome::Verdict(Verdict::Block) => true,
         Outcome::Failed(FailureCause::Overload | FailureCause::Host, _) => {
             return if mode == Mode::Enforce { Decision::Overloaded } else { Decision::GoOn };
@@ -106,9 +121,9 @@ mod tests {
     fn only_enforce_blocks() {
         let block = Outcome::Verdict(Verdict::Block);
         let on_failure = OnFailure::default();
-        assert_eq!(decide(Mode::Enforce, &block, &on_failure), Decision::Block);
-        assert_eq!(decide(Mode::Monitor, &block, &on_failure), Decision::Note(Action::WouldBlock));
-        assert_eq!(decide(Mode::Disabled, &block, &on_failure), Decision::GoOn);
+        assert_eq!(decide(Mode::Enforce, &block, &on_failure, || None), Decision::Block);
+        assert_eq!(decide(Mode::Monitor, &block, &on_failure, || None), Decision::Note(Action::WouldBlock));
+        assert_eq!(decide(Mode::Disabled, &block, &on_failure, || None), Decision::GoOn);
     }
 
     #[test]
@@ -117,11 +132,23 @@ mod tests {
             for (verdict, decision) in [
                 (Verdict::Allow, Decision::GoOn),
                 (Verdict::Log, Decision::Note(Action::Logged)),
-                (Verdict::RateLimit, Decision::Note(Action::RateLimited)),
+                (Verdict::RateLimit, Decision::Note(Action::Logged)),
             ] {
-                assert_eq!(decide(mode, &Outcome::Verdict(verdict), &OnFailure::default()), decision);
+                assert_eq!(
+                    decide(mode, &Outcome::Verdict(verdict), &OnFailure::default(), || None),
+                    decision
+                );
             }
         }
+    }
+
+    #[test]
+    fn a_request_over_the_limit_is_stopped_by_enforce_alone() {
+        let outcome = Outcome::Verdict(Verdict::RateLimit);
+        let decided = |mode, limited| decide(mode, &outcome, &OnFailure::default(), || limited);
+        assert_eq!(decided(Mode::Enforce, Some(0)), Decision::GoOn);
+        assert_eq!(decided(Mode::Enforce, Some(7)), Decision::Limit(7));
+        assert_eq!(decided(Mode::Monitor, Some(7)), Decision::Note(Action::WouldLimit));
     }
 
     #[test]
@@ -141,9 +168,12 @@ mod tests {
             (FailureCause::Malformed, OnFailure { malformed: block, ..allow_all }),
             (FailureCause::Unavailable, OnFailure { unavailable: block, ..allow_all }),
         ] {
-            assert_eq!(decide(Mode::Enforce, &failed(cause), &blocking), Decision::Block);
-            assert_eq!(decide(Mode::Monitor, &failed(cause), &blocking), Decision::Note(Action::WouldBlock));
-            assert_eq!(decide(Mode::Enforce, &failed(cause), &allow_all), Decision::GoOn);
+            assert_eq!(decide(Mode::Enforce, &failed(cause), &blocking, || None), Decision::Block);
+            assert_eq!(
+                decide(Mode::Monitor, &failed(cause), &blocking, || None),
+                Decision::Note(Action::WouldBlock)
+            );
+            assert_eq!(decide(Mode::Enforce, &failed(cause), &allow_all, || None), Decision::GoOn);
         }
     }
 
@@ -155,8 +185,8 @@ mod tests {
             let on_failure = OnFailure { malformed, ..OnFailure::default() };
             for mode in [Mode::Enforce, Mode::Monitor, Mode::Disabled] {
                 assert_eq!(
-                    decide(mode, &encoded, &on_failure),
-                    decide(mode, &failed(FailureCause::Malformed), &on_failure)
+                    decide(mode, &encoded, &on_failure, || None),
+                    decide(mode, &failed(FailureCause::Malformed), &on_failure, || None)
                 );
             }
         }
@@ -165,8 +195,11 @@ mod tests {
     #[test]
     fn a_failure_of_the_node_is_no_verdict_about_the_request() {
         for cause in [FailureCause::Overload, FailureCause::Host] {
-            assert_eq!(decide(Mode::Enforce, &failed(cause), &OnFailure::default()), Decision::Overloaded);
-            assert_eq!(decide(Mode::Monitor, &failed(cause), &OnFailure::default()), Decision::GoOn);
+            assert_eq!(
+                decide(Mode::Enforce, &failed(cause), &OnFailure::default(), || None),
+                Decision::Overloaded
+            );
+            assert_eq!(decide(Mode::Monitor, &failed(cause), &OnFailure::default(), || None), Decision::GoOn);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use portcullis_crds::wasm_rule::{FailureAction, Mode};
 use portcullis_engine::detail::{Detail, DetailError};
-use portcullis_engine::{Cause, Phase};
+use portcullis_engine::{Cause, Phase, Verdict};
 use tokio::sync::oneshot;
 
 use super::budget::Budget;
@@ -18,7 +18,7 @@ use super::skip_reason::{SkipReason, skip_reason, undecodable};
 use super::stop::{BlockReason, InspectedBody, Stop};
 use crate::event::{Action, Event, EventId, path_for_log};
 use crate::metrics::{FailureCause, RequestVerdict, RuleOutcome, Shed};
-use crate::rules::{ActiveRule, ActiveSet, PhasePlan, Place, PreparedRule, Route};
+use crate::rules::{ActiveRule, ActiveSet, PhasePlan, Place, PreparedRule, Requester, Route};
 
 /// What a rule came to, and what it says beside that.
 struct Judgement {
@@ -180,18 +180,29 @@ impl<'a> Inspection<'a> {
         judgement: Judgement,
     ) -> ControlFlow<Stop<'a>> {
         let Judgement { outcome, detail } = judgement;
-        let decision = decide(mode, &outcome, &rule.on_failure);
+        let decision = decide(mode, &outcome, &rule.on_failure, || {
+            let requester = Requester {
+                client: self.subject.client.ip(),
+                head: self.subject.head,
+                route: self.route.key().map(|key| &**key),
+            };
+            Some(prepared.limiter.as_ref()?.check(&requester).err().unwrap_or(0))
+        });
         let (verdict, action) = match decision {
             Decision::GoOn => return ControlFlow::Continue(()),
             Decision::Note(action) => {
                 let verdict = match action {
+                    Action::Logged if matches!(outcome, Outcome::Verdict(Verdict::RateLimit)) => {
+                        RequestVerdict::RateLimit
+                    }
                     Action::Logged => RequestVerdict::Log,
-                    Action::RateLimited => RequestVerdict::RateLimit,
+                    Action::RateLimited | Action::WouldLimit => RequestVerdict::RateLimit,
                     Action::WouldBlock | Action::Blocked => RequestVerdict::WouldBlock,
                 };
                 (verdict, action)
             }
             Decision::Block => (RequestVerdict::Block, Action::Blocked),
+            Decision::Limit(_) => (RequestVerdict::RateLimit, Action::RateLimited),
             Decision::Overloaded => {
                 self.strongest = RequestVerdict::Overload;
                 if self.inspector.warnings.is_due() {
@@ -225,6 +236,7 @@ impl<'a> Inspection<'a> {
         self.inspector.events.record(prepared.counters.of(outcome.counted()), event);
         let blocked = |reason| ControlFlow::Break(Stop::Blocked(rule, id, reason));
         match (decision, outcome) {
+            (Decision::Limit(wait), _) => ControlFlow::Break(Stop::Limited(rule, id, wait, answer)),
             (Decision::Block, Outcome::Verdict(_)) => blocked(BlockReason::Verdict(answer)),
             (Decision::Block, Outcome::Failed(cause, _)) => blocked(BlockReason::Failure(cause)),
             (Decision::Block, Outcome::Encoded(codings)) => {

@@ -12,6 +12,8 @@ use crate::rules::ActiveRule;
 pub(crate) enum Stop<'a> {
     /// A rule in mode Enforce says so, or its `onFailure`.
     Blocked(&'a ActiveRule, EventId, BlockReason),
+    /// A rule in mode Enforce limits such requests: for how many seconds, and what its module wants the answer to be.
+    Limited(&'a ActiveRule, EventId, u32, Answer),
     /// A rule in mode Enforce reads bodies, and this one has content codings that are not decoded here: which.
     Encoded(&'a ActiveRule, EventId, String),
     /// The node could not run a rule. Nothing is said about the request.

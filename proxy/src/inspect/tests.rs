@@ -45,6 +45,7 @@ fn always(verdict: u32, export: &str) -> ActiveRule {
         on_failure: OnFailure::default(),
         block: Block::default(),
         matches: None,
+        rate_limit: None,
         expires_at: None,
         module: Loaded::Module(ENGINE.compile(&wat::parse_str(module).unwrap()).unwrap()),
     }

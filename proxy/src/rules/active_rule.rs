@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use portcullis_crds::bus::{DesiredRoute, Shadow, Share};
+use portcullis_crds::rate_limit::RateLimit;
 use portcullis_crds::request_match::RuleMatch;
 use portcullis_crds::wasm_rule::{Block, Isolation, Mode, OnFailure};
 use portcullis_crds::{Revision, RuleKey};
@@ -48,6 +49,8 @@ pub struct ActiveRule {
     pub block: Block,
     /// Which requests it judges; `None` if all.
     pub matches: Option<RuleMatch>,
+    /// What the verdict RateLimit means; without it, it is only told.
+    pub rate_limit: Option<RateLimit>,
     /// From then on it judges nothing.
     pub expires_at: Option<jiff::Timestamp>,
     /// The module, if this node has a version that it can run.

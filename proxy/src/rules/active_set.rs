@@ -1,6 +1,7 @@
 //! A set as requests see it: in order of precedence, with a plan for each phase.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_crds::RuleKey;
@@ -8,6 +9,7 @@ use portcullis_crds::wasm_rule::Mode;
 use portcullis_engine::Limits;
 
 use super::active_rule::{ActiveRule, Role, RuleSet};
+use super::limiter::Limiter;
 use super::prepared_rule::PreparedRule;
 use super::route::Routes;
 use crate::config::Upstream;
@@ -36,16 +38,29 @@ impl ActiveSet {
         generation: u64,
         upstream: &Upstream,
         metrics: &RequestMetrics,
+        before: Option<&Self>,
     ) -> Self {
         set.rules.retain(|rule| rule.mode != Mode::Disabled);
         set.rules.sort_by(|a, b| precedence(a).cmp(&precedence(b)));
-        let mut prepared: Vec<_> =
-            set.rules.iter().map(|rule| PreparedRule::new(rule, metrics.rule(&rule.key))).collect();
+        let limiters = before.map(Self::limiters).unwrap_or_default();
+        let prepare = |rule: &ActiveRule| {
+            let before = limiters.get(&(&rule.key, rule.uid.as_str(), is_stable(&rule))).copied();
+            PreparedRule::new(rule, metrics.rule(&rule.key), before)
+        };
+        let mut prepared: Vec<_> = set.rules.iter().map(prepare).collect();
         PreparedRule::limit_worker_instances(&mut prepared);
         set.routes.sort_by(|a, b| a.key.cmp(&b.key));
         let routes = Routes::new(upstream.clone(), &set.rules, &set.routes);
         let total = total(&set.rules);
         Self { set, prepared, routes, total, generation }
+    }
+
+    fn limiters(&self) -> HashMap<(&RuleKey, &str, bool), &Arc<Limiter>> {
+        let rules = self.set.rules.iter().zip(&self.prepared);
+        let limiters = rules.filter_map(|(rule, prepared)| {
+            Some(((&rule.key, rule.uid.as_str(), is_stable(&rule)), prepared.limiter.as_ref()?))
+        });
+        limiters.collect()
     }
 
     /// The set itself.

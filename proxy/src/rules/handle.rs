@@ -31,7 +31,7 @@ struct Inner {
 impl RuleSetHandle {
     /// A handle to the empty set, whose default route goes to `upstream`.
     pub fn new(metrics: RequestMetrics, upstream: Upstream) -> Self {
-        let empty = ActiveSet::new(RuleSet::default(), 0, &upstream, &metrics);
+        let empty = ActiveSet::new(RuleSet::default(), 0, &upstream, &metrics, None);
         Self(Arc::new(Inner {
             active: ArcSwap::from_pointee(empty),
             retired: Mutex::default(),
@@ -50,8 +50,11 @@ impl RuleSetHandle {
     /// request holds any more. Called on the control thread.
     pub fn store(&self, set: RuleSet) {
         let generation = self.0.generations.fetch_add(1, Relaxed);
-        let set = Arc::new(ActiveSet::new(set, generation, &self.0.upstream, &self.0.metrics));
-        set.warn_of_what_is_new_since(&self.load());
+        let before = self.load();
+        let set = ActiveSet::new(set, generation, &self.0.upstream, &self.0.metrics, Some(&before));
+        let set = Arc::new(set);
+        set.warn_of_what_is_new_since(&before);
+        drop(before);
         let keys = set.set().rules.iter().map(|rule| &rule.key);
         self.0.metrics.forget_rules_except(&keys.collect());
         let unfiltered = set.routes().plans(Phase::Request).map(|plan| plan.prefilter().unfiltered());

@@ -8,6 +8,7 @@ use portcullis_engine::{Limits, Phase};
 use portcullis_view::Sections;
 
 use super::active_rule::{ActiveRule, Loaded, Role};
+use super::limiter::Limiter;
 use crate::head::RequestHead;
 use crate::metrics::RuleCounters;
 use crate::route::Scope;
@@ -39,12 +40,18 @@ pub(crate) struct PreparedRule {
     /// Which requests it judges; `None` if all.
     scope: Option<Scope>,
     expires_at: Option<Timestamp>,
+    pub(crate) limiter: Option<Arc<Limiter>>,
     is_abi_1: bool,
     has_worker_instance: bool,
 }
 
 impl PreparedRule {
-    pub(super) fn new(rule: &ActiveRule, counters: Arc<RuleCounters>) -> Self {
+    /// `before` is the limiter of the same rule in the set before: what it counted still counts.
+    pub(super) fn new(rule: &ActiveRule, counters: Arc<RuleCounters>, before: Option<&Arc<Limiter>>) -> Self {
+        let limiter = rule.rate_limit.as_ref().map(|limit| match before {
+            Some(before) if before.is_of(limit) => Arc::clone(before),
+            _ => Arc::new(Limiter::new(limit)),
+        });
         let abi2 = match &rule.module {
             Loaded::Module(module) if module.info().abi > 1 => Some(module.info()),
             Loaded::Module(_) | Loaded::Unavailable => None,
@@ -55,6 +62,7 @@ impl PreparedRule {
             place: place(&rule.limits),
             scope: rule.matches.as_ref().map(Scope::of),
             expires_at: rule.expires_at,
+            limiter,
             is_abi_1: matches!(&rule.module, Loaded::Module(module) if module.info().abi == 1),
             // A candidate takes no place from those that run.
             has_worker_instance: abi2.is_some()

@@ -17,6 +17,7 @@ mod limits;
 mod offload;
 mod prefilter;
 mod properties;
+mod rate_limit;
 mod routes;
 mod rules;
 mod same_bytes;

@@ -11,7 +11,7 @@ use super::client::Answer;
 use super::upstream::Echo;
 use super::world::{World, always, blocks_tilde, inspecting, rule};
 
-fn world(rules: Vec<ActiveRule>) -> (World, Echo) {
+pub(crate) fn world(rules: Vec<ActiveRule>) -> (World, Echo) {
     let upstream = Echo::start();
     let world = World::before(upstream.address);
     world.enforce(rules);
@@ -442,6 +442,7 @@ fn ten_thousand_rules_export_no_series_until_one_of_them_acts() {
         block: Block::default(),
         module: module(),
         matches: None,
+        rate_limit: None,
         ..blocking
     });
     let (world, _upstream) = world(rules.collect());

@@ -116,6 +116,7 @@ pub(crate) fn rule(name: &str, wat: &str) -> ActiveRule {
         on_failure: OnFailure::default(),
         block: Block::default(),
         matches: None,
+        rate_limit: None,
         expires_at: None,
         module: Loaded::Module(engine.compile(&wat::parse_str(wat).unwrap()).unwrap()),
     }
