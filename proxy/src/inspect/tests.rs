@@ -95,7 +95,7 @@ fn what_is_found_has_one_id_in_the_record_and_for_the_request_whether_it_is_acte
         (Mode::Enforce, 1, Action::Blocked),
         (Mode::Monitor, 1, Action::WouldBlock),
         (Mode::Enforce, 2, Action::Logged),
-        (Mode::Monitor, 3, Action::RateLimited),
+        (Mode::Monitor, 3, Action::Logged),
     ] {
         let metrics = RequestMetrics::register(&mut prometheus_client::registry::Registry::default());
         let (sink, ids) = std::sync::mpsc::channel();
