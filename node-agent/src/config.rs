@@ -11,7 +11,7 @@ use portcullis_bus::permissions::AGENT_INBOX;
 use portcullis_crds::Span;
 use thiserror::Error;
 
-use portcullis_proxy::{AddressRanges, DrainPlan, ProxyConfig, TlsConfig, Upstream};
+use portcullis_proxy::{AccessLogConfig, AddressRanges, DrainPlan, ProxyConfig, TlsConfig, Upstream};
 
 /// A reverse proxy that runs WasmRules on every request. Every flag may be given as an environment variable:
 /// --nats-url is PORTCULLIS_NATS_URL.
@@ -66,6 +66,12 @@ pub struct Args {
         hide_default_value = true
     )]
     trust_forwarded_from: AddressRanges,
+    /// Write a line of JSON for each request to standard output
+    #[arg(long, env = "PORTCULLIS_ACCESS_LOG")]
+    access_log: bool,
+    /// Write the query of each request too, which may hold secrets
+    #[arg(long, env = "PORTCULLIS_ACCESS_LOG_QUERY", requires = "access_log")]
+    access_log_query: bool,
     /// Where inspected requests go
     #[arg(long, env = "PORTCULLIS_UPSTREAM", value_name = "http://HOST:PORT")]
     upstream: Upstream,
@@ -208,6 +214,7 @@ impl Args {
         proxy.http2_cleartext = self.http2_cleartext;
         proxy.proxy_protocol_from = self.proxy_protocol_from;
         proxy.trust_forwarded_from = self.trust_forwarded_from;
+        proxy.access_log = self.access_log.then(|| AccessLogConfig::stdout(self.access_log_query));
         if let Some(workers) = self.workers {
             proxy.workers = workers.into();
         }

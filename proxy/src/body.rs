@@ -52,6 +52,8 @@ pub(crate) struct Body {
     /// Bytes that the source still gives, where that is known.
     expected: Option<u64>,
     ended: bool,
+    /// Bytes that were taken of it.
+    taken: u64,
     /// Once they have come.
     trailers: Option<Fields>,
 }
@@ -65,12 +67,19 @@ impl Default for Body {
 impl Body {
     /// All of it is there.
     pub(crate) fn full(buffered: Bytes) -> Self {
-        Self { buffered, source: None, expected: Some(0), ended: true, trailers: None }
+        Self { buffered, source: None, expected: Some(0), ended: true, taken: 0, trailers: None }
     }
 
     /// It comes from a source, which gives `length` bytes if that is known.
     pub(crate) fn from_source(source: Box<dyn BodySource>, length: Option<u64>) -> Self {
-        Self { buffered: Bytes::new(), source: Some(source), expected: length, ended: false, trailers: None }
+        Self {
+            buffered: Bytes::new(),
+            source: Some(source),
+            expected: length,
+            ended: false,
+            taken: 0,
+            trailers: None,
+        }
     }
 
     /// With these trailers.
@@ -112,15 +121,22 @@ impl Body {
         self.expected.map(|expected| expected + self.buffered.len() as u64)
     }
 
+    /// Bytes that were taken of it so far.
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken
+    }
+
     /// The next bytes, never none; `None` at the end.
     pub(crate) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         if !self.buffered.is_empty() {
+            self.taken += self.buffered.len() as u64;
             return Poll::Ready(Some(Ok(std::mem::take(&mut self.buffered))));
         }
         let Some(source) = self.source.as_mut().filter(|_| !self.ended) else { return Poll::Ready(None) };
         let data = ready!(source.poll_data(cx));
         match &data {
             Some(Ok(bytes)) => {
+                self.taken += bytes.len() as u64;
                 self.expected = self.expected.map(|expected| expected.saturating_sub(bytes.len() as u64));
             }
             None => {

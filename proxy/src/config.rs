@@ -9,6 +9,7 @@ use std::time::Duration;
 use portcullis_crds::bus::Origin;
 use thiserror::Error;
 
+use crate::access_log_config::AccessLogConfig;
 use crate::address_ranges::AddressRanges;
 
 /// Settings of a [`Proxy`](crate::Proxy). Nothing in it changes while the proxy runs.
@@ -34,6 +35,8 @@ pub struct ProxyConfig {
     pub timeouts: Timeouts,
     /// How the proxy ends.
     pub drain: DrainPlan,
+    /// A line for each request, if that is wanted.
+    pub access_log: Option<AccessLogConfig>,
 }
 
 impl ProxyConfig {
@@ -61,6 +64,7 @@ impl ProxyConfig {
             limits: ProxyLimits::default(),
             timeouts: Timeouts::default(),
             drain: DrainPlan::default(),
+            access_log: None,
         }
     }
 }

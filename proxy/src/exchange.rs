@@ -1,7 +1,8 @@
 //! One request and its answer, phase by phase, whatever protocol they come in: admit, select route, request headers,
 //! request body, log, connect, response headers. The answer's body streams behind it, read by whoever writes it to the client.
 
-use std::cell::Cell;
+use std::borrow::Cow;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::ops::ControlFlow;
@@ -10,6 +11,7 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 use http::Response as OwnResponse;
 
+use crate::access_log::{Entry, Record};
 use crate::answer;
 use crate::body::{Body, BodyError};
 use crate::downstream::Downstream;
@@ -26,6 +28,25 @@ use crate::upstream::UpstreamError;
 pub(crate) struct Response {
     pub(crate) head: ResponseHead,
     pub(crate) body: Body,
+    /// Of the access log, written when the answer is dropped.
+    entry: Option<Box<Entry>>,
+}
+
+impl Response {
+    /// The last byte of it is with the kernel.
+    pub(crate) fn written(&mut self) {
+        if let Some(entry) = &mut self.entry {
+            entry.over();
+        }
+    }
+}
+
+impl Drop for Response {
+    fn drop(&mut self) {
+        if let Some(entry) = &mut self.entry {
+            entry.answered(&self.head, self.body.taken());
+        }
+    }
 }
 
 /// Serves one request. Whatever happens, there is an answer.
@@ -36,12 +57,14 @@ pub(crate) async fn serve(
     body: Body,
     deadline: Instant,
 ) -> Response {
-    let exchange = Exchange { service, downstream, reserved: Cell::new(0) };
-    match tokio::time::timeout_at(deadline.into(), exchange.run(head, body)).await {
+    let entry = service.access_log.as_ref().map(|log| log.begin(downstream, &head, body.length()));
+    let exchange = Exchange { service, downstream, reserved: Cell::new(0), entry: RefCell::new(entry) };
+    let (head, body) = match tokio::time::timeout_at(deadline.into(), exchange.run(head, body)).await {
         Ok(Ok(response)) => response,
         Ok(Err(answer)) => own(*answer),
-        Err(_) => own(answer::took_too_long()),
-    }
+        Err(_) => own(*exchange.instead("total_timeout", answer::took_too_long())),
+    };
+    Response { head, body, entry: exchange.entry.take() }
 }
 
 /// What the phases of one request share.
@@ -50,13 +73,15 @@ struct Exchange<'a> {
     downstream: &'a Downstream,
     /// Bytes that this exchange holds of what the worker may buffer.
     reserved: Cell<usize>,
+    /// Of the access log, if there is one.
+    entry: RefCell<Option<Box<Entry>>>,
 }
 
 /// The answer to give instead of going on.
 type Instead = Box<OwnResponse<Bytes>>;
 
 impl Exchange<'_> {
-    async fn run(&self, mut head: RequestHead, body: Body) -> Result<Response, Instead> {
+    async fn run(&self, mut head: RequestHead, body: Body) -> Result<(ResponseHead, Body), Instead> {
         let client = self.admit(&mut head)?;
         // The rules are those of one moment, held until this request is through with them.
         let rules = self.service.rules.load();
@@ -66,8 +91,22 @@ impl Exchange<'_> {
         let inspected = self.inspect(route, &mut inspection, &head, body).await;
         self.log(&inspection);
         let body = inspected?;
-        let (head, body) = self.connect(route, &mut head, body).await?;
-        Ok(self.response_headers(head, body))
+        let (mut head, body) = self.connect(route, &mut head, body).await?;
+        head.make_forwarded();
+        Ok((head, body))
+    }
+
+    /// Adds to the entry of the access log, if there is one.
+    fn note(&self, add: impl FnOnce(&mut Record)) {
+        if let Some(entry) = &mut *self.entry.borrow_mut() {
+            entry.note(add);
+        }
+    }
+
+    /// An answer of our own, for this reason.
+    fn instead(&self, reason: impl Into<Cow<'static, str>>, answer: OwnResponse<Bytes>) -> Instead {
+        self.note(|record| record.error = Some(reason.into()));
+        answer.into()
     }
 
     /// Refuses what is too much, and makes of the head what rules see and the upstream gets. Returns who the client is, if a
@@ -75,22 +114,25 @@ impl Exchange<'_> {
     fn admit(&self, head: &mut RequestHead) -> Result<Option<IpAddr>, Instead> {
         if self.service.has_too_many_requests() {
             self.service.metrics.shed(Shed::Requests);
-            return Err(answer::overloaded().into());
+            return Err(self.instead("overload", answer::overloaded()));
         }
         let trusted = &self.service.config.trust_forwarded_from;
-        Ok(head.make_forwarded(self.downstream.ip(), self.downstream.scheme(), trusted))
+        let client = head.make_forwarded(self.downstream.ip(), self.downstream.scheme(), trusted);
+        if let Some(client) = client {
+            self.note(|record| record.client = client);
+        }
+        Ok(client)
     }
 
     /// Which upstream the request is for, and which rules run on it.
     fn select_route<'r>(&self, rules: &'r ActiveSet, head: &RequestHead) -> Result<&'r Route, Instead> {
         let Some(route) = rules.routes().select(head) else {
             self.service.metrics.unrouted();
-            return Err(answer::no_route().into());
+            return Err(self.instead("no_route", answer::no_route()));
         };
+        self.note(|record| record.route = route.key().cloned());
         if route.refuses(head.path()) {
-            let refusal = Refusal::AmbiguousSlash;
-            self.service.metrics.refused(refusal.reason());
-            return Err(answer::refused(refusal).into());
+            return Err(self.refused(Refusal::AmbiguousSlash));
         }
         Ok(route)
     }
@@ -117,7 +159,7 @@ impl Exchange<'_> {
     ) -> Result<(), Instead> {
         match inspection.head_phase().await {
             ControlFlow::Continue(()) => Ok(()),
-            ControlFlow::Break(stop) => Err(stopped(stop, head)),
+            ControlFlow::Break(stop) => Err(self.stopped(stop, head)),
         }
     }
 
@@ -140,7 +182,7 @@ impl Exchange<'_> {
                 Some(bytes) => body.whole_again(bytes),
                 None => body,
             }),
-            ControlFlow::Break(stop) => Err(stopped(stop, head)),
+            ControlFlow::Break(stop) => Err(self.stopped(stop, head)),
         }
     }
 
@@ -166,7 +208,7 @@ impl Exchange<'_> {
     fn reserve(&self, bytes: usize) -> Result<(), Instead> {
         if !self.service.reserve(bytes) {
             self.service.metrics.shed(Shed::Buffers);
-            return Err(answer::overloaded().into());
+            return Err(self.instead("overload", answer::overloaded()));
         }
         self.reserved.set(self.reserved.get() + bytes);
         Ok(())
@@ -181,8 +223,9 @@ impl Exchange<'_> {
     ) -> Result<(ResponseHead, Body), Instead> {
         let Some(upstream) = route.upstream() else {
             self.service.metrics.unrouted();
-            return Err(answer::no_backend().into());
+            return Err(self.instead("no_backend", answer::no_backend()));
         };
+        self.note(|record| record.upstream = Some(upstream.clone()));
         if body.is_empty() {
             head.announce_no_content();
         }
@@ -194,32 +237,50 @@ impl Exchange<'_> {
                 if self.service.warnings.is_due() {
                     tracing::warn!(error = &error as &dyn std::error::Error, "the upstream gave no answer");
                 }
-                Err(answer::upstream_failed(&error).into())
+                Err(self.instead(
+                    format!("upstream_{}", error.failure().as_str()),
+                    answer::upstream_failed(&error),
+                ))
             }
         }
-    }
-
-    /// Makes of the upstream's head what the client gets.
-    fn response_headers(&self, mut head: ResponseHead, body: Body) -> Response {
-        head.make_forwarded();
-        Response { head, body }
     }
 
     /// Counts what the rules made of the request.
     fn log(&self, inspection: &Inspection<'_>) {
         self.service.metrics.request(inspection.strongest());
+        self.note(|record| {
+            record.decision = Some(inspection.strongest());
+            record.event = inspection.event();
+        });
+    }
+
+    /// The answer when a rule, or what it costs, ends the request.
+    fn stopped(&self, stop: Stop<'_>, head: &RequestHead) -> Instead {
+        match stop {
+            Stop::Blocked(rule, id, reason) => {
+                let accept = head.fields().get_all("accept");
+                self.instead("blocked", answer::blocked(rule, id, reason, accept))
+            }
+            Stop::Encoded(rule, id, codings) => {
+                self.instead("content_encoding", answer::encoded(rule, id, &codings))
+            }
+            Stop::Overloaded => self.instead("overload", answer::overloaded()),
+        }
+    }
+
+    /// The answer to a request that breaks a rule of the protocol.
+    fn refused(&self, refusal: Refusal) -> Instead {
+        self.service.metrics.refused(refusal.reason());
+        self.instead(refusal.reason(), answer::refused(refusal))
     }
 
     /// The answer when the request's body did not come to its end.
     fn body_failed(&self, error: &BodyError) -> Instead {
         match error {
-            BodyError::Refused(refusal) => {
-                self.service.metrics.refused(refusal.reason());
-                answer::refused(*refusal).into()
-            }
+            BodyError::Refused(refusal) => self.refused(*refusal),
             BodyError::Broken(_) | BodyError::BadResponse(_) => {
                 tracing::debug!(client = %self.downstream.ip(), %error, "a request body broke off");
-                answer::body_broke_off().into()
+                self.instead("request_body_broke_off", answer::body_broke_off())
             }
         }
     }
@@ -231,18 +292,9 @@ impl Drop for Exchange<'_> {
     }
 }
 
-fn stopped(stop: Stop<'_>, head: &RequestHead) -> Instead {
-    match stop {
-        Stop::Blocked(rule, id, reason) => answer::blocked(rule, id, reason, head.fields().get_all("accept")),
-        Stop::Encoded(rule, id, codings) => answer::encoded(rule, id, &codings),
-        Stop::Overloaded => answer::overloaded(),
-    }
-    .into()
-}
-
-fn own(response: OwnResponse<Bytes>) -> Response {
+fn own(response: OwnResponse<Bytes>) -> (ResponseHead, Body) {
     let (head, body) = ResponseHead::own(response);
-    Response { head, body: Body::full(body) }
+    (head, Body::full(body))
 }
 
 /// A body from its pieces, copied only if there are several: a body of one-byte chunks must not cost a multiple of its

@@ -6,8 +6,10 @@
 //! `worker` accepts, `proxy_protocol` says whose a connection is, `tls` shakes hands, `h1` and `h2` decode what a client says and let nothing through that two servers
 //! could read differently, `exchange` names the phases of one request, `head` makes what is forwarded of
 //! what arrived, `inspect` runs the rules on exactly that, `upstream` sends it, and `answer` says why
-//! when the proxy answers itself.
+//! when the proxy answers itself. `event` and `access_log` are what is told of it, on threads of their own.
 
+mod access_log;
+mod access_log_config;
 mod address_ranges;
 mod answer;
 #[cfg(test)]
@@ -35,6 +37,7 @@ mod prefixed;
 #[cfg(test)]
 mod protocols_agree;
 mod proxy_protocol;
+mod record_queue;
 mod refusal;
 mod route;
 pub mod rules;
@@ -60,12 +63,14 @@ use thiserror::Error;
 use crate::metrics::RequestMetrics;
 use crate::rules::RuleSetHandle;
 
+pub use access_log_config::{AccessLogConfig, AccessLogOutput};
 pub use address_ranges::{AddressRanges, AddressRangesError};
 pub use config::{
     DrainPlan, Http2Limits, ProxyConfig, ProxyLimits, Timeouts, TlsConfig, Upstream, UpstreamParseError,
 };
 pub use drain::DrainSignal;
 
+use access_log::AccessLog;
 use event::{EventQueue, LogSink};
 use listener::Listeners;
 use service::Shared;
@@ -107,7 +112,7 @@ pub struct Proxy {
     workers: Vec<Listeners>,
     shared: Shared,
     drain: DrainSignal,
-    /// Threads that end after all workers: they write the events that are left, and run rules.
+    /// Threads that end after all workers: they write the events and the access log that are left, and run rules.
     others: Vec<JoinHandle<()>>,
 }
 
@@ -138,6 +143,14 @@ impl Proxy {
         let threads = config.offload_threads();
         let (offload, mut others) = ThreadPool::start(threads, &metrics).map_err(ProxyError::Thread)?;
         others.push(events);
+        let access_log = match &config.access_log {
+            Some(wanted) => {
+                let (log, thread) = AccessLog::start(wanted, metrics.clone()).map_err(ProxyError::Thread)?;
+                others.push(thread);
+                Some(log)
+            }
+            None => None,
+        };
         let certificates = match &config.tls {
             Some(tls) => {
                 let (certificates, guard, thread) = start_certificates(tls, &metrics)?;
@@ -146,7 +159,7 @@ impl Proxy {
             }
             None => None,
         };
-        let shared = Shared { config, rules, metrics, events: queue, offload, certificates };
+        let shared = Shared { config, rules, metrics, events: queue, access_log, offload, certificates };
         Ok(Self { local_addr, tls_addr, workers, shared, drain, others })
     }
 

@@ -66,6 +66,7 @@ struct Families {
     unrouted: Counter,
     events_suppressed: Counter,
     events_dropped: Counter,
+    access_log_dropped: Counter,
     panics: Counter,
     proxy_headers_missing: Counters,
     handshakes: Counters,
@@ -168,6 +169,12 @@ impl RequestMetrics {
             "Security events that were not logged because the log was too slow",
             events_dropped.clone(),
         );
+        let access_log_dropped = Counter::default();
+        registry.register(
+            "portcullis_access_log_dropped",
+            "Lines of the access log that were not written because its reader was too slow, or gone",
+            access_log_dropped.clone(),
+        );
         let panics = Counter::default();
         registry.register(
             "portcullis_panics",
@@ -227,6 +234,7 @@ impl RequestMetrics {
             unrouted,
             events_suppressed,
             events_dropped,
+            access_log_dropped,
             panics,
             proxy_headers_missing: by_reason(
                 &proxy_headers_missing,
@@ -311,6 +319,11 @@ impl RequestMetrics {
     /// Counts an event that the log had no room for.
     pub(crate) fn event_dropped(&self) {
         self.0.events_dropped.inc();
+    }
+
+    /// Counts lines that the access log had no room for.
+    pub(crate) fn access_log_dropped(&self, lines: u64) {
+        self.0.access_log_dropped.inc_by(lines);
     }
 
     /// Counts a connection that ended in a panic.

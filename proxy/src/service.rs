@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use crate::access_log::AccessLog;
 use crate::config::ProxyConfig;
 use crate::event::EventQueue;
 use crate::inspect::{Inspector, WorkerInstances};
@@ -24,6 +25,7 @@ pub(crate) struct Shared {
     pub(crate) rules: RuleSetHandle,
     pub(crate) metrics: RequestMetrics,
     pub(crate) events: EventQueue,
+    pub(crate) access_log: Option<AccessLog>,
     pub(crate) offload: ThreadPool<WorkerInstances>,
     /// With TLS: what clients are shown, and what keeps the thread alive that reads it.
     pub(crate) certificates: Option<(CertificatesHandle, ReloadGuard)>,
@@ -35,6 +37,8 @@ pub(crate) struct Service {
     pub(crate) rules: RuleSetHandle,
     pub(crate) metrics: RequestMetrics,
     pub(crate) inspector: Inspector,
+    /// If one is asked for.
+    pub(crate) access_log: Option<AccessLog>,
     pub(crate) upstreams: Upstreams,
     pub(crate) scratch: Scratch,
     /// Of failures of the upstream.
@@ -63,9 +67,10 @@ pub(crate) enum Stage {
 
 impl Service {
     pub(crate) fn new(shared: Shared) -> Self {
-        let Shared { config, rules, metrics, events, offload, certificates } = shared;
+        let Shared { config, rules, metrics, events, access_log, offload, certificates } = shared;
         Self {
             inspector: Inspector::new(offload, events, metrics.clone()),
+            access_log,
             upstreams: Upstreams::new(&config, metrics.clone()),
             scratch: scratch(),
             warnings: OnceASecond::default(),

@@ -10,7 +10,7 @@ use portcullis_daemon::termination::Termination;
 use portcullis_engine::{Compiler, CompilerConfig};
 use portcullis_node_agent::config::AdminListen;
 use portcullis_node_agent::standalone::{ServeConfig, Started, serve};
-use portcullis_proxy::{AddressRanges, ProxyConfig, TlsConfig, Upstream};
+use portcullis_proxy::{AccessLogConfig, AddressRanges, ProxyConfig, TlsConfig, Upstream};
 
 use crate::failure::Failure;
 
@@ -46,6 +46,12 @@ pub(crate) struct ServeArgs {
     /// Proxies that are believed when they say in X-Forwarded-For, -Proto and -Host who the client is: a list of CIDR ranges
     #[arg(long, value_name = "CIDR,...", default_value = "", hide_default_value = true)]
     trust_forwarded_from: AddressRanges,
+    /// Write a line of JSON for each request to standard output
+    #[arg(long)]
+    access_log: bool,
+    /// Write the query of each request too, which may hold secrets
+    #[arg(long, requires = "access_log")]
+    access_log_query: bool,
     /// Where inspected requests go: http://host:port
     #[arg(long, value_name = "URL")]
     upstream: Upstream,
@@ -75,6 +81,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
     proxy.http2_cleartext = args.http2_cleartext;
     proxy.proxy_protocol_from = args.proxy_protocol_from.clone();
     proxy.trust_forwarded_from = args.trust_forwarded_from.clone();
+    proxy.access_log = args.access_log.then(|| AccessLogConfig::stdout(args.access_log_query));
     if args.health_listen.is_none() {
         // Nobody watches /readyz, so there is nobody to wait for.
         proxy.drain.delay = Duration::ZERO;

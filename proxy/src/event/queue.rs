@@ -6,13 +6,15 @@
 //! bounded queue that one thread empties.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+#[cfg(test)]
+use std::sync::mpsc::Receiver;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::security_event::Event;
 use super::sink::EventSink;
 use crate::metrics::{OutcomeTally, RequestMetrics};
+use crate::record_queue::RecordQueue;
 use crate::token_bucket::{Rate, TokenBucket};
 
 /// Lines of one outcome of one rule.
@@ -25,7 +27,7 @@ const QUEUE: usize = 1024;
 /// Where workers put events. Clones are the same queue.
 #[derive(Clone, Debug)]
 pub(crate) struct EventQueue {
-    queue: SyncSender<Sampled>,
+    queue: RecordQueue<Sampled>,
     metrics: RequestMetrics,
     all: Arc<TokenBucket>,
     /// What all buckets count from.
@@ -46,13 +48,12 @@ impl EventQueue {
         metrics: RequestMetrics,
         mut sinks: Vec<Box<dyn EventSink>>,
     ) -> std::io::Result<(Self, JoinHandle<()>)> {
-        let (queue, events) = Self::new(QUEUE, metrics);
-        let thread = std::thread::Builder::new().name("events".into()).spawn(move || {
+        let (queue, thread) = RecordQueue::start("events", QUEUE, move |events| {
             for Sampled { event, suppressed } in events {
                 sinks.iter_mut().for_each(|sink| sink.write(&event, suppressed));
             }
         })?;
-        Ok((queue, thread))
+        Ok((Self::over(queue, metrics), thread))
     }
 
     /// A queue that nobody empties, and that has no room.
@@ -61,9 +62,14 @@ impl EventQueue {
         Self::new(0, metrics.clone()).0
     }
 
+    #[cfg(test)]
     fn new(places: usize, metrics: RequestMetrics) -> (Self, Receiver<Sampled>) {
-        let (queue, events) = sync_channel(places);
-        (Self { queue, metrics, all: Arc::default(), since: Instant::now() }, events)
+        let (queue, events) = RecordQueue::new(places);
+        (Self::over(queue, metrics), events)
+    }
+
+    fn over(queue: RecordQueue<Sampled>, metrics: RequestMetrics) -> Self {
+        Self { queue, metrics, all: Arc::default(), since: Instant::now() }
     }
 
     /// Hands an event of this outcome over, or counts it. Never waits, and takes no lock of its own; `event` is made only
@@ -79,7 +85,7 @@ impl EventQueue {
             return;
         }
         let suppressed = outcome.take_suppressed();
-        if self.queue.try_send(Sampled { event: event(), suppressed }).is_err() {
+        if !self.queue.offer(Sampled { event: event(), suppressed }) {
             outcome.suppress(suppressed + 1);
             self.metrics.event_dropped();
         }

@@ -136,6 +136,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + fmt::Debug + 'static> Connection<'_, S>
         to.keep_alive &= !is_left && !response.head.closes && self.service.stage() == Stage::Serving;
         let keep_alive =
             response_writer::write(self.stream, &mut response.head, &mut response.body, to).await?;
+        response.written();
         let finished = poll_fn(|cx| response.body.poll_finish(cx));
         // What is not through by then is broken off with its connection.
         let is_through = tokio::time::timeout(REST_OF_REQUEST, finished).await.is_ok();
@@ -152,6 +153,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + fmt::Debug + 'static> Connection<'_, S>
 
     async fn refuse(&self, refusal: Refusal) -> std::io::Result<()> {
         self.service.metrics.refused(refusal.reason());
+        if let Some(log) = &self.service.access_log {
+            log.refused(&self.downstream, Version::HTTP_11, refusal);
+        }
         tracing::debug!(client = %self.downstream.client, %refusal, "refused a request");
         let bytes = answer::refusal_bytes(refusal);
         let mut written = 0;

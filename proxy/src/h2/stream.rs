@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use h2::RecvStream;
 use h2::server::SendResponse;
-use http::{Method, Request};
+use http::{Method, Request, Version};
 
 use super::request_body::{RequestBody, Respond};
 use super::request_head;
@@ -77,6 +77,7 @@ async fn answer(
     // The answer to a request that took too long has a moment of its own.
     to.deadline = to.deadline.max(Instant::now() + REST_OF_REQUEST);
     response_writer::write(respond, &response.head, &mut response.body, to).await?;
+    response.written();
     let finished = poll_fn(|cx| response.body.poll_finish(cx));
     // What is not through by then is broken off.
     drop(tokio::time::timeout(REST_OF_REQUEST, finished).await);
@@ -92,6 +93,9 @@ async fn refuse(
     to: To,
 ) -> Result<(), WriteError> {
     service.metrics.refused(refusal.reason());
+    if let Some(log) = &service.access_log {
+        log.refused(downstream, Version::HTTP_2, refusal);
+    }
     tracing::debug!(client = %downstream.client, %refusal, "refused a request");
     let (head, body) = ResponseHead::own(answer::refused(refusal));
     response_writer::write(respond, &head, &mut Body::full(body), to).await

@@ -87,6 +87,11 @@ impl<'a> Inspection<'a> {
         self.strongest
     }
 
+    /// The id of what was found in the request, if something was.
+    pub(crate) fn event(&self) -> Option<EventId> {
+        self.event
+    }
+
     /// Bytes that are held for the next phase.
     pub(crate) fn carried(&self) -> usize {
         self.carries.iter().map(|(_, carry)| carry.len()).sum()

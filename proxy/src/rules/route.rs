@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use portcullis_crds::RouteKey;
 use portcullis_crds::bus::{DesiredRoute, DesiredRouteRule};
 use portcullis_crds::waf_route::AmbiguousPaths;
 use portcullis_crds::wasm_rule::Mode;
@@ -29,6 +30,8 @@ pub(crate) struct Routes {
 /// Where some requests go, and the rules that run on them.
 #[derive(Debug)]
 pub(crate) struct Route {
+    /// `None` of the default route.
+    key: Option<Arc<RouteKey>>,
     /// `None` if what it names does not exist.
     upstream: Option<Upstream>,
     /// Until the upstream answers, if it is not what is usual.
@@ -52,6 +55,7 @@ impl Routes {
         let everything: Vec<_> =
             versions.iter().map(|&versions| AppliedRule { versions, mode: None }).collect();
         let default = Route {
+            key: None,
             upstream: Some(upstream),
             timeout: None,
             ambiguous_paths: AmbiguousPaths::default(),
@@ -70,7 +74,8 @@ impl Routes {
                     plans
                 }
             };
-            served.push(route.rules.iter().map(|rule| Route::new(route, rule, &plans)).collect());
+            let key = Arc::new(route.key.clone());
+            served.push(route.rules.iter().map(|rule| Route::new(&key, route, rule, &plans)).collect());
         }
         Self { table: RouteTable::of(routes.iter().map(|route| &**route)), routes: served, default }
     }
@@ -104,13 +109,19 @@ impl Routes {
 }
 
 impl Route {
-    fn new(route: &DesiredRoute, rule: &DesiredRouteRule, plans: &Arc<Plans>) -> Self {
+    fn new(key: &Arc<RouteKey>, route: &DesiredRoute, rule: &DesiredRouteRule, plans: &Arc<Plans>) -> Self {
         Self {
+            key: Some(Arc::clone(key)),
             upstream: rule.backend.as_ref().map(Upstream::from),
             timeout: rule.request_timeout_millis.map(Duration::from_millis),
             ambiguous_paths: route.ambiguous_paths,
             plans: Arc::clone(plans),
         }
+    }
+
+    /// What it is called; `None` of the default route.
+    pub(crate) fn key(&self) -> Option<&Arc<RouteKey>> {
+        self.key.as_ref()
     }
 
     /// Where its requests go; `None` if what the route names does not exist.

@@ -1,6 +1,7 @@
 //! The proxy as its clients and its upstream see it: real sockets, raw bytes, real modules.
 
 mod abi2;
+mod access_log;
 mod certificates;
 mod client;
 mod clients;

@@ -13,7 +13,7 @@ use super::upstream::{Echo, answering};
 use super::world::{World, always};
 
 /// A route of a namespace; each of its rules is a path prefix and where it leads.
-fn route(
+pub(crate) fn route(
     namespace: &str,
     hostnames: &[&str],
     rules: &[(&str, &Echo)],
@@ -33,7 +33,7 @@ fn route(
     Arc::new(serde_json::from_value(route).unwrap())
 }
 
-fn serve(world: &World, rules: Vec<ActiveRule>, routes: Vec<Arc<DesiredRoute>>) {
+pub(crate) fn serve(world: &World, rules: Vec<ActiveRule>, routes: Vec<Arc<DesiredRoute>>) {
     world.rules.store(RuleSet { stream: "test".into(), sequence: 1, rules, routes });
 }
 
