@@ -11,14 +11,14 @@ use mediatype::names::{_STAR, Q};
 use mediatype::{MediaType, MediaTypeList, ReadParams};
 use portcullis_engine::detail::Answer;
 
-use super::event::EventId;
+use super::event::{EVENT_ID_FIELD, EventId};
 use super::inspect::BlockReason;
 use super::refusal::Refusal;
 use super::upstream::UpstreamError;
 use crate::rules::ActiveRule;
 
 /// Carries the id of the event on a block answer.
-pub(super) const EVENT_ID: HeaderName = HeaderName::from_static("x-portcullis-event-id");
+const EVENT_ID: HeaderName = HeaderName::from_static(EVENT_ID_FIELD);
 /// What is served, for `Allow` (RFC 9110 section 15.5.6): any method but CONNECT and TRACE; these are the usual ones.
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 const TEXT: &str = "text/plain; charset=utf-8";

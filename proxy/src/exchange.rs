@@ -90,7 +90,11 @@ impl Exchange<'_> {
         let mut inspection = Inspection::new(&self.service.inspector, &rules, route, subject);
         let inspected = self.inspect(route, &mut inspection, &head, body).await;
         self.log(&inspection);
+        let event = inspection.event();
         let body = inspected?;
+        if let Some(id) = event {
+            head.name_event(id);
+        }
         let (mut head, body) = self.connect(route, &mut head, body).await?;
         head.make_forwarded();
         Ok((head, body))

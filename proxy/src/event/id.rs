@@ -5,6 +5,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use ulid::Ulid;
 
+/// The field that carries the id of an event: of an answer that a rule gives, and of a request in which rules found something
+/// and that goes on.
+pub(crate) const EVENT_ID_FIELD: &str = "x-portcullis-event-id";
+
 /// Identifies one event: a ULID, so that later ones sort after earlier ones (<https://github.com/ulid/spec>).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct EventId(Ulid);

@@ -7,6 +7,7 @@ use http::{Method, Version};
 use super::forwarded::Forwarded;
 use super::hop_by_hop;
 use crate::address_ranges::AddressRanges;
+use crate::event::{EVENT_ID_FIELD, EventId};
 use crate::fields::{Fields, Span};
 use crate::scheme::Scheme;
 use crate::wire::list;
@@ -88,7 +89,7 @@ impl RequestHead {
             self.fields.get_all("te").flat_map(list).any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
         hop_by_hop::remove_from(&mut self.fields);
         let said = Forwarded::by(peer, &self.fields, trusted);
-        self.fields.retain(|name, _| !claims_an_address(name));
+        self.fields.retain(|name, _| !is_ours_to_say(name));
         let (client, chain) = said.client.unzip();
         let chain = match chain {
             Some(chain) => [&chain, &b", "[..], peer.to_string().as_bytes()].concat(),
@@ -101,6 +102,11 @@ impl RequestHead {
             self.fields.push(b"X-Forwarded-Host", &host);
         }
         client
+    }
+
+    /// Tells the upstream under which id is recorded what rules found in the request.
+    pub(crate) fn name_event(&mut self, id: EventId) {
+        self.fields.push(EVENT_ID_FIELD.as_bytes(), id.to_string().as_bytes());
     }
 
     /// Whether the client takes trailers of the answer (RFC 9110 section 10.1.4).
@@ -119,10 +125,11 @@ impl RequestHead {
     }
 }
 
-/// Whether the field says who the client is, where it came to, or how.
-fn claims_an_address(name: &[u8]) -> bool {
+/// Whether the field says who the client is, where it came to, or how; or that rules found something.
+fn is_ours_to_say(name: &[u8]) -> bool {
     const PREFIX: &[u8] = b"x-forwarded-";
     name.eq_ignore_ascii_case(b"forwarded")
+        || name.eq_ignore_ascii_case(EVENT_ID_FIELD.as_bytes())
         || name.eq_ignore_ascii_case(b"x-real-ip")
         || name.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
 }
@@ -187,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_client_says_about_its_address_is_replaced() {
+    fn what_only_we_may_say_is_replaced() {
         let lines = forwarded(&[
             ("host", "shop.example"),
             ("x-forwarded-for", "127.0.0.1"),
@@ -197,6 +204,7 @@ mod tests {
             ("x-forwarded-port", "1"),
             ("x-real-ip", "127.0.0.1"),
             ("forwarded", "for=127.0.0.1"),
+            ("X-Portcullis-Event-Id", "01KB1X0V5Q3M1ZJ8T5Y0P7C9QA"),
         ]);
         let values: Vec<_> = lines.iter().map(|(_, value)| value.as_str()).collect();
         assert_eq!(names(&lines), [&["host"][..], &OURS].concat());

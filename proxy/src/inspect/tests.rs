@@ -16,9 +16,11 @@ use super::inspection::Inspection;
 use super::inspector::Inspector;
 use super::stop::{BlockReason, InspectedBody, Stop, WholeBody};
 use crate::downstream::{Downstream, Tls};
+use crate::event::{Action, Event, EventId, EventQueue, EventSink};
 use crate::head::RequestHead;
-use crate::metrics::{FailureCause, RequestVerdict};
+use crate::metrics::{FailureCause, RequestMetrics, RequestVerdict};
 use crate::rules::{ActiveRule, ActiveSet, Loaded, Role, RuleSet, RuleSetHandle};
+use crate::thread_pool::ThreadPool;
 
 static ENGINE: LazyLock<Engine> =
     LazyLock::new(|| Engine::new(&EngineConfig { workers: 1, ..EngineConfig::default() }).unwrap());
@@ -73,6 +75,43 @@ fn inspect(rule: ActiveRule, body: Option<InspectedBody<'_>>) -> (Option<String>
         ControlFlow::Break(other) => Some(format!("{other:?}")),
     };
     (stop, inspection.strongest())
+}
+
+/// Hands the ids of events on.
+struct Ids(std::sync::mpsc::Sender<(EventId, Action)>);
+
+impl EventSink for Ids {
+    fn write(&mut self, event: &Event, _: u64) {
+        self.0.send((event.id, event.action)).unwrap();
+    }
+}
+
+#[test]
+fn what_is_found_has_one_id_in_the_record_and_for_the_request_whether_it_is_acted_on_or_not() {
+    for (mode, verdict, action) in [
+        (Mode::Enforce, 1, Action::Blocked),
+        (Mode::Monitor, 1, Action::WouldBlock),
+        (Mode::Enforce, 2, Action::Logged),
+        (Mode::Monitor, 3, Action::RateLimited),
+    ] {
+        let metrics = RequestMetrics::register(&mut prometheus_client::registry::Registry::default());
+        let (sink, ids) = std::sync::mpsc::channel();
+        let (events, thread) = EventQueue::start(metrics.clone(), vec![Box::new(Ids(sink))]).unwrap();
+        let inspector = Inspector::new(ThreadPool::without_threads(), events, metrics);
+        let mut rule = always(verdict, "pc_request");
+        rule.mode = mode;
+        let set = active(&inspector, rule);
+        let head = RequestHead::of(Method::GET, "/", &[("host", "shop.example")]);
+        let downstream = Downstream::plain("203.0.113.7:50000".parse().unwrap());
+        let route = set.routes().select(&head).unwrap();
+        let mut inspection = Inspection::new(&inspector, &set, route, Subject::new(&head, &downstream));
+        let flow = inspection.head_phase().now_or_never().unwrap();
+        assert_eq!(flow.is_break(), action == Action::Blocked);
+        let id = inspection.event().unwrap();
+        drop(inspector);
+        thread.join().unwrap();
+        assert_eq!(ids.iter().collect::<Vec<_>>(), [(id, action)]);
+    }
 }
 
 #[test]

@@ -89,7 +89,7 @@ const FORBIDDEN_TRAILERS: &[&str] = &[
     "www-authenticate",
 ];
 const FORBIDDEN_TRAILER_PREFIXES: &[&str] =
-    &["content-", "if-", "proxy-", "x-forwarded-", "x-real-", "x-original-"];
+    &["content-", "if-", "proxy-", "x-forwarded-", "x-portcullis-", "x-real-", "x-original-"];
 
 /// Whether a `Connection` header may not list this name: dropping it would change what the request
 /// asks for, or who asks.

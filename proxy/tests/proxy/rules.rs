@@ -102,6 +102,64 @@ fn monitor_tells_and_does_not_act() {
     world.wait_for_metric(r#"portcullis_requests_total{verdict="would_block",mode="monitor"} 1"#);
 }
 
+/// The id that the upstream got, if it got one, and only one.
+fn forwarded_id(answer: &Answer) -> Option<String> {
+    let mut ids = answer.body.lines().filter_map(|line| line.strip_prefix("x-portcullis-event-id: "));
+    let id = ids.next().map(str::to_owned);
+    assert_eq!(ids.next(), None, "{}", answer.body);
+    id
+}
+
+#[test]
+fn a_request_in_which_something_was_found_goes_on_with_the_id_of_that() {
+    for (mode, result, has_id) in [
+        (Mode::Monitor, 1, true),
+        (Mode::Monitor, 2, true),
+        (Mode::Enforce, 2, true),
+        (Mode::Enforce, 3, true),
+        (Mode::Monitor, 0, false),
+        (Mode::Enforce, 0, false),
+    ] {
+        let mut first = always("a", result);
+        first.mode = mode;
+        // What a second one finds has the same id.
+        let mut second = always("b", result);
+        second.mode = mode;
+        let (world, _upstream) = world(vec![first, second]);
+        let mut client = world.client();
+        let ids = [client.get("/"), client.get("/")].map(|answer| forwarded_id(&answer));
+        assert_eq!(ids.each_ref().map(|id| id.as_ref().map(String::len)), [has_id.then_some(26); 2]);
+        assert!(!has_id || ids[0] != ids[1]);
+    }
+}
+
+#[test]
+fn no_client_can_say_that_something_was_found() {
+    let claimed = "01KB1X0V5Q3M1ZJ8T5Y0P7C9QA";
+    let mut monitored = always("m", 1);
+    monitored.mode = Mode::Monitor;
+    for rules in [vec![], vec![monitored]] {
+        let finds = !rules.is_empty();
+        let (world, _upstream) = world(rules);
+        for claim in ["x-portcullis-event-id", "X-Portcullis-Event-ID"] {
+            let request =
+                format!("GET / HTTP/1.1\r\nHost: a\r\n{claim}: {claimed}\r\n{claim}: {claimed}\r\n\r\n");
+            let answer = world.client().send(request).answer();
+            assert_eq!((answer.status, forwarded_id(&answer).is_some()), (200, finds));
+            assert!(!answer.body.contains(claimed), "{}", answer.body);
+        }
+        // Nor in a spelling that some servers take for it, or behind the body.
+        for request in [
+            format!("GET / HTTP/1.1\r\nHost: a\r\nX_Portcullis-Event-Id: {claimed}\r\n\r\n"),
+            format!(
+                "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX-Portcullis-Event-Id: {claimed}\r\n\r\n"
+            ),
+        ] {
+            assert_eq!(world.client().send(request).answer().status, 400);
+        }
+    }
+}
+
 #[test]
 fn a_disabled_rule_does_not_run() {
     let mut disabled = always("d", 1);
