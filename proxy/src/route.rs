@@ -8,4 +8,5 @@ mod paths;
 mod table;
 
 pub(crate) use canonical::has_ambiguous_slash;
-pub(crate) use table::{Found, RouteTable};
+pub(crate) use matches::Unmet;
+pub(crate) use table::{Found, Place, RouteTable};

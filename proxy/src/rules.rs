@@ -14,4 +14,4 @@ pub use handle::RuleSetHandle;
 pub(crate) use phase_plan::PhasePlan;
 pub use prepared_rule::WORKER_INSTANCES;
 pub(crate) use prepared_rule::{Place, PreparedRule};
-pub(crate) use route::Route;
+pub(crate) use route::{Route, overridden};
