@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{build, check, inspect, pull, push, serve};
+use crate::commands::{build, check, explain, inspect, pull, push, serve};
 
 /// Web application firewall rules as sandboxed Wasm modules
 #[derive(Debug, Parser)]
@@ -37,6 +37,9 @@ pub(crate) enum Command {
     Inspect(inspect::InspectArgs),
     /// Run the data plane on this machine with rules from a folder: no cluster, no registry
     Serve(serve::ServeArgs),
+    /// Say which route takes a request and which rules run on it, without a server
+    #[command(mut_arg("format", |format| format.visible_alias("output")))]
+    Explain(explain::ExplainArgs),
     /// Send one GET and look at the answer; exit code 1 if it is not the expected one
     Check(check::CheckArgs),
 }

@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::command_line::{Command, CommandLine};
-use crate::commands::{build, check, inspect, pull, push, serve};
+use crate::commands::{build, check, explain, inspect, pull, push, serve};
 
 fn main() -> ExitCode {
     // Before there are threads.
@@ -36,6 +36,7 @@ async fn command() -> ExitCode {
         Command::Pull(args) => pull::run(&args).await,
         Command::Inspect(args) => inspect::run(&args).await,
         Command::Serve(args) => serve::run(args).await,
+        Command::Explain(args) => explain::run(&args).await,
         Command::Check(args) => check::run(&args).await,
     };
     match done {

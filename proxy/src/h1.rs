@@ -12,4 +12,5 @@ mod upgrade;
 
 pub(crate) use connection::{serve, shed};
 #[cfg(any(test, fuzzing))]
-pub(crate) use {place::Place as RequestPlace, request_decoder::RequestDecoder};
+pub(crate) use place::Place as RequestPlace;
+pub(crate) use request_decoder::RequestDecoder;

@@ -25,6 +25,7 @@ mod downstream;
 mod drain;
 mod event;
 mod exchange;
+pub mod explain;
 mod fields;
 mod h1;
 mod h2;

@@ -9,5 +9,6 @@ mod scope;
 mod table;
 
 pub(crate) use canonical::has_ambiguous_slash;
+pub(crate) use matches::Unmet;
 pub(crate) use scope::Scope;
-pub(crate) use table::{Found, RouteTable};
+pub(crate) use table::{Found, Place, RouteTable};

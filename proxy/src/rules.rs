@@ -16,4 +16,4 @@ pub(crate) use limiter::Requester;
 pub(crate) use phase_plan::PhasePlan;
 pub use prepared_rule::WORKER_INSTANCES;
 pub(crate) use prepared_rule::{Place, PreparedRule};
-pub(crate) use route::Route;
+pub(crate) use route::{Route, overridden};

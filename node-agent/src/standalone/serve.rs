@@ -1,7 +1,6 @@
 //! Runs the proxy on a folder of rules.
 
 use std::future::Future;
-use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,15 +8,14 @@ use std::time::Duration;
 
 use portcullis_daemon::admin_server::AdminServer;
 use portcullis_engine::Compiler;
-use prometheus_client::registry::Registry;
 use thiserror::Error;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::folder::{Folder, Scan};
+use super::start::{Ready, StartError, start};
 use crate::config::{AdminListen, request_bound};
-use crate::control::{Control, ControlError, ControlInput};
-use crate::control_metrics::ControlMetrics;
+use crate::control::ControlError;
 use crate::data_path::{self, DataPathError};
 use crate::desired::View;
 use crate::modules::Modules;
@@ -60,12 +58,9 @@ pub struct Started {
 /// Why serving could not start, or ended.
 #[derive(Debug, Error)]
 pub enum ServeError {
-    /// The folder.
-    #[error("cannot read the rules in {0}: {1}")]
-    Folder(PathBuf, io::Error),
-    /// Rules that cannot run. (Once serving, such rules are printed and the last good ones stay.)
-    #[error("{}", .0.join("\n"))]
-    Rules(Vec<String>),
+    /// The folder, or its rules.
+    #[error(transparent)]
+    Start(#[from] StartError),
     /// The control side.
     #[error(transparent)]
     Control(#[from] ControlError),
@@ -83,37 +78,9 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
     started: impl FnOnce(Started),
 ) -> Result<(), ServeError> {
-    let mut folder = Folder::new(&config.rules_dir);
-    let unreadable = |e| ServeError::Folder(config.rules_dir.clone(), e);
-    let scan = folder.scan().map_err(unreadable)?;
-    if !scan.errors.is_empty() {
-        return Err(ServeError::Rules(scan.errors.iter().map(ToString::to_string).collect()));
-    }
-    let mut registry = Registry::default();
-    let metrics = ControlMetrics::register(&mut registry);
-    let (views, view_receiver) = watch::channel(Arc::new(scan.view));
-    let (_no_bus, bus) = watch::channel(None);
-    let input = ControlInput {
-        inspecting_threads: config.proxy.inspecting_threads(),
-        upstream: config.proxy.upstream.clone(),
-        views: view_receiver,
-        bus: bus.clone(),
-        keep: None,
-        compiler: config.compiler,
-    };
-    let mut control = Control::new(input, registry, metrics.clone())?;
-    control.modules.give(scan.modules);
-    let first = views.borrow().clone();
-    let failed = control.enforcer.start_with(&first.rules).await;
-    if !failed.is_empty() {
-        let module = |e: &portcullis_crds::bus::Exception| {
-            first.rules.get(&e.key).map(|v| v.rule.stable.module.reference.clone()).unwrap_or_default()
-        };
-        return Err(ServeError::Rules(
-            failed.iter().map(|e| format!("rule {}: {}: {}", e.key, module(e), e.message)).collect(),
-        ));
-    }
-
+    let (threads, upstream) = (config.proxy.inspecting_threads(), config.proxy.upstream.clone());
+    let Ready { mut control, folder, views, view, metrics, bus } =
+        start(&config.rules_dir, threads, upstream, config.compiler).await?;
     let mut tasks = JoinSet::new();
     let mut health = None;
     if let Some(address) = config.health_listen {
@@ -129,11 +96,12 @@ pub async fn serve(
     let bound = request_bound(&config.proxy);
     let proxy = control.bind(config.proxy)?;
     let addresses =
-        Started { proxy: proxy.local_addr(), tls: proxy.tls_addr(), health, admin, rules: first.rules.len() };
+        Started { proxy: proxy.local_addr(), tls: proxy.tls_addr(), health, admin, rules: view.rules.len() };
     tasks.spawn(follow(folder, control.modules.clone(), views));
     // Nobody is reported to, but sets that were replaced are dropped on the way.
     let identity = Identity::new("stand-alone", "stand-alone", "stand-alone");
-    let reporter = Reporter::new(identity, control.submissions, control.rules, bound, bus, metrics);
+    let reporter =
+        Reporter::new(identity, control.submissions, control.rules, bound, bus.subscribe(), metrics);
     tasks.spawn(reporter.run());
     tasks.spawn(control.enforcer.run());
     data_path::run(proxy, control.drain, tasks, shutdown, || started(addresses)).await?;

@@ -14,6 +14,15 @@ pub(super) struct Conditions {
     headers: Vec<(String, Vec<u8>)>,
 }
 
+/// What a request lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unmet<'c> {
+    /// One of these methods.
+    Method(&'c [Method]),
+    /// This header, once and with the value that is wanted.
+    Header(&'c str),
+}
+
 impl Conditions {
     pub(super) fn of(wanted: &RouteMatch) -> Self {
         let methods = wanted.methods.iter().map(|method| {
@@ -24,14 +33,17 @@ impl Conditions {
         Self { methods: methods.collect(), headers: headers.collect() }
     }
 
-    /// Whether the request has them.
-    pub(super) fn hold(&self, head: &RequestHead) -> bool {
-        (self.methods.is_empty() || self.methods.contains(head.method()))
-            && self.headers.iter().all(|(name, value)| {
-                // Of a header that comes twice nobody can say which one the backend reads.
-                let mut found = head.fields().get_all(name);
-                found.next() == Some(value) && found.next().is_none()
-            })
+    /// The first of them that the request has not; `None` if it has all.
+    pub(super) fn unmet(&self, head: &RequestHead) -> Option<Unmet<'_>> {
+        if !self.methods.is_empty() && !self.methods.contains(head.method()) {
+            return Some(Unmet::Method(&self.methods));
+        }
+        let unmet = self.headers.iter().find(|(name, value)| {
+            // Of a header that comes twice nobody can say which one the backend reads.
+            let mut found = head.fields().get_all(name);
+            found.next() != Some(value) || found.next().is_some()
+        });
+        unmet.map(|(name, _)| Unmet::Header(name))
     }
 
     /// More specific conditions are greater: methods, then the number of headers.

@@ -7,7 +7,7 @@ use portcullis_crds::waf_route::{PathMatch, PathMatchType, RouteMatch};
 
 use super::canonical::{canonical_host, canonical_path, host_buffer};
 use super::hosts::Hosts;
-use super::matches::Conditions;
+use super::matches::{Conditions, Unmet};
 use super::paths::Paths;
 use crate::head::RequestHead;
 
@@ -20,24 +20,29 @@ pub(crate) struct RouteTable {
 /// What a request takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Found {
-    /// This rule of this route.
-    Rule {
-        /// Index of the route.
-        route: usize,
-        /// Index of the rule in it.
-        rule: usize,
-    },
+    /// The rule of a route.
+    Rule(Place),
     /// No route has the host name.
     NoHost,
     /// Routes have the host name, and none of them the rest.
     NoMatch,
 }
 
+/// A match of a rule of a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Index of the route.
+    pub(crate) route: usize,
+    /// Index of the rule in it.
+    pub(crate) rule: usize,
+    /// Index of the match in that; 0 of a rule that has none and takes everything.
+    pub(crate) matched: usize,
+}
+
 #[derive(Debug)]
 struct Entry {
     conditions: Conditions,
-    route: usize,
-    rule: usize,
+    place: Place,
 }
 
 impl RouteTable {
@@ -50,9 +55,10 @@ impl RouteTable {
                 for (rule, wanted) in route.rules.iter().enumerate() {
                     let any = [RouteMatch::default()];
                     let matches = if wanted.matches.is_empty() { &any[..] } else { &wanted.matches };
-                    for wanted in matches {
-                        let conditions = Conditions::of(wanted);
-                        list(paths, wanted.path.as_ref()).push(Entry { conditions, route: index, rule });
+                    for (matched, wanted) in matches.iter().enumerate() {
+                        let place = Place { route: index, rule, matched };
+                        let entry = Entry { conditions: Conditions::of(wanted), place };
+                        list(paths, wanted.path.as_ref()).push(entry);
                     }
                 }
             }
@@ -66,6 +72,11 @@ impl RouteTable {
 
     /// What a request takes.
     pub(crate) fn find(&self, head: &RequestHead) -> Found {
+        self.search(head, |_, _| ())
+    }
+
+    /// The same; `passed_over` is told of each match before that whose path the request has, and what else it lacks.
+    pub(crate) fn search(&self, head: &RequestHead, mut passed_over: impl FnMut(Place, Unmet<'_>)) -> Found {
         if self.hosts.is_empty() {
             return Found::NoHost;
         }
@@ -75,8 +86,15 @@ impl RouteTable {
             return Found::NoHost;
         };
         let path = canonical_path(head.path().as_bytes());
-        match paths.find(&path, |entry| entry.conditions.hold(head)) {
-            Some(entry) => Found::Rule { route: entry.route, rule: entry.rule },
+        let is_wanted = |entry: &Entry| match entry.conditions.unmet(head) {
+            None => true,
+            Some(unmet) => {
+                passed_over(entry.place, unmet);
+                false
+            }
+        };
+        match paths.find(&path, is_wanted) {
+            Some(entry) => Found::Rule(entry.place),
             None => Found::NoMatch,
         }
     }
@@ -123,7 +141,7 @@ mod tests {
     }
 
     fn rule(route: usize, rule: usize) -> Found {
-        Found::Rule { route, rule }
+        Found::Rule(Place { route, rule, matched: 0 })
     }
 
     #[test]
@@ -185,6 +203,26 @@ mod tests {
         ]);
         assert_eq!(get(&table, "a/x"), rule(1, 0));
         assert_eq!(with(&table, Method::POST, "a/x", &[]), rule(0, 0));
+    }
+
+    #[test]
+    fn what_is_passed_over_is_told_with_what_the_request_lacks() {
+        let table = RouteTable::of(&[route(
+            &["a"],
+            &[
+                json!([{"path": {"value": "/x"}, "methods": ["POST", "PUT"]}]),
+                json!([{"path": {"value": "/y"}}, {"headers": [{"name": "X-A", "value": "1"}]}]),
+                json!([{"path": {"value": "/z"}}, {"path": {"value": "/"}}]),
+            ],
+        )]);
+        let mut passed_over = Vec::new();
+        let head = RequestHead::of(Method::GET, "/x/y", &[("Host", "a")]);
+        let found = table.search(&head, |place, unmet| passed_over.push((place, format!("{unmet:?}"))));
+        assert_eq!(found, Found::Rule(Place { route: 0, rule: 2, matched: 1 }));
+        let place = |rule, matched| Place { route: 0, rule, matched };
+        let lacks =
+            [(place(0, 0), "Method([POST, PUT])".to_owned()), (place(1, 1), "Header(\"x-a\")".to_owned())];
+        assert_eq!(passed_over, lacks);
     }
 
     #[test]

@@ -82,8 +82,18 @@ impl Routes {
 
     /// The route of a request; `None` if its host name has routes and none of them is for it.
     pub(crate) fn select(&self, head: &RequestHead) -> Option<&Route> {
-        match self.table.find(head) {
-            Found::Rule { route, rule } => Some(&self.routes[route][rule]),
+        self.taken(self.table.find(head))
+    }
+
+    /// What [`select`](Self::select) looks into.
+    pub(crate) fn table(&self) -> &RouteTable {
+        &self.table
+    }
+
+    /// The route that was found in the table.
+    pub(crate) fn taken(&self, found: Found) -> Option<&Route> {
+        match found {
+            Found::Rule(place) => Some(&self.routes[place.route][place.rule]),
             Found::NoHost => Some(&self.default),
             Found::NoMatch => None,
         }
@@ -163,6 +173,11 @@ impl Plans {
     }
 }
 
+/// The mode that a route wants of a rule of its namespace, if it wants another one.
+pub(crate) fn overridden(route: &DesiredRoute, rule: &str) -> Option<Mode> {
+    route.overrides.iter().find(|wanted| wanted.rule == rule).map(|wanted| wanted.mode)
+}
+
 /// Rules by who they belong to, so that a route need not look at all of them.
 struct Scopes<'r> {
     /// Rules of the platform. They are the first in order of precedence.
@@ -187,8 +202,7 @@ impl<'r> Scopes<'r> {
         let own = self.namespaces.get(&*route.key.namespace).map(Vec::as_slice).unwrap_or_default();
         let own = own.iter().map(|&versions| {
             let name = &rules[versions.stable()].key.name;
-            let overridden = route.overrides.iter().find(|wanted| wanted.rule == *name);
-            AppliedRule { versions, mode: overridden.map(|wanted| wanted.mode) }
+            AppliedRule { versions, mode: overridden(route, name) }
         });
         // A tenant has no say in the platform's rules.
         let cluster = self.cluster.iter().map(|&versions| AppliedRule { versions, mode: None });
