@@ -11,6 +11,7 @@ pub const FEATURES: &[&str] = &[
     MATCH_FEATURE,
     EXPIRY_FEATURE,
     RATE_LIMIT_FEATURE,
+    H2C_FEATURE,
 ];
 
 /// The feature of an agent that configures modules.
@@ -28,6 +29,8 @@ pub const EXPIRY_FEATURE: &str = "expiry";
 pub const RATE_LIMIT_FEATURE: &str = "rate-limit";
 /// The feature of an agent that serves routes.
 pub const ROUTE_FEATURE: &str = "route";
+/// The feature of an agent that speaks HTTP/2 in clear to the backends of routes.
+pub const H2C_FEATURE: &str = "route/h2c";
 
 /// Those of `required` that are not among `supported`.
 pub fn missing_features(required: &[String], supported: &[&str]) -> Vec<String> {

@@ -122,7 +122,7 @@ impl Route {
     fn new(key: &Arc<RouteKey>, route: &DesiredRoute, rule: &DesiredRouteRule, plans: &Arc<Plans>) -> Self {
         Self {
             key: Some(Arc::clone(key)),
-            upstream: rule.backend.as_ref().map(Upstream::from),
+            upstream: rule.backend.as_ref().map(|origin| Upstream::from(origin).speaking(rule.protocol)),
             timeout: rule.request_timeout_millis.map(Duration::from_millis),
             ambiguous_paths: route.ambiguous_paths,
             plans: Arc::clone(plans),

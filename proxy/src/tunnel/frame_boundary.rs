@@ -29,7 +29,7 @@ impl FrameBoundary {
     /// Goes on by these bytes, or only to the first boundary among them; says by how many.
     pub(super) fn advance(&mut self, bytes: &[u8], to_boundary: bool) -> usize {
         let mut rest = bytes;
-        while !rest.is_empty() && !(to_boundary && self.is_here()) {
+        while !(rest.is_empty() || to_boundary && self.is_here()) {
             if self.payload > 0 {
                 let passed = usize::try_from(self.payload).map_or(rest.len(), |left| left.min(rest.len()));
                 self.payload -= passed as u64;

@@ -349,7 +349,7 @@ fn a_side_that_goes_away_takes_the_other_with_it() {
 
 #[test]
 fn an_upstream_waits_for_a_client_that_does_not_read() {
-    const PIECE: [u8; 64 * 1024] = [0x5a; 64 * 1024];
+    static PIECE: [u8; 64 * 1024] = [0x5a; 64 * 1024];
     let (tell, written) = std::sync::mpsc::channel();
     let world = World::before(upstream::raw(move |_, mut stream| {
         read_head(&mut stream).unwrap();
