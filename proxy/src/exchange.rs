@@ -92,12 +92,12 @@ impl Exchange<'_> {
         self.log(&inspection);
         let event = inspection.event();
         let body = inspected?;
+        self.note(|record| record.has_body(body.length()));
         if let Some(id) = event {
             head.name_event(id);
         }
-        let (mut head, body) = self.connect(route, &mut head, body).await?;
-        head.make_forwarded();
-        Ok((head, body))
+        let (head, body) = self.connect(route, &mut head, body).await?;
+        Ok((self.response_headers(head), body))
     }
 
     /// Adds to the entry of the access log, if there is one.
@@ -247,6 +247,12 @@ impl Exchange<'_> {
                 ))
             }
         }
+    }
+
+    /// Makes of the upstream's head what the client gets.
+    fn response_headers(&self, mut head: ResponseHead) -> ResponseHead {
+        head.make_forwarded();
+        head
     }
 
     /// Counts what the rules made of the request.
