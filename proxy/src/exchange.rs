@@ -95,11 +95,12 @@ impl Exchange<'_> {
         self.log(&inspection);
         let event = inspection.event();
         let body = inspected?;
+        self.note(|record| record.has_body(body.length()));
         if let Some(id) = event {
             head.name_event(id);
         }
         let mut answered = self.connect(route, &mut head, body).await?;
-        answered.head.make_forwarded();
+        answered.head = self.response_headers(answered.head);
         Ok(answered)
     }
 
@@ -244,6 +245,12 @@ impl Exchange<'_> {
                 ))
             }
         }
+    }
+
+    /// Makes of the upstream's head what the client gets.
+    fn response_headers(&self, mut head: ResponseHead) -> ResponseHead {
+        head.make_forwarded();
+        head
     }
 
     /// Counts what the rules made of the request.

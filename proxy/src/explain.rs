@@ -13,7 +13,7 @@ use crate::address_ranges::AddressRanges;
 use crate::config::ProxyLimits;
 use crate::h1::RequestDecoder;
 use crate::head::RequestHead;
-use crate::route::{Found, Place, Unmet};
+use crate::route::{Found, Place, Scope, Unmet};
 use crate::rules::{ActiveRule, ActiveSet, Role, Route, overridden};
 use crate::scheme::Scheme;
 
@@ -134,6 +134,10 @@ pub enum Because {
     Disabled,
     /// The route overrides its mode with Disabled.
     DisabledByRoute,
+    /// Its `match` is for other requests.
+    NotMatched,
+    /// Its `expiresAt` has passed.
+    Expired,
     /// It has no phase that this proxy runs.
     NoPhase,
     /// No route takes the request.
@@ -157,11 +161,11 @@ pub fn explain(set: &ActiveSet, request: &AskedRequest) -> Result<Explanation, R
         });
     });
     let route = routes.taken(found);
-    let runs = route.map(|route| runs(set, route)).unwrap_or_default();
+    let runs = route.map(|route| runs(set, route, &head)).unwrap_or_default();
     let stable = set.set().rules.iter().filter(|rule| rule.role == Role::Stable);
     let does_not_run = stable
         .filter(|rule| runs.iter().all(|running| running.rule != rule.key))
-        .map(|rule| IdleRule { rule: rule.key.clone(), because: because(set, found, rule) })
+        .map(|rule| IdleRule { rule: rule.key.clone(), because: because(set, found, rule, &head) })
         .collect();
     Ok(Explanation { route: outcome(set, found, route, &head), passed_over, runs, does_not_run })
 }
@@ -208,11 +212,12 @@ fn outcome(set: &ActiveSet, found: Found, route: Option<&Route>, head: &RequestH
     }
 }
 
-fn runs(set: &ActiveSet, route: &Route) -> Vec<RunningRule> {
+fn runs(set: &ActiveSet, route: &Route, head: &RequestHead) -> Vec<RunningRule> {
     let plans = [Phase::Request, Phase::RequestBody].map(|phase| route.plan(phase));
     let positions =
         plans.into_iter().flat_map(|plan| (0..plan.prefilter().rules()).map(move |at| (plan, at)));
     positions
+        .filter(|(plan, at)| set.rule(plan.rule(*at)).1.judges(head))
         .map(|(plan, at)| {
             let (rule, _) = set.rule(plan.rule(at));
             let wanted = plan.mode(at);
@@ -226,17 +231,26 @@ fn runs(set: &ActiveSet, route: &Route) -> Vec<RunningRule> {
         .collect()
 }
 
-/// Why a rule is in none of the plans that the request takes.
-fn because(set: &ActiveSet, found: Found, rule: &ActiveRule) -> Because {
+/// Why a rule does not run although it is in the set.
+fn because(set: &ActiveSet, found: Found, rule: &ActiveRule, head: &RequestHead) -> Because {
+    let by_itself = || {
+        if rule.expires_at.is_some_and(|at| at <= jiff::Timestamp::now()) {
+            Because::Expired
+        } else if rule.matches.as_ref().is_some_and(|wanted| !Scope::of(wanted).includes(head)) {
+            Because::NotMatched
+        } else {
+            Because::NoPhase
+        }
+    };
     let route = match found {
         Found::NoMatch => return Because::NoRoute,
-        Found::NoHost => return Because::NoPhase,
+        Found::NoHost => return by_itself(),
         Found::Rule(place) => &set.set().routes[place.route],
     };
     match &rule.key.namespace {
         Some(namespace) if *namespace != route.key.namespace => Because::OtherNamespace,
         Some(_) if overridden(route, &rule.key.name) == Some(Mode::Disabled) => Because::DisabledByRoute,
-        _ => Because::NoPhase,
+        _ => by_itself(),
     }
 }
 

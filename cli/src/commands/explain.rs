@@ -178,6 +178,8 @@ impl fmt::Display for Explained {
                 Because::OtherNamespace => "it is of another namespace than the route",
                 Because::Disabled => "it is Disabled",
                 Because::DisabledByRoute => "an override of the route says Disabled",
+                Because::NotMatched => "its match is for other requests",
+                Because::Expired => "it has expired",
                 Because::NoPhase => "it has no phase that is run here",
                 Because::NoRoute => "no route takes the request",
             };

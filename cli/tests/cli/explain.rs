@@ -30,12 +30,19 @@ fn block(language: &str) -> String {
     page.split(&start).nth(1).and_then(|rest| rest.split("```").next()).unwrap().to_owned()
 }
 
-/// The route of docs/routes.md, and rules beside it.
+/// The route of docs/routes.md, which is written for a cluster.
+fn route() -> String {
+    block("yaml")
+        .replace("{service: {name: api, port: 80}}", "{url: \"http://127.0.0.1:3001\"}")
+        .replace("{service: {name: web, port: 80}}", "{url: \"http://127.0.0.1:3000\"}")
+}
+
+/// That route, and rules beside it.
 fn folder() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("any.wasm"), wat::parse_str(ANY).unwrap()).unwrap();
     fs::write(folder.path().join("responses.wasm"), wat::parse_str(RESPONSES).unwrap()).unwrap();
-    fs::write(folder.path().join("route.yaml"), block("yaml")).unwrap();
+    fs::write(folder.path().join("route.yaml"), route()).unwrap();
     let rules = [
         rule("shop", "bad-bot-blocker", "source: {file: any.wasm}, priority: 200"),
         rule("shop", "uploads", "source: {file: any.wasm}, limits: {bodyBytes: 64Ki}, priority: 10"),
@@ -120,7 +127,7 @@ fn a_rule_that_the_route_disables_or_that_is_disabled_for_all_does_not_run() {
     let folder = folder();
     let overrides =
         "[{rule: uploads, mode: Disabled}, {rule: old, mode: Enforce}, {rule: spam, mode: Monitor}]";
-    let route = block("yaml").replace("[{rule: bad-bot-blocker, mode: Monitor}]", overrides);
+    let route = route().replace("[{rule: bad-bot-blocker, mode: Monitor}]", overrides);
     fs::write(folder.path().join("route.yaml"), route).unwrap();
     let ended = explain(folder.path(), &["http://shop.example/"]);
     for line in [
@@ -134,9 +141,29 @@ fn a_rule_that_the_route_disables_or_that_is_disabled_for_all_does_not_run() {
 }
 
 #[test]
+fn a_rule_for_other_requests_and_one_that_has_expired_do_not_run() {
+    let folder = folder();
+    let rules = [
+        rule("shop", "admin", "source: {file: any.wasm}, match: {paths: [{value: /admin}]}"),
+        rule("shop", "short", "source: {file: any.wasm}, expiresAt: 2026-01-01T00:00:00Z"),
+    ];
+    fs::write(folder.path().join("more.yaml"), rules.concat()).unwrap();
+    let said = |url: &str| explain(folder.path(), &[url]).done().stdout.clone();
+    let elsewhere = said("http://shop.example/");
+    for line in [
+        "runs not   shop/admin: its match is for other requests\n",
+        "runs not   shop/short: it has expired\n",
+    ] {
+        assert!(elsewhere.contains(line), "{line}{elsewhere}");
+    }
+    let there = said("http://shop.example/%61dmin");
+    assert!(there.contains(". shop/admin, request, Enforce\n"), "{there}");
+}
+
+#[test]
 fn the_headers_of_the_request_count() {
     let folder = folder();
-    let route = block("yaml").replace("methods: [GET, POST]}", "headers: [{name: X-Canary, value: '1'}]}");
+    let route = route().replace("methods: [GET, POST]}", "headers: [{name: X-Canary, value: '1'}]}");
     fs::write(folder.path().join("route.yaml"), route).unwrap();
     let rule = |more: &[&str]| -> Value {
         let said =

@@ -43,6 +43,15 @@ pub(crate) struct Record {
     pub(crate) answered: Option<u64>,
 }
 
+impl Record {
+    /// The request's body has so many bytes, if that is known by now.
+    pub(crate) fn has_body(&mut self, bytes: Option<u64>) {
+        if let Some(request) = &mut self.request {
+            request.body = request.body.or(bytes);
+        }
+    }
+}
+
 /// What a client asked for.
 #[derive(Debug)]
 pub(crate) struct Request {

@@ -216,6 +216,20 @@ fn a_query_is_written_only_if_it_was_asked_for() {
     }
 }
 
+#[test]
+fn the_size_of_a_body_that_comes_in_chunks_is_known_once_a_rule_has_read_it() {
+    let upstream = answering(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    for (reads, size) in [(None, Value::Null), (Some(100), json!(5))] {
+        let (world, written) = logging(upstream, |_| ());
+        let mut rule = always("r", 0);
+        rule.body_bytes = reads;
+        world.enforce(vec![rule]);
+        let request = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n3\r\ncde\r\n0\r\n\r\n";
+        assert_eq!(world.client().send(request).answer().status, 200);
+        assert_eq!(written.lines(1)[0]["http.request.body.size"], size);
+    }
+}
+
 /// Writes nothing until it is let go.
 struct Stuck(Option<Receiver<()>>, Written);
 
