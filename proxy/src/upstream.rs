@@ -29,7 +29,9 @@ use http1_client::Http1Client;
 pub(crate) use answered::{Answered, Switched};
 pub(crate) use error::UpstreamError;
 #[cfg(any(test, fuzzing))]
-pub(crate) use {response_decoder::ResponseDecoder, upload::Upload};
+pub(crate) use response_decoder::ResponseDecoder;
+#[cfg(test)]
+pub(crate) use upload::Upload;
 
 /// After this time without a request, an upstream is forgotten.
 const FORGOTTEN: Duration = Duration::from_secs(600);

@@ -14,6 +14,7 @@ use portcullis_proxy::ProxyConfig;
 use portcullis_proxy::rules::RuleSet;
 use serde_json::json;
 
+use super::frames::{self, END_HEADERS, END_STREAM, Frames, HEADERS, frame};
 use super::h2_client::{H2Client, block_on, get, post};
 use super::h2_upstream::{Exchange, H2Upstream, message, send, status, take_message};
 use super::upstream::{self, Echo, answering, read_head};
@@ -339,7 +340,6 @@ fn a_request_beyond_the_last_of_a_goaway_is_sent_on_another_connection() {
     // By hand: the `h2` crate's server answers what it was sent before it goes.
     let address = upstream::raw(|number, mut stream| {
         use std::io::{Read, Write};
-        let frame = super::frames::frame;
         stream.write_all(&frame(4, 0, 0, &[])).unwrap();
         let mut bytes = Vec::new();
         // HEADERS of stream 1, with END_STREAM and END_HEADERS.
@@ -373,7 +373,6 @@ fn a_connection_that_the_upstream_has_left_is_not_used_again() {
     // One that ends right behind an answer.
     let address = upstream::raw(|number, mut stream| {
         use std::io::{Read, Write};
-        let frame = super::frames::frame;
         stream.write_all(&frame(4, 0, 0, &[])).unwrap();
         let mut bytes = Vec::new();
         while !bytes.windows(6).any(|window| window == [1, 5, 0, 0, 0, 1]) {
@@ -512,16 +511,20 @@ fn small_messages_that_a_client_does_not_read_end_nobody_elses_stream() {
         }
     });
     let world = world(&upstream);
-    let unread: Vec<_> = (0..20)
-        .map(|_| {
-            let mut client = world.client();
-            client.send("GET /endless HTTP/1.1\r\nHost: a\r\n\r\n");
-            client.head();
-            client
-        })
-        .collect();
+    // One that gives its streams no window beyond what all have at first.
+    let mut unread = Frames::connect(world.address);
+    for number in 0..20 {
+        let head = frames::block(&[
+            (":method", "GET"),
+            (":scheme", "http"),
+            (":authority", "a"),
+            (":path", "/endless"),
+        ]);
+        unread.send(frame(HEADERS, END_HEADERS | END_STREAM, 2 * number + 1, &head));
+    }
+    wait_until("all streams at the upstream", || upstream.requests() == 20);
     let mut other = world.client();
-    for _ in 0..300 {
+    for _ in 0..100 {
         let answer = other.get("/");
         assert!(answer.body.starts_with("GET http://shop.example/ on 0\n"), "{answer:?}");
     }
