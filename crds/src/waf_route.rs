@@ -241,6 +241,28 @@ pub struct Backend {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub url: Option<String>,
+
+    /// What it speaks.
+    #[serde(default)]
+    pub protocol: BackendProtocol,
+}
+
+/// What a backend speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum BackendProtocol {
+    /// HTTP/1.1.
+    #[default]
+    Http,
+    /// HTTP/2 in clear from the first byte on, as gRPC servers do; `appProtocol: kubernetes.io/h2c` of a Service.
+    H2c,
+}
+
+impl BackendProtocol {
+    /// Whether it is what is spoken unless something else is said.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// A port of a Service.

@@ -137,6 +137,7 @@ pub(super) fn no_backend() -> Response<Bytes> {
 pub(super) fn upstream_failed(error: &UpstreamError) -> Response<Bytes> {
     let status = match error {
         UpstreamError::ConnectTimeout | UpstreamError::AnswerTimeout => StatusCode::GATEWAY_TIMEOUT,
+        UpstreamError::NoWebSocket => StatusCode::NOT_IMPLEMENTED,
         _ => StatusCode::BAD_GATEWAY,
     };
     let title = status.canonical_reason().unwrap_or_default();

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use portcullis_crds::bus::Origin;
+use portcullis_crds::waf_route::BackendProtocol;
 use thiserror::Error;
 
 /// Settings of a [`Proxy`](crate::Proxy). Nothing in it changes while the proxy runs.
@@ -70,11 +71,12 @@ pub struct TlsConfig {
     pub default: Option<String>,
 }
 
-/// The service behind the proxy: `http://host:port`.
+/// The service behind the proxy: `http://host:port`, and what it speaks.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Upstream {
     host: String,
     port: u16,
+    protocol: BackendProtocol,
 }
 
 /// A text that names no upstream.
@@ -95,11 +97,22 @@ impl Upstream {
     pub fn port(&self) -> u16 {
         self.port
     }
+
+    /// What is spoken there.
+    pub fn protocol(&self) -> BackendProtocol {
+        self.protocol
+    }
+
+    /// The same, where this is spoken.
+    #[must_use]
+    pub fn speaking(self, protocol: BackendProtocol) -> Self {
+        Self { protocol, ..self }
+    }
 }
 
 impl From<&Origin> for Upstream {
     fn from(origin: &Origin) -> Self {
-        Self { host: origin.host.clone(), port: origin.port }
+        Self { host: origin.host.clone(), port: origin.port, protocol: BackendProtocol::default() }
     }
 }
 
@@ -125,7 +138,8 @@ impl FromStr for Upstream {
         if host.is_empty() {
             return Err(error("the host is missing"));
         }
-        Ok(Self { host, port: authority.port_u16().unwrap_or(80) })
+        let port = authority.port_u16().unwrap_or(80);
+        Ok(Self { host, port, protocol: BackendProtocol::default() })
     }
 }
 
@@ -152,8 +166,10 @@ pub struct ProxyLimits {
     pub connections: usize,
     /// TLS handshakes of one worker under way at once; a client beyond them is closed without an answer.
     pub handshakes: usize,
-    /// What one HTTP/2 connection may take up.
+    /// What one HTTP/2 connection of a client may take up.
     pub http2: Http2Limits,
+    /// What one HTTP/2 connection to an upstream may take up.
+    pub upstream_http2: Http2Limits,
     /// Requests of one worker under way at once; more are answered with 503.
     pub requests: usize,
     /// Bytes of request bodies that one worker buffers for rules at once; a request that needs more is
@@ -172,6 +188,7 @@ impl Default for ProxyLimits {
             connections: 10_000,
             handshakes: 1_000,
             http2: Http2Limits::default(),
+            upstream_http2: Http2Limits::of_upstreams(),
             requests: 2_000,
             buffered_bytes: 64 * 1024 * 1024,
             idle_upstream: 256,
@@ -179,17 +196,27 @@ impl Default for ProxyLimits {
     }
 }
 
-/// What one HTTP/2 connection may take up (RFC 9113 section 6.5.2). Heads have the bounds of all heads.
+/// What one HTTP/2 connection may take up (RFC 9113 section 6.5.2), of a client or to an upstream. Heads have the bounds of
+/// all heads.
 #[derive(Clone, Copy, Debug)]
 pub struct Http2Limits {
     /// Streams that are open at once.
     pub streams: u32,
-    /// Bytes of one request body that the client may send before any of it was taken.
+    /// Bytes of one body that the other side may send before any of it was taken.
     pub stream_window: u32,
     /// The same of all streams of a connection.
     pub connection_window: u32,
-    /// Bytes of one answer that wait to be written.
+    /// Bytes of one body that wait to be written.
     pub send_buffer: usize,
+}
+
+impl Http2Limits {
+    /// Streams of several clients share a connection to an upstream. It has room for the windows of all of them, so that a
+    /// client that does not read its answer holds up nobody else's.
+    fn of_upstreams() -> Self {
+        let (streams, stream_window) = (100, 64 * 1024);
+        Self { streams, stream_window, connection_window: streams * stream_window, send_buffer: 32 * 1024 }
+    }
 }
 
 impl Default for Http2Limits {

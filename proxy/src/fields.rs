@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use http::{HeaderMap, HeaderName, HeaderValue};
+
 /// Field lines in the order in which they came, names and values byte for byte; names compare without regard to case
 /// (RFC 9110 section 5.1). They refer into one buffer, which may hold more than them: a head as it was read.
 #[derive(Clone, Debug, Default)]
@@ -94,6 +96,18 @@ impl Fields {
     /// Removes all lines of this name.
     pub(crate) fn remove(&mut self, name: &str) {
         self.retain(|of, _| !of.eq_ignore_ascii_case(name.as_bytes()));
+    }
+
+    /// The lines as the `h2` crate wants them: by name, in lower case (RFC 9113 section 8.2.1).
+    pub(crate) fn to_map(&self) -> HeaderMap {
+        let mut map = HeaderMap::with_capacity(16);
+        for (name, value) in self.iter() {
+            // Both were read by a stricter parser.
+            if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
+                map.append(name, value);
+            }
+        }
+        map
     }
 
     /// Writes the lines as HTTP/1.1 has them (RFC 9112 section 5).

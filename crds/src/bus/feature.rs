@@ -2,7 +2,7 @@
 
 /// What this version of an agent can do; an envelope may require some of it.
 pub const FEATURES: &[&str] =
-    &["abi/1", "abi/2", CONFIG_FEATURE, PER_WORKER_FEATURE, CANDIDATE_FEATURE, ROUTE_FEATURE];
+    &["abi/1", "abi/2", CONFIG_FEATURE, PER_WORKER_FEATURE, CANDIDATE_FEATURE, ROUTE_FEATURE, H2C_FEATURE];
 
 /// The feature of an agent that configures modules.
 pub const CONFIG_FEATURE: &str = "config";
@@ -13,6 +13,8 @@ pub const CANDIDATE_FEATURE: &str = "candidate";
 
 /// The feature of an agent that serves routes.
 pub const ROUTE_FEATURE: &str = "route";
+/// The feature of an agent that speaks HTTP/2 in clear to the backends of routes.
+pub const H2C_FEATURE: &str = "route/h2c";
 
 /// Those of `required` that are not among `supported`.
 pub fn missing_features(required: &[String], supported: &[&str]) -> Vec<String> {

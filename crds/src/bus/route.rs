@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::feature::ROUTE_FEATURE;
+use super::feature::{H2C_FEATURE, ROUTE_FEATURE};
 use crate::hostname::Hostname;
 use crate::revision::Revision;
 use crate::route_key::RouteKey;
-use crate::waf_route::{AmbiguousPaths, RouteMatch, RouteOverride, ServicePort};
+use crate::waf_route::{AmbiguousPaths, BackendProtocol, RouteMatch, RouteOverride, ServicePort};
 
 /// A route, with everything that a node needs to serve it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,7 +34,9 @@ impl DesiredRoute {
 
     /// Features without which a node would do something else than is wanted.
     pub fn requires(&self) -> Vec<String> {
-        vec![ROUTE_FEATURE.to_owned()]
+        let speaks_h2c = self.rules.iter().any(|rule| rule.protocol == BackendProtocol::H2c);
+        let features = [Some(ROUTE_FEATURE), speaks_h2c.then_some(H2C_FEATURE)];
+        features.into_iter().flatten().map(str::to_owned).collect()
     }
 }
 
@@ -52,12 +54,15 @@ pub struct DesiredRouteRule {
     /// wants it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backend: Option<Origin>,
+    /// What is spoken there. At its default it is left out: the revision of a route is a hash of its JSON.
+    #[serde(default, skip_serializing_if = "BackendProtocol::is_default")]
+    pub protocol: BackendProtocol,
     /// From the end of the request to the head of the backend's answer, in milliseconds; the node's own if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_timeout_millis: Option<u64>,
 }
 
-/// A server that speaks HTTP/1.1 in clear.
+/// A server that speaks HTTP in clear.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Origin {
@@ -74,7 +79,13 @@ pub(crate) mod tests {
     pub(crate) fn a_route() -> DesiredRoute {
         let backend = Some(Origin { host: "10.96.0.7".to_owned(), port: 80 });
         let service = Some(ServicePort { name: "shop".to_owned(), port: 80 });
-        let rule = DesiredRouteRule { matches: Vec::new(), service, backend, request_timeout_millis: None };
+        let rule = DesiredRouteRule {
+            matches: Vec::new(),
+            service,
+            backend,
+            protocol: BackendProtocol::Http,
+            request_timeout_millis: None,
+        };
         DesiredRoute {
             key: RouteKey::new("shop", "web"),
             hostnames: vec!["shop.example".parse().unwrap()],
@@ -91,5 +102,21 @@ pub(crate) mod tests {
         let mut moved = route.clone();
         moved.rules[0].backend = None;
         assert_ne!(moved.revision(), route.revision());
+        let mut grpc = route.clone();
+        grpc.rules[0].protocol = BackendProtocol::H2c;
+        assert_ne!(grpc.revision(), route.revision());
+    }
+
+    #[test]
+    fn only_a_route_that_speaks_h2c_asks_for_agents_that_do() {
+        let mut route = a_route();
+        assert_eq!(route.requires(), ["route"]);
+        let json = serde_json::to_string(&route).unwrap();
+        assert!(!json.contains("protocol"), "an older agent reads the same route: {json}");
+        route.rules[0].protocol = BackendProtocol::H2c;
+        assert_eq!(route.requires(), ["route", "route/h2c"]);
+        let json = serde_json::to_string(&route).unwrap();
+        assert!(json.contains(r#""protocol":"H2C""#), "{json}");
+        assert_eq!(serde_json::from_str::<DesiredRoute>(&json).unwrap(), route);
     }
 }

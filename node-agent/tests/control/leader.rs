@@ -14,7 +14,7 @@ use portcullis_crds::bus::{
 use portcullis_crds::revision::{ModuleDigest, Revision};
 use portcullis_crds::route_key::RouteKey;
 use portcullis_crds::rule_key::RuleKey;
-use portcullis_crds::waf_route::AmbiguousPaths;
+use portcullis_crds::waf_route::{AmbiguousPaths, BackendProtocol};
 use portcullis_crds::wasm_rule::{Block, Limits, Responses};
 
 use crate::eventually;
@@ -131,8 +131,13 @@ impl Leader {
         hostname: &str,
         backend: Option<Origin>,
     ) -> u64 {
-        let rule =
-            DesiredRouteRule { matches: Vec::new(), service: None, backend, request_timeout_millis: None };
+        let rule = DesiredRouteRule {
+            matches: Vec::new(),
+            service: None,
+            backend,
+            protocol: BackendProtocol::Http,
+            request_timeout_millis: None,
+        };
         let route = DesiredRoute {
             key: RouteKey::new("shop", name),
             hostnames: vec![hostname.parse().unwrap()],

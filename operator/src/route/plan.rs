@@ -130,6 +130,7 @@ fn desired(key: &RouteKey, route: &WafRoute) -> DesiredRoute {
         matches: rule.matches.clone(),
         service: rule.backend.service.clone(),
         backend: None,
+        protocol: rule.backend.protocol,
         request_timeout_millis: rule
             .timeouts
             .as_ref()

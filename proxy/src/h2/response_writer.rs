@@ -8,12 +8,11 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use h2::{Reason, SendStream};
 use http::header::{CONTENT_LENGTH, DATE};
-use http::{HeaderMap, HeaderName, HeaderValue, Response};
+use http::{HeaderValue, Response};
 use tokio::time::Sleep;
 
 use super::request_body::Respond;
 use crate::body::{Body, BodyError};
-use crate::fields::Fields;
 use crate::head::ResponseHead;
 
 /// Why an answer did not come to its end.
@@ -52,7 +51,7 @@ pub(super) async fn write(
     let has_body = head.has_body(to.is_head);
     let mut response = Response::new(());
     *response.status_mut() = head.status;
-    *response.headers_mut() = map(&head.fields);
+    *response.headers_mut() = head.fields.to_map();
     let headers = response.headers_mut();
     if !headers.contains_key(DATE) {
         // RFC 9110 section 6.6.1.
@@ -101,7 +100,7 @@ impl Writer {
             let data = poll_fn(|cx| self.poll_next(body, cx)).await?;
             let Some(data) = data.transpose()? else {
                 match body.trailers() {
-                    Some(trailers) => self.stream.send_trailers(map(trailers))?,
+                    Some(trailers) => self.stream.send_trailers(trailers.to_map())?,
                     None => self.stream.send_data(Bytes::new(), true)?,
                 }
                 return Ok(());
@@ -167,18 +166,6 @@ impl Writer {
         ready!(timer.as_mut().poll(cx));
         Poll::Ready(WriteError::Deadline)
     }
-}
-
-/// As the `h2` crate wants fields. Names are written in lower case (RFC 9113 section 8.2.1).
-fn map(fields: &Fields) -> HeaderMap {
-    let mut map = HeaderMap::with_capacity(16);
-    for (name, value) in fields.iter() {
-        // Both were read by a stricter parser.
-        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
-            map.append(name, value);
-        }
-    }
-    map
 }
 
 fn text(value: &str) -> HeaderValue {

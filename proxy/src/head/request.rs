@@ -64,6 +64,11 @@ impl RequestHead {
         &self.method
     }
 
+    /// Whether sending it twice does what sending it once does (RFC 9110 section 9.2.2).
+    pub(crate) fn is_idempotent(&self) -> bool {
+        matches!(self.method, Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE)
+    }
+
     pub(crate) fn version(&self) -> Version {
         self.version
     }

@@ -106,7 +106,7 @@ impl Routes {
 impl Route {
     fn new(route: &DesiredRoute, rule: &DesiredRouteRule, plans: &Arc<Plans>) -> Self {
         Self {
-            upstream: rule.backend.as_ref().map(Upstream::from),
+            upstream: rule.backend.as_ref().map(|origin| Upstream::from(origin).speaking(rule.protocol)),
             timeout: rule.request_timeout_millis.map(Duration::from_millis),
             ambiguous_paths: route.ambiguous_paths,
             plans: Arc::clone(plans),

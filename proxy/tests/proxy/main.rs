@@ -10,6 +10,8 @@ mod frames;
 mod h2;
 mod h2_client;
 mod h2_floods;
+mod h2_upstream;
+mod h2c;
 mod isolation;
 mod limits;
 mod offload;

@@ -32,7 +32,10 @@ fn rule(rule: RouteRule) -> Result<DesiredRouteRule, String> {
             "backend.service needs a cluster; set backend.url, for example http://127.0.0.1:3000".to_owned()
         );
     }
-    let url = backend.url.ok_or("expected backend.url, for example http://127.0.0.1:3000, found nothing")?;
+    let url = backend
+        .url
+        .as_deref()
+        .ok_or("expected backend.url, for example http://127.0.0.1:3000, found nothing")?;
     let upstream: Upstream = url.parse().map_err(|error| format!("backend.url: {error}"))?;
     let timeout = timeouts.and_then(|timeouts| timeouts.request);
     if let Some(timeout) = timeout
@@ -46,6 +49,7 @@ fn rule(rule: RouteRule) -> Result<DesiredRouteRule, String> {
         matches,
         service: None,
         backend: Some(Origin { host: upstream.host().to_owned(), port: upstream.port() }),
+        protocol: backend.protocol,
         request_timeout_millis: timeout
             .map(|timeout| u64::try_from(timeout.get().as_millis()).unwrap_or(u64::MAX)),
     })
@@ -53,6 +57,8 @@ fn rule(rule: RouteRule) -> Result<DesiredRouteRule, String> {
 
 #[cfg(test)]
 mod tests {
+    use portcullis_crds::waf_route::BackendProtocol;
+
     use super::super::{Manifest, read};
     use super::*;
 
@@ -64,7 +70,7 @@ spec:
   hostnames: [shop.example, '*.shop.example']
   rules:
   - matches: [{path: {value: /api}, methods: [GET, POST]}]
-    backend: {url: 'http://127.0.0.1:3001'}
+    backend: {url: 'http://127.0.0.1:3001', protocol: H2C}
     timeouts: {request: 5s}
   - backend: {url: 'http://127.0.0.1:3000'}
   overrides: [{rule: bad-bot-blocker, mode: Monitor}]
@@ -83,6 +89,8 @@ spec:
         let backend = Origin { host: "127.0.0.1".to_owned(), port: 3000 };
         assert_eq!(route.rules[1].backend, Some(backend));
         assert_eq!(route.overrides[0].rule, "bad-bot-blocker");
+        let protocols: Vec<_> = route.rules.iter().map(|rule| rule.protocol).collect();
+        assert_eq!(protocols, [BackendProtocol::H2c, BackendProtocol::Http]);
     }
 
     #[test]
@@ -115,6 +123,7 @@ spec: {source: {file: a.wasm}}
             ("value: /api", "value: api", "expected a path that starts with /"),
             ("value: /api", "value: /a/../b", "expected a path that starts with /"),
             ("GET, POST", "GET, BREW", "BREW"),
+            ("protocol: H2C", "protocol: HTTP/2", "HTTP/2"),
             ("url: 'http://127.0.0.1:3001'", "service: {name: shop, port: 80}", "needs a cluster"),
             ("url: 'http://127.0.0.1:3001'", "url: 'ftp://a'", "expected an upstream such as"),
             ("request: 5s", "request: 5ms", "timeouts.request between 100ms and 1h, found 5ms"),
