@@ -61,6 +61,7 @@ use crate::rules::RuleSetHandle;
 
 pub use config::{
     DrainPlan, Http2Limits, ProxyConfig, ProxyLimits, Timeouts, TlsConfig, Upstream, UpstreamParseError,
+    UpstreamTls,
 };
 pub use drain::DrainSignal;
 
