@@ -17,8 +17,8 @@ pub use checkpoint::{Checkpoint, EpochRecord, SetHash, SetRecord};
 pub use desired::{Desired, DesiredRule, RouteTombstone, Tombstone};
 pub use envelope::{Envelope, EnvelopeError, SCHEMA};
 pub use feature::{
-    CANDIDATE_FEATURE, CONFIG_FEATURE, EXPIRY_FEATURE, FEATURES, H2C_FEATURE, MATCH_FEATURE,
-    PER_WORKER_FEATURE, RATE_LIMIT_FEATURE, ROUTE_FEATURE, missing_features,
+    BACKEND_TLS_FEATURE, CANDIDATE_FEATURE, CONFIG_FEATURE, EXPIRY_FEATURE, FEATURES, H2C_FEATURE,
+    MATCH_FEATURE, PER_WORKER_FEATURE, RATE_LIMIT_FEATURE, ROUTE_FEATURE, missing_features,
 };
 pub use module_ref::{CHUNK_BYTES, ModuleRef};
 pub use recall::{Recall, Recalled};

@@ -155,6 +155,7 @@ pub struct HeaderMatch {
 #[x_kube(crates(kube_core = "::kube_core"))]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
+    validation = ("!has(self.tls)", "backend.tls works only with `portcullis serve`; leave it out in a cluster"),
     validation = ("!has(self.url)", "backend.url works only with `portcullis serve`; in a cluster set backend.service"),
     validation = ("has(self.service) || has(self.url)", "set backend.service to a Service of the namespace, for example {name: shop, port: 80}")
 )]
@@ -163,7 +164,7 @@ pub struct Backend {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<ServicePort>,
 
-    /// An origin, `http://127.0.0.1:3000`. Stand-alone mode (`portcullis serve`) only; refused in a cluster.
+    /// An origin, `http://127.0.0.1:3000` or `https://shop.example`. Stand-alone mode (`portcullis serve`) only; refused in a cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub url: Option<String>,
@@ -171,6 +172,26 @@ pub struct Backend {
     /// What it speaks.
     #[serde(default)]
     pub protocol: BackendProtocol,
+
+    /// How a backend whose `url` is `https://` is verified, if not by its host and what the system trusts. Stand-alone mode
+    /// (`portcullis serve`) only; refused in a cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<BackendTls>,
+}
+
+/// How a backend is verified that speaks by TLS.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BackendTls {
+    /// The name that it is asked for and that its certificate has to be for, if it is not the host of `url`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub server_name: Option<String>,
+
+    /// Path of a PEM file with the certificates that are trusted, instead of those that the system trusts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 4096))]
+    pub ca_file: Option<String>,
 }
 
 /// What a backend speaks.

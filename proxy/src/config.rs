@@ -83,12 +83,22 @@ pub struct TlsConfig {
     pub default: Option<String>,
 }
 
-/// The service behind the proxy: `http://host:port`, and what it speaks.
+/// The service behind the proxy: `http://host:port` or `https://host:port`, and what it speaks.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Upstream {
     host: String,
     port: u16,
     protocol: BackendProtocol,
+    tls: Option<UpstreamTls>,
+}
+
+/// How an upstream that speaks by TLS is verified. There is no way not to verify it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct UpstreamTls {
+    /// The name that it is asked for (SNI) and that its certificate has to be for, if it is not the host.
+    pub server_name: Option<String>,
+    /// PEM file with the certificates that are trusted, instead of those that the system trusts.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// A text that names no upstream.
@@ -115,6 +125,17 @@ impl Upstream {
         self.protocol
     }
 
+    /// How it is verified, if it speaks by TLS.
+    pub fn tls(&self) -> Option<&UpstreamTls> {
+        self.tls.as_ref()
+    }
+
+    /// The same by TLS, verified so.
+    #[must_use]
+    pub fn by_tls(self, tls: UpstreamTls) -> Self {
+        Self { tls: Some(tls), ..self }
+    }
+
     /// The same, where this is spoken.
     #[must_use]
     pub fn speaking(self, protocol: BackendProtocol) -> Self {
@@ -124,7 +145,7 @@ impl Upstream {
 
 impl From<&Origin> for Upstream {
     fn from(origin: &Origin) -> Self {
-        Self { host: origin.host.clone(), port: origin.port, protocol: BackendProtocol::default() }
+        Self { host: origin.host.clone(), port: origin.port, protocol: BackendProtocol::default(), tls: None }
     }
 }
 
@@ -134,11 +155,11 @@ impl FromStr for Upstream {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let error = |reason| UpstreamParseError { found: text.to_owned(), reason };
         let uri: http::Uri = text.parse().map_err(|_| error("it is no URL"))?;
-        match uri.scheme_str() {
-            Some("http") => (),
-            Some("https") => return Err(error("TLS to the upstream is not there yet, use http")),
-            _ => return Err(error("start it with http://")),
-        }
+        let tls = match uri.scheme_str() {
+            Some("http") => None,
+            Some("https") => Some(UpstreamTls::default()),
+            _ => return Err(error("start it with http:// or https://")),
+        };
         if uri.path() != "/" || uri.query().is_some() || text.contains('#') {
             return Err(error("drop the path; requests keep their own"));
         }
@@ -150,17 +171,18 @@ impl FromStr for Upstream {
         if host.is_empty() {
             return Err(error("the host is missing"));
         }
-        let port = authority.port_u16().unwrap_or(80);
-        Ok(Self { host, port, protocol: BackendProtocol::default() })
+        let port = authority.port_u16().unwrap_or(if tls.is_some() { 443 } else { 80 });
+        Ok(Self { host, port, protocol: BackendProtocol::default(), tls })
     }
 }
 
 impl fmt::Display for Upstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
         if self.host.contains(':') {
-            write!(f, "http://[{}]:{}", self.host, self.port)
+            write!(f, "{scheme}://[{}]:{}", self.host, self.port)
         } else {
-            write!(f, "http://{}:{}", self.host, self.port)
+            write!(f, "{scheme}://{}:{}", self.host, self.port)
         }
     }
 }
@@ -316,12 +338,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_upstream_is_a_plain_http_origin() {
+    fn an_upstream_is_an_origin_with_or_without_tls() {
         for (text, host, port) in [
             ("http://shop.example:8080", "shop.example", 8080),
             ("http://shop.example", "shop.example", 80),
             ("http://10.0.0.1:81/", "10.0.0.1", 81),
             ("http://[::1]:8080", "::1", 8080),
+            ("https://shop.example", "shop.example", 443),
+            ("https://shop.example:80", "shop.example", 80),
         ] {
             let upstream: Upstream = text.parse().unwrap();
             assert_eq!((upstream.host(), upstream.port()), (host, port));
@@ -332,7 +356,6 @@ mod tests {
     #[test]
     fn an_upstream_with_more_than_an_origin_is_refused_with_the_reason() {
         for (text, reason) in [
-            ("https://shop.example", "use http"),
             ("shop.example:80", "start it with http://"),
             ("http://shop.example/api", "drop the path"),
             ("http://user@shop.example", "drop the user name"),

@@ -70,6 +70,7 @@ pub use access_log_config::{AccessLogConfig, AccessLogOutput};
 pub use address_ranges::{AddressRanges, AddressRangesError};
 pub use config::{
     DrainPlan, Http2Limits, ProxyConfig, ProxyLimits, Timeouts, TlsConfig, Upstream, UpstreamParseError,
+    UpstreamTls,
 };
 pub use drain::DrainSignal;
 

@@ -13,12 +13,11 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
 use crate::linger::linger;
 use crate::service::Service;
-use crate::upstream::Switched;
+use crate::upstream::{Switched, UpstreamStream};
 
 use frame_boundary::FrameBoundary;
 use one_way::OneWay;
@@ -69,7 +68,7 @@ where
 struct Tunnel<'a, S> {
     service: &'a Service,
     client: S,
-    upstream: TcpStream,
+    upstream: UpstreamStream,
     to_upstream: OneWay,
     to_client: OneWay,
     /// Of what the upstream sends.

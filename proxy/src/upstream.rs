@@ -9,6 +9,8 @@ mod http1_client;
 mod pool;
 mod response_body;
 mod response_decoder;
+mod stream;
+mod tls;
 mod upload;
 
 use std::cell::{Cell, RefCell};
@@ -30,6 +32,7 @@ pub(crate) use answered::{Answered, Switched};
 pub(crate) use error::UpstreamError;
 #[cfg(any(test, fuzzing))]
 pub(crate) use response_decoder::ResponseDecoder;
+pub(crate) use stream::UpstreamStream;
 #[cfg(test)]
 pub(crate) use upload::Upload;
 

@@ -106,7 +106,7 @@ fn a_host_without_routes_takes_the_default_route_past_no_rule() {
 #[test]
 fn a_request_that_no_route_takes_is_told_why() {
     let folder = folder();
-    let route = block("yaml");
+    let route = route();
     let second = route.find("  - backend:").unwrap();
     let end = route.find("  ambiguousPaths").unwrap();
     let only_api = format!("{}{}", &route[..second], &route[end..]).replace("Keep", "Refuse");

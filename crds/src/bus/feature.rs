@@ -31,6 +31,9 @@ pub const RATE_LIMIT_FEATURE: &str = "rate-limit";
 pub const ROUTE_FEATURE: &str = "route";
 /// The feature of an agent that speaks HTTP/2 in clear to the backends of routes.
 pub const H2C_FEATURE: &str = "route/h2c";
+/// The feature of an agent that speaks TLS to the backends of routes that the bus says. There is none yet: how a backend is
+/// verified can be said in files only.
+pub const BACKEND_TLS_FEATURE: &str = "route/tls";
 
 /// Those of `required` that are not among `supported`.
 pub fn missing_features(required: &[String], supported: &[&str]) -> Vec<String> {

@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::feature::{H2C_FEATURE, ROUTE_FEATURE};
+use super::feature::{BACKEND_TLS_FEATURE, H2C_FEATURE, ROUTE_FEATURE};
 use crate::hostname::Hostname;
 use crate::revision::Revision;
 use crate::route_key::RouteKey;
-use crate::waf_route::{AmbiguousPaths, BackendProtocol, RouteMatch, RouteOverride, ServicePort};
+use crate::waf_route::{AmbiguousPaths, BackendProtocol, BackendTls, RouteMatch, RouteOverride, ServicePort};
 
 /// A route, with everything that a node needs to serve it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,7 +35,12 @@ impl DesiredRoute {
     /// Features without which a node would do something else than is wanted.
     pub fn requires(&self) -> Vec<String> {
         let speaks_h2c = self.rules.iter().any(|rule| rule.protocol == BackendProtocol::H2c);
-        let features = [Some(ROUTE_FEATURE), speaks_h2c.then_some(H2C_FEATURE)];
+        let speaks_tls = self.rules.iter().any(|rule| rule.tls.is_some());
+        let features = [
+            Some(ROUTE_FEATURE),
+            speaks_h2c.then_some(H2C_FEATURE),
+            speaks_tls.then_some(BACKEND_TLS_FEATURE),
+        ];
         features.into_iter().flatten().map(str::to_owned).collect()
     }
 }
@@ -57,12 +62,15 @@ pub struct DesiredRouteRule {
     /// What is spoken there. At its default it is left out: the revision of a route is a hash of its JSON.
     #[serde(default, skip_serializing_if = "BackendProtocol::is_default")]
     pub protocol: BackendProtocol,
+    /// How it is verified, if it speaks by TLS: of a route in a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<BackendTls>,
     /// From the end of the request to the head of the backend's answer, in milliseconds; the node's own if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_timeout_millis: Option<u64>,
 }
 
-/// A server that speaks HTTP in clear.
+/// A server that speaks HTTP.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Origin {
@@ -74,6 +82,7 @@ pub struct Origin {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use super::super::feature::{FEATURES, missing_features};
     use super::*;
 
     pub(crate) fn a_route() -> DesiredRoute {
@@ -84,6 +93,7 @@ pub(crate) mod tests {
             service,
             backend,
             protocol: BackendProtocol::Http,
+            tls: None,
             request_timeout_millis: None,
         };
         DesiredRoute {
@@ -105,6 +115,13 @@ pub(crate) mod tests {
         let mut grpc = route.clone();
         grpc.rules[0].protocol = BackendProtocol::H2c;
         assert_ne!(grpc.revision(), route.revision());
+    }
+
+    #[test]
+    fn no_agent_takes_a_route_over_the_bus_that_names_files() {
+        let mut route = a_route();
+        route.rules[0].tls = Some(BackendTls::default());
+        assert_eq!(missing_features(&route.requires(), FEATURES), ["route/tls"]);
     }
 
     #[test]

@@ -136,6 +136,7 @@ impl Leader {
             service: None,
             backend,
             protocol: BackendProtocol::Http,
+            tls: None,
             request_timeout_millis: None,
         };
         let route = DesiredRoute {

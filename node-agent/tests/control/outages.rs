@@ -134,7 +134,7 @@ async fn a_kind_of_message_that_the_agent_does_not_know_never_makes_it_read_agai
         line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()
     };
     let before = resyncs().await;
-    nats.write((0..1000).map(|n| format!("route.shop.r{}", n % 10))).await;
+    nats.write((0..1000).map(|n| format!("policy.shop.r{}", n % 10))).await;
     leader.publish("bad-bot", 2, "v2", &blocking("2")).await;
     leader.is_settled().await;
     assert_eq!(agent.get().await.unwrap().body, "v2");

@@ -131,6 +131,7 @@ fn desired(key: &RouteKey, route: &WafRoute) -> DesiredRoute {
         service: rule.backend.service.clone(),
         backend: None,
         protocol: rule.backend.protocol,
+        tls: None,
         request_timeout_millis: rule
             .timeouts
             .as_ref()

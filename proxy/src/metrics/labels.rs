@@ -88,6 +88,8 @@ label! {
         Resolve = "resolve",
         /// No connection.
         Connect = "connect",
+        /// No TLS, or a certificate that is not trusted.
+        Tls = "tls",
         /// No connection, or no answer, in time.
         Timeout = "timeout",
         /// The connection broke before the head of the answer.

@@ -1,19 +1,20 @@
 //! Routes: which requests go to which upstream, and which rules run on them.
 
 use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_crds::RouteKey;
-use portcullis_crds::bus::{DesiredRoute, DesiredRouteRule};
-use portcullis_crds::waf_route::AmbiguousPaths;
+use portcullis_crds::bus::{DesiredRoute, DesiredRouteRule, Origin};
+use portcullis_crds::waf_route::{AmbiguousPaths, BackendTls};
 use portcullis_crds::wasm_rule::Mode;
 use portcullis_engine::Phase;
 
 use super::active_rule::ActiveRule;
 use super::phase_plan::{AppliedRule, PhasePlan};
 use super::versions::Versions;
-use crate::config::Upstream;
+use crate::config::{Upstream, UpstreamTls};
 use crate::head::RequestHead;
 use crate::route::{Found, RouteTable, Scope, has_ambiguous_slash};
 
@@ -122,7 +123,7 @@ impl Route {
     fn new(key: &Arc<RouteKey>, route: &DesiredRoute, rule: &DesiredRouteRule, plans: &Arc<Plans>) -> Self {
         Self {
             key: Some(Arc::clone(key)),
-            upstream: rule.backend.as_ref().map(|origin| Upstream::from(origin).speaking(rule.protocol)),
+            upstream: rule.backend.as_ref().map(|origin| upstream(origin, rule)),
             timeout: rule.request_timeout_millis.map(Duration::from_millis),
             ambiguous_paths: route.ambiguous_paths,
             plans: Arc::clone(plans),
@@ -157,6 +158,18 @@ impl Route {
     /// The most bytes of a body that any of its rules inspects; `None` when bodies stream through.
     pub(crate) fn largest_body(&self) -> Option<u64> {
         self.plans.largest_body
+    }
+}
+
+/// Where the requests of a rule go, and how that is spoken to.
+fn upstream(origin: &Origin, rule: &DesiredRouteRule) -> Upstream {
+    let upstream = Upstream::from(origin).speaking(rule.protocol);
+    match &rule.tls {
+        None => upstream,
+        Some(BackendTls { server_name, ca_file }) => upstream.by_tls(UpstreamTls {
+            server_name: server_name.clone(),
+            ca_file: ca_file.as_ref().map(PathBuf::from),
+        }),
     }
 }
 

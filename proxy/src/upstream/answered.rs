@@ -1,8 +1,8 @@
 //! What the upstream answers.
 
 use bytes::BytesMut;
-use tokio::net::TcpStream;
 
+use super::stream::UpstreamStream;
 use crate::body::Body;
 use crate::head::ResponseHead;
 
@@ -18,7 +18,7 @@ pub(crate) struct Answered {
 /// A connection to the upstream that speaks another protocol from now on.
 #[derive(Debug)]
 pub(crate) struct Switched {
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: UpstreamStream,
     /// What came behind the answer.
     pub(crate) input: BytesMut,
 }

@@ -2,17 +2,15 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::mem::MaybeUninit;
 use std::pin::pin;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use socket2::SockRef;
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
 
 use super::response_decoder::{Decoded, ResponseDecoder};
+use super::stream::{Unasked, UpstreamStream};
 use super::upload::Upload;
 use crate::body::BodyError;
 use crate::wire::{BadResponse, ContentDecoder, Violation};
@@ -25,20 +23,10 @@ const BODY_READ: usize = 64 * 1024;
 /// A connection, with at most one request under way.
 #[derive(Debug)]
 pub(super) struct UpstreamConnection {
-    stream: TcpStream,
+    stream: UpstreamStream,
     /// What was read and is not decoded yet.
     input: BytesMut,
     opened: Instant,
-}
-
-/// What an upstream sends between two requests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unasked {
-    Nothing,
-    /// More than its last answer announced.
-    Bytes,
-    /// The end of the connection.
-    End,
 }
 
 /// Why there is no head of an answer.
@@ -53,12 +41,12 @@ pub(super) enum NoAnswer {
 }
 
 impl UpstreamConnection {
-    pub(super) fn new(stream: TcpStream) -> Self {
+    pub(super) fn new(stream: UpstreamStream) -> Self {
         Self { stream, input: BytesMut::new(), opened: Instant::now() }
     }
 
     /// The connection, and what came on it behind the answer.
-    pub(super) fn into_parts(self) -> (TcpStream, BytesMut) {
+    pub(super) fn into_parts(self) -> (UpstreamStream, BytesMut) {
         (self.stream, self.input)
     }
 
@@ -67,13 +55,9 @@ impl UpstreamConnection {
         self.opened
     }
 
-    /// What came since the last answer, which belongs to no request. Asks the kernel: what tokio knows may be older.
-    pub(super) fn unasked(&self) -> Unasked {
-        match SockRef::from(&self.stream).peek(&mut [MaybeUninit::uninit()]) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Unasked::Nothing,
-            Ok(1..) => Unasked::Bytes,
-            Ok(0) | Err(_) => Unasked::End,
-        }
+    /// What came since the last answer, which belongs to no request.
+    pub(super) fn unasked(&mut self) -> Unasked {
+        self.stream.unasked()
     }
 
     /// Gives back what a large answer needed of memory.

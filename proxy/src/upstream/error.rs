@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use super::tls::TlsError;
 use crate::body::BodyError;
 use crate::metrics::UpstreamFailure;
 use crate::wire::BadResponse;
@@ -15,6 +16,9 @@ pub(crate) enum UpstreamError {
     /// It accepts no connection.
     #[error("the upstream accepted no connection")]
     Connect(#[source] std::io::Error),
+    /// It accepts a connection, and is not who it should be, or speaks no TLS.
+    #[error("the upstream could not be spoken to by TLS")]
+    Tls(#[source] TlsError),
     /// It did not accept a connection in time.
     #[error("the upstream accepted no connection in time")]
     ConnectTimeout,
@@ -50,6 +54,7 @@ impl UpstreamError {
         match self {
             Self::Resolve(_) => UpstreamFailure::Resolve,
             Self::Connect(_) => UpstreamFailure::Connect,
+            Self::Tls(_) => UpstreamFailure::Tls,
             Self::ConnectTimeout | Self::AnswerTimeout => UpstreamFailure::Timeout,
             Self::Broken(_) | Self::Http2(_) | Self::RequestBody(_) => UpstreamFailure::Broken,
             Self::BadResponse(_) | Self::NoHttp2(_) | Self::Inexpressible | Self::NoWebSocket => {

@@ -1,6 +1,7 @@
 //! Requests to an upstream that speaks HTTP/1.1: connect, send once, or once more where that is harmless.
 
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -15,6 +16,8 @@ use super::error::UpstreamError;
 use super::pool::Pool;
 use super::response_body::ResponseBody;
 use super::response_decoder::{Decoded, ResponseDecoder};
+use super::stream::UpstreamStream;
+use super::tls::Connector;
 use super::upload::Upload;
 use crate::body::Body;
 use crate::config::{ProxyLimits, Timeouts, Upstream};
@@ -26,6 +29,7 @@ use crate::wire::BadResponse;
 #[derive(Debug)]
 pub(crate) struct Http1Client {
     addresses: Addresses,
+    tls: Option<Connector>,
     pool: Rc<Pool>,
     timeouts: Timeouts,
     metrics: RequestMetrics,
@@ -40,6 +44,7 @@ impl Http1Client {
     ) -> Self {
         Self {
             addresses: Addresses::new(upstream),
+            tls: upstream.tls().map(|tls| Connector::new(upstream.host(), tls.clone())),
             pool: Rc::new(Pool::new(limits, &timeouts, metrics.clone())),
             timeouts,
             metrics,
@@ -94,12 +99,23 @@ impl Http1Client {
         timeout: Duration,
     ) -> Result<Answered, UpstreamError> {
         let addresses = self.addresses.current().await.map_err(UpstreamError::Resolve)?;
-        let stream = match tokio::time::timeout(self.timeouts.connect, address::connect(&addresses)).await {
-            Ok(stream) => stream.map_err(UpstreamError::Connect)?,
+        let stream = match tokio::time::timeout(self.timeouts.connect, self.connect(&addresses)).await {
+            Ok(stream) => stream?,
             Err(_) => return Err(UpstreamError::ConnectTimeout),
         };
         let connection = UpstreamConnection::new(stream);
         self.exchange(connection, head, upload, timeout).await.map_err(|failed| failed.error)
+    }
+
+    async fn connect(&self, addresses: &[SocketAddr]) -> Result<UpstreamStream, UpstreamError> {
+        let stream = address::connect(addresses).await.map_err(UpstreamError::Connect)?;
+        match &self.tls {
+            None => Ok(UpstreamStream::Plain(stream)),
+            Some(tls) => {
+                let stream = tls.connect(stream).await.map_err(UpstreamError::Tls)?;
+                Ok(UpstreamStream::Tls(Box::new(stream)))
+            }
+        }
     }
 
     async fn exchange(

@@ -3,7 +3,8 @@
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
-use super::connection::{Unasked, UpstreamConnection};
+use super::connection::UpstreamConnection;
+use super::stream::Unasked;
 use crate::config::{ProxyLimits, Timeouts};
 use crate::metrics::{RequestMetrics, UpstreamFailure};
 
@@ -38,10 +39,10 @@ impl Pool {
     /// others grow old and a burst's connections are closed after it.
     pub(super) fn take(&self, now: Instant) -> Option<UpstreamConnection> {
         let mut idle = self.idle.borrow_mut();
-        while let Some(Idle { connection, since }) = idle.pop() {
+        while let Some(Idle { mut connection, since }) = idle.pop() {
             let fresh = now.saturating_duration_since(since) < self.idle_for
                 && now.saturating_duration_since(connection.opened()) < self.age;
-            if self.is_usable(&connection) && fresh {
+            if self.is_usable(&mut connection) && fresh {
                 return Some(connection);
             }
         }
@@ -61,12 +62,12 @@ impl Pool {
 
     /// Drops what nobody used for too long; whoever holds a worker calls it now and then.
     pub(super) fn expire(&self, now: Instant) {
-        self.idle.borrow_mut().retain(|i| {
-            now.saturating_duration_since(i.since) < self.idle_for && self.is_usable(&i.connection)
+        self.idle.borrow_mut().retain_mut(|i| {
+            now.saturating_duration_since(i.since) < self.idle_for && self.is_usable(&mut i.connection)
         });
     }
 
-    fn is_usable(&self, connection: &UpstreamConnection) -> bool {
+    fn is_usable(&self, connection: &mut UpstreamConnection) -> bool {
         let unasked = connection.unasked();
         if unasked == Unasked::Bytes {
             tracing::debug!("the upstream sent more than its answer announced");

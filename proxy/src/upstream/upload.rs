@@ -20,6 +20,8 @@ pub(crate) struct Upload {
     is_last: bool,
     state: State,
     is_begun: bool,
+    /// Whether TLS may keep some of it back.
+    is_kept: bool,
     moved: Instant,
 }
 
@@ -63,6 +65,7 @@ impl Upload {
             body,
             state: State::Sending,
             is_begun: false,
+            is_kept: false,
             moved: Instant::now(),
         }
     }
@@ -123,7 +126,7 @@ impl Upload {
                         self.end();
                         continue;
                     }
-                    Poll::Pending if self.outgoing.is_empty() => return Poll::Pending,
+                    Poll::Pending if self.outgoing.is_empty() && !self.is_kept => return Poll::Pending,
                     // What is there need not wait for it.
                     Poll::Pending => (),
                 }
@@ -154,7 +157,12 @@ impl Upload {
                 written => self.outgoing.advance(written),
             }
             self.is_begun = true;
+            self.is_kept = true;
             self.moved = Instant::now();
+        }
+        if self.is_kept {
+            ready!(Pin::new(&mut *stream).poll_flush(cx))?;
+            self.is_kept = false;
         }
         Poll::Ready(Ok(()))
     }

@@ -26,5 +26,6 @@ mod same_bytes;
 mod tls;
 mod upstream;
 mod upstream_failures;
+mod upstream_tls;
 mod websocket;
 mod world;

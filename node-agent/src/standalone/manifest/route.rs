@@ -1,7 +1,7 @@
 //! Checks a route as the API server would, and makes of it what the proxy serves.
 
 use portcullis_crds::bus::{DesiredRoute, DesiredRouteRule, Origin};
-use portcullis_crds::waf_route::{RouteRule, TIMEOUT_CEILING, TIMEOUT_FLOOR};
+use portcullis_crds::waf_route::{BackendProtocol, RouteRule, TIMEOUT_CEILING, TIMEOUT_FLOOR};
 use portcullis_crds::{RouteKey, WafRouteSpec};
 use portcullis_proxy::Upstream;
 
@@ -32,6 +32,16 @@ fn rule(rule: RouteRule) -> Result<DesiredRouteRule, String> {
         .as_deref()
         .ok_or("expected backend.url, for example http://127.0.0.1:3000, found nothing")?;
     let upstream: Upstream = url.parse().map_err(|error| format!("backend.url: {error}"))?;
+    let tls = match (upstream.tls(), backend.tls) {
+        (Some(_), tls) => Some(tls.unwrap_or_default()),
+        (None, None) => None,
+        (None, Some(_)) => return Err(format!("backend.tls: expected an https:// URL, found {url}")),
+    };
+    if tls.is_some() && backend.protocol == BackendProtocol::H2c {
+        return Err(
+            "backend.protocol: H2C is without TLS; expected an http:// URL, or protocol: HTTP".to_owned()
+        );
+    }
     let timeout = timeouts.and_then(|timeouts| timeouts.request);
     if let Some(timeout) = timeout
         && !(TIMEOUT_FLOOR..=TIMEOUT_CEILING).contains(&timeout)
@@ -45,6 +55,7 @@ fn rule(rule: RouteRule) -> Result<DesiredRouteRule, String> {
         service: None,
         backend: Some(Origin { host: upstream.host().to_owned(), port: upstream.port() }),
         protocol: backend.protocol,
+        tls,
         request_timeout_millis: timeout
             .map(|timeout| u64::try_from(timeout.get().as_millis()).unwrap_or(u64::MAX)),
     })
@@ -52,7 +63,7 @@ fn rule(rule: RouteRule) -> Result<DesiredRouteRule, String> {
 
 #[cfg(test)]
 mod tests {
-    use portcullis_crds::waf_route::BackendProtocol;
+    use portcullis_crds::waf_route::BackendTls;
 
     use super::super::{Manifest, read};
     use super::*;
@@ -89,6 +100,21 @@ spec:
     }
 
     #[test]
+    fn a_backend_by_tls_is_verified_as_the_route_says() {
+        let tls = "url: 'https://127.0.0.1:3001', tls: {serverName: shop.example, caFile: ca.pem}";
+        let text = ROUTE.replacen("url: 'http://127.0.0.1:3001', protocol: H2C", tls, 1);
+        let text = text.replacen("http://127.0.0.1:3000", "https://127.0.0.1:3000", 1);
+        let manifests = read(&text).unwrap();
+        let [Manifest::Route(route)] = &manifests[..] else { panic!("{manifests:?}") };
+        let first = route.rules[0].tls.as_ref().unwrap();
+        assert_eq!(
+            (first.server_name.as_deref(), first.ca_file.as_deref()),
+            (Some("shop.example"), Some("ca.pem"))
+        );
+        assert_eq!(route.rules[1].tls, Some(BackendTls::default()));
+    }
+
+    #[test]
     fn the_examples_of_the_documentation_are_read() {
         let page = include_str!("../../../../docs/routes.md");
         let mut examples = page.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
@@ -122,6 +148,13 @@ spec: {source: {file: a.wasm}}
             ("value: /api", "value: /a/../b", "expected a path that starts with /"),
             ("GET, POST", "GET, BREW", "BREW"),
             ("protocol: H2C", "protocol: HTTP/2", "HTTP/2"),
+            (
+                "protocol: H2C",
+                "tls: {caFile: ca.pem}",
+                "expected an https:// URL, found http://127.0.0.1:3001",
+            ),
+            ("http://127.0.0.1:3001", "https://127.0.0.1:3001", "H2C is without TLS"),
+            ("protocol: H2C", "tls: {insecure: true}", "insecure"),
             ("url: 'http://127.0.0.1:3001'", "service: {name: shop, port: 80}", "needs a cluster"),
             ("url: 'http://127.0.0.1:3001'", "url: 'ftp://a'", "expected an upstream such as"),
             ("request: 5s", "request: 5ms", "timeouts.request between 100ms and 1h, found 5ms"),
