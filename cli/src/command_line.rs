@@ -26,6 +26,7 @@ pub(crate) struct CommandLine {
 
 /// What to do.
 #[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant)] // read once, at the start
 pub(crate) enum Command {
     /// Build a rule written in Rust into a Wasm module
     Build(build::BuildArgs),

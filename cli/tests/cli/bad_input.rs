@@ -78,7 +78,7 @@ fn flags_that_make_no_sense_are_refused_before_anything_happens() {
         (&["push", "a.wasm", "registry.example/a:1", "--annotation", "=x"], "expected KEY=VALUE"),
         (&["check", "--url", "http://a/", "--expect-status", "42"], "100..=599"),
         (&["serve", "--rules", "."], "--upstream"),
-        (&["serve", "--rules", ".", "--upstream", "https://a"], "use http"),
+        (&["serve", "--rules", ".", "--upstream", "ftp://a"], "expected an upstream such as"),
         (
             &["serve", "--rules", ".", "--upstream", "http://a", "--admin-listen", "127.0.0.1:0"],
             "--admin-token-file",

@@ -136,14 +136,14 @@ impl StreamCopy {
                     self.rules.insert(key.clone(), entry);
                     Noted::Rule(key.clone())
                 }
-                Err(refused) => refused,
+                Err(why) => refused(message, why),
             },
             DesiredSubject::Route(key) => match self.read(cluster, key, message) {
                 Ok(entry) => {
                     self.routes.insert(key.clone(), entry);
                     Noted::Route(key.clone())
                 }
-                Err(refused) => refused,
+                Err(why) => refused(message, why),
             },
             // It has no say in what rules should run. Its sequence counts, or the next message would look like a gap.
             DesiredSubject::Unsupported(subject) => {
@@ -199,23 +199,23 @@ impl StreamCopy {
         }
     }
 
-    /// Reads what stands under the subject of an object, if it may stand there.
+    /// Reads what stands under the subject of an object; or says why it may not stand there.
     fn read<V: ObjectVersion>(
         &mut self,
         cluster: &str,
         key: &V::Key,
         message: &Message,
-    ) -> Result<Entry<V>, Noted> {
+    ) -> Result<Entry<V>, String> {
         let content = match Envelope::<Desired>::read(cluster, &message.payload) {
             Ok(envelope) => {
                 if !self.fence.admits(envelope.epoch, message.sequence) {
-                    return Err(refused(message, self.stale(envelope.epoch)));
+                    return Err(self.stale(envelope.epoch));
                 }
                 self.fence.raise(envelope.epoch, message.sequence);
                 content(key, message.sequence, envelope)
             }
             // Not this cluster's: as if it were not there.
-            Err(e @ EnvelopeError::OtherCluster { .. }) => return Err(refused(message, e.to_string())),
+            Err(e @ EnvelopeError::OtherCluster { .. }) => return Err(e.to_string()),
             Err(e) => unreadable(&message.payload, e.to_string()),
         };
         Ok(Entry { sequence: message.sequence, content })

@@ -59,7 +59,7 @@ fn check(
         match spec {
             None => Err("expected spec, found nothing".to_owned()),
             Some(Spec::Rule(spec)) => {
-                rule(RuleKey::namespaced(namespace, name), spec).map(|rule| Manifest::Rule(Box::new(rule)))
+                rule(RuleKey::namespaced(namespace, name), *spec).map(|rule| Manifest::Rule(Box::new(rule)))
             }
             Some(Spec::Route(spec)) => {
                 route::check(RouteKey::new(namespace, name), spec).map(Manifest::Route)

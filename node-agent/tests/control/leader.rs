@@ -162,12 +162,13 @@ impl Leader {
         self.last
     }
 
-    /// Waits until the agent says that it serves every route that is published.
-    pub(crate) async fn serves_routes(&mut self) -> Report {
-        let (set, last) = (self.route_set().set, self.last);
+    /// Waits until the agent says that it runs every rule and serves every route that is published.
+    pub(crate) async fn is_settled_with_routes(&mut self) -> Report {
+        let (rules, set, last) = (self.set(), self.route_set().set, self.last);
         self.reported("every route served", |r| {
             let routes = r.routes.as_ref().expect("this agent knows routes");
-            r.sequence >= last && routes.desired == set && routes.exceptions.is_empty()
+            let of_rules = r.active == rules && r.exceptions.is_empty();
+            r.sequence >= last && of_rules && routes.desired == set && routes.exceptions.is_empty()
         })
         .await
     }

@@ -21,19 +21,17 @@ async fn a_route_is_served_changed_kept_through_a_restart_without_the_bus_and_ta
     leader.publish("bad-bot", 1, "of shop", &blocking("1")).await;
     leader.publish_route("web", 1, "shop.example", origin(upstream())).await;
     leader.checkpoint().await;
-    leader.serves_routes().await;
-    leader.is_settled().await;
+    leader.is_settled_with_routes().await;
     agent.answers_host("shop.example", 403, "of shop").await;
 
     // Its Service is gone: no other backend gets what was meant for it.
     leader.delete("bad-bot").await;
     leader.publish_route("web", 2, "shop.example", None).await;
-    leader.serves_routes().await;
-    leader.is_settled().await;
+    leader.is_settled_with_routes().await;
     agent.answers_host("shop.example", 500, "backend that the route names does not exist").await;
 
     leader.checkpoint().await;
-    leader.serves_routes().await;
+    agent.is_ready().await;
     nats.stop();
     agent.kill();
     agent.resume();
@@ -41,7 +39,7 @@ async fn a_route_is_served_changed_kept_through_a_restart_without_the_bus_and_ta
     nats.resume().await;
 
     leader.delete_route("web").await;
-    leader.serves_routes().await;
+    leader.is_settled_with_routes().await;
     agent.answers_host("shop.example", 200, "").await;
 }
 
@@ -52,7 +50,7 @@ async fn a_route_goes_without_a_tombstone_only_by_a_checkpoint_that_speaks_of_ro
     let agent = Agent::start(&nats).await;
     leader.publish_route("web", 1, "shop.example", None).await;
     leader.checkpoint().await;
-    leader.serves_routes().await;
+    leader.is_settled_with_routes().await;
     agent.answers_host("shop.example", 500, "does not exist").await;
 
     // Another stream, on which nothing is yet, and a leader that has not come to its routes.
@@ -67,6 +65,6 @@ async fn a_route_goes_without_a_tombstone_only_by_a_checkpoint_that_speaks_of_ro
     leader.routes_are_unknown = false;
     leader.routes.clear();
     leader.checkpoint().await;
-    leader.serves_routes().await;
+    leader.is_settled_with_routes().await;
     agent.answers_host("shop.example", 200, "").await;
 }

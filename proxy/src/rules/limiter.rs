@@ -63,7 +63,7 @@ impl Limiter {
         let key = self.key(requester);
         #[expect(clippy::cast_possible_truncation, reason = "any part of a hash does")]
         let shard = &self.shards[key as usize % SHARDS];
-        if self.checks.fetch_add(1, Relaxed) % KEYS_MAX == 0 {
+        if self.checks.fetch_add(1, Relaxed).is_multiple_of(KEYS_MAX) {
             self.forget();
         }
         // Where many clients are counted, those who are new are counted together until others are forgotten: nobody makes
@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn however_many_clients_there_are_memory_is_bounded() {
         let limiter = limiter(json!({"requests": 1, "window": "1h"}));
-        for n in 0..(SHARDS * KEYS_MAX * 2) as u32 {
+        for n in 0..u32::try_from(SHARDS * KEYS_MAX * 2).unwrap() {
             let client = std::net::Ipv4Addr::from(n).to_string();
             assert!(check(&limiter, &client, &[], None).map_or_else(|wait| wait > 0, |()| true));
         }

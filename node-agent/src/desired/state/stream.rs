@@ -111,7 +111,8 @@ impl Stream {
     pub(super) fn publish_route(&mut self, name: &str, uid: &str, generation: i64) -> Message {
         let route = a_route(name, generation);
         self.routes.insert(route.key.clone(), (uid.to_owned(), generation));
-        self.write_route(uid, generation, &route.revision(), Wanted::Route(route.clone()))
+        let revision = route.revision();
+        self.write_route(uid, generation, &revision, Wanted::Route(route))
     }
 
     pub(super) fn delete_route(&mut self, name: &str, uid: &str) -> Message {

@@ -22,7 +22,7 @@ pub(super) struct Object {
 
 /// What is wanted.
 pub(super) enum Spec {
-    Rule(WasmRuleSpec),
+    Rule(Box<WasmRuleSpec>),
     Route(WafRouteSpec),
 }
 
@@ -119,7 +119,7 @@ impl<'de, I: Deserialize<'de>> Visitor<'de> for DocumentVisitor<I> {
                 "items" => document.items = Some(map.next_value()?),
                 "spec" => {
                     document.spec = match document.kind.as_str() {
-                        RULE => Some(Spec::Rule(map.next_value()?)),
+                        RULE => Some(Spec::Rule(Box::new(map.next_value()?))),
                         ROUTE => Some(Spec::Route(map.next_value()?)),
                         "" => return Err(A::Error::custom("expected kind before spec, found spec first")),
                         _ => {

@@ -1,7 +1,7 @@
 use super::super::grants::Grants;
 use super::*;
 
-fn route(key: &str, born: i64, spec: serde_json::Value) -> WafRoute {
+fn route(key: &str, born: i64, spec: &serde_json::Value) -> WafRoute {
     let (namespace, name) = key.split_once('/').unwrap();
     serde_json::from_value(serde_json::json!({
         "apiVersion": "portcullis.dev/v1alpha1", "kind": "WafRoute",
@@ -15,10 +15,10 @@ fn route(key: &str, born: i64, spec: serde_json::Value) -> WafRoute {
 /// One that sends everything of these hosts to Service `web`.
 fn simple(key: &str, born: i64, hostnames: &[&str]) -> WafRoute {
     let rules = serde_json::json!([{"backend": {"service": {"name": "web", "port": 80}}}]);
-    route(key, born, serde_json::json!({"hostnames": hostnames, "rules": rules}))
+    route(key, born, &serde_json::json!({"hostnames": hostnames, "rules": rules}))
 }
 
-fn service(spec: serde_json::Value) -> Service {
+fn service(spec: &serde_json::Value) -> Service {
     serde_json::from_value(serde_json::json!({"metadata": {"name": "web"}, "spec": spec})).unwrap()
 }
 
@@ -35,7 +35,7 @@ struct World {
 
 impl World {
     fn new(granted: &[&str]) -> Self {
-        let service = service(serde_json::json!({"clusterIP": "10.96.0.7", "ports": [{"port": 80}]}));
+        let service = service(&serde_json::json!({"clusterIP": "10.96.0.7", "ports": [{"port": 80}]}));
         Self { published: BTreeMap::new(), grants: grants(granted), service: Some(service), most: 10 }
     }
 
@@ -116,7 +116,7 @@ fn of_two_routes_for_one_host_and_path_the_oldest_is_served() {
 fn routes_of_one_namespace_share_a_host_name_and_those_of_two_do_not() {
     let of_path = |key: &str, born, path: &str| {
         let rules = serde_json::json!([{"matches": [{"path": {"value": path}}], "backend": {"service": {"name": "web", "port": 80}}}]);
-        route(key, born, serde_json::json!({"hostnames": ["v.example"], "rules": rules}))
+        route(key, born, &serde_json::json!({"hostnames": ["v.example"], "rules": rules}))
     };
     let world = World::new(&["a=*", "b=*"]);
     let planned = world.plan(&[of_path("a/x", 1, "/x"), of_path("a/y", 2, "/y"), of_path("b/z", 3, "/z")]);
@@ -164,7 +164,7 @@ fn a_route_without_its_service_is_served_without_a_backend_and_says_what_is_miss
             "the TCP port 80",
         ),
     ] {
-        world.service = spec.map(service);
+        world.service = spec.as_ref().map(service);
         let planned = &world.plan(&routes)["shop/web"];
         assert_eq!(reason(planned), None);
         assert_eq!(planned.served.as_ref().unwrap().route.rules[0].backend, None, "{said}");
