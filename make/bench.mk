@@ -4,6 +4,10 @@
 bench-engine: rules ## One evaluation: this engine beside a naive wasmtime host and native Rust; prefilters; memory
 	cargo run --release -p portcullis-engine --example bench
 
+.PHONY: bench-engine-against
+bench-engine-against: rules ## bench-engine beside that of another commit, in turns (COMMIT=...)
+	scripts/bench_against.py $(or $(COMMIT),$(error set COMMIT, for example COMMIT=HEAD~1))
+
 .PHONY: bench-compile
 bench-compile: rules ## Compiling the worst modules, loading compiled ones, and what requests notice meanwhile
 	cargo run --release -p portcullis-engine --example compile -- rules/dist/secbeat-bad-bot.wasm rules/dist/bad-bot-blocker-2.0.0.wasm
