@@ -10,5 +10,5 @@ mod table;
 
 pub(crate) use canonical::has_ambiguous_slash;
 pub(crate) use matches::Unmet;
-pub(crate) use scope::Scope;
+pub(crate) use scope::{Scope, can_include};
 pub(crate) use table::{Found, Place, RouteTable};

@@ -1,6 +1,7 @@
 //! What a request has to be like beside its path.
 
 use http::Method;
+use portcullis_crds::request_match;
 use portcullis_crds::waf_route::RouteMatch;
 
 use crate::head::RequestHead;
@@ -25,12 +26,9 @@ pub(crate) enum Unmet<'c> {
 
 impl Conditions {
     pub(super) fn of(wanted: &RouteMatch) -> Self {
-        let methods = wanted.methods.iter().map(|method| {
-            Method::from_bytes(method.as_str().as_bytes()).expect("the API's methods are methods")
-        });
         let headers =
             wanted.headers.iter().map(|h| (h.name.to_ascii_lowercase(), h.value.clone().into_bytes()));
-        Self { methods: methods.collect(), headers: headers.collect() }
+        Self { methods: methods(&wanted.methods), headers: headers.collect() }
     }
 
     /// The first of them that the request has not; `None` if it has all.
@@ -50,4 +48,12 @@ impl Conditions {
     pub(super) fn specificity(&self) -> (bool, usize) {
         (!self.methods.is_empty(), self.headers.len())
     }
+}
+
+/// The API's methods as requests have them.
+pub(super) fn methods(wanted: &[request_match::Method]) -> Vec<Method> {
+    let method = |wanted: &request_match::Method| {
+        Method::from_bytes(wanted.as_str().as_bytes()).expect("the API's methods are methods")
+    };
+    wanted.iter().map(method).collect()
 }

@@ -2,6 +2,10 @@
 
 use std::collections::HashMap;
 
+use portcullis_crds::request_match::{PathMatch, PathMatchType};
+
+use super::canonical::canonical_path;
+
 /// Lists of something for each path.
 #[derive(Debug)]
 pub(super) struct Paths<T> {
@@ -29,6 +33,16 @@ impl<T> Paths<T> {
         let prefix = path.strip_suffix(b"/").unwrap_or(path);
         self.most_segments = self.most_segments.max(segments(prefix));
         self.prefix.entry(prefix.into()).or_default()
+    }
+
+    /// What is there for the paths of a match; for all, if it says nothing of paths.
+    pub(super) fn list(&mut self, wanted: Option<&PathMatch>) -> &mut Vec<T> {
+        let Some(PathMatch { kind, value }) = wanted else { return self.prefix(b"/") };
+        let path = canonical_path(value.as_bytes());
+        match kind {
+            PathMatchType::Exact => self.exact(&path),
+            PathMatchType::PathPrefix => self.prefix(&path),
+        }
     }
 
     /// All lists.

@@ -2,17 +2,17 @@
 
 use http::Method;
 use portcullis_crds::Hostname;
-use portcullis_crds::request_match::{PathMatchType, RuleMatch};
+use portcullis_crds::request_match::RuleMatch;
 
 use super::canonical::{canonical_host, canonical_path, host_buffer};
 use super::hosts::Hosts;
+use super::matches::methods;
 use super::paths::Paths;
 use crate::head::RequestHead;
 
 /// Host names, paths and methods; of each kind any, if there are none.
 #[derive(Debug)]
 pub(crate) struct Scope {
-    hostnames: Vec<Hostname>,
     hosts: Hosts<()>,
     has_paths: bool,
     paths: Paths<()>,
@@ -27,22 +27,9 @@ impl Scope {
         }
         let mut paths = Paths::default();
         for path in &wanted.paths {
-            let canonical = canonical_path(path.value.as_bytes());
-            match path.kind {
-                PathMatchType::Exact => paths.exact(&canonical).push(()),
-                PathMatchType::PathPrefix => paths.prefix(&canonical).push(()),
-            }
+            paths.list(Some(path)).push(());
         }
-        let methods = wanted.methods.iter().map(|method| {
-            Method::from_bytes(method.as_str().as_bytes()).expect("the API's methods are methods")
-        });
-        Self {
-            hostnames: wanted.hostnames.clone(),
-            hosts,
-            has_paths: !wanted.paths.is_empty(),
-            paths,
-            methods: methods.collect(),
-        }
+        Self { hosts, has_paths: !wanted.paths.is_empty(), paths, methods: methods(&wanted.methods) }
     }
 
     /// Whether the rule judges this request. Of a path that has two spellings either one is enough.
@@ -50,13 +37,6 @@ impl Scope {
         (self.methods.is_empty() || self.methods.contains(head.method()))
             && (self.hosts.is_empty() || self.has_host(head.host()))
             && (!self.has_paths || self.has_path(head.path().as_bytes()))
-    }
-
-    /// Whether a request for one of these host names can be one that the rule judges.
-    pub(crate) fn can_include(&self, hostnames: &[Hostname]) -> bool {
-        let overlap = |one: &Hostname, other: &Hostname| one.covers(other) || other.covers(one);
-        self.hostnames.is_empty()
-            || hostnames.iter().any(|hostname| self.hostnames.iter().any(|wanted| overlap(wanted, hostname)))
     }
 
     fn has_host(&self, host: &[u8]) -> bool {
@@ -67,6 +47,13 @@ impl Scope {
         let matches = |path: &[u8]| self.paths.find(path, |()| true).is_some();
         matches(&canonical_path(path)) || matches(path)
     }
+}
+
+/// Whether a request for one of these host names can be one that a rule with this match judges.
+pub(crate) fn can_include(wanted: &RuleMatch, hostnames: &[Hostname]) -> bool {
+    let overlap = |one: &Hostname, other: &Hostname| one.covers(other) || other.covers(one);
+    wanted.hostnames.is_empty()
+        || hostnames.iter().any(|hostname| wanted.hostnames.iter().any(|wanted| overlap(wanted, hostname)))
 }
 
 #[cfg(test)]
@@ -114,14 +101,14 @@ mod tests {
     #[test]
     fn of_a_route_only_rules_are_kept_that_can_judge_its_requests() {
         let hostnames = |names: &[&str]| names.iter().map(|name| name.parse().unwrap()).collect::<Vec<_>>();
-        let scope = scope(json!({"hostnames": ["*.shop.example"]}));
+        let wanted = serde_json::from_value(json!({"hostnames": ["*.shop.example"]})).unwrap();
         for (names, can) in [
             (&["www.shop.example"][..], true),
             (&["*.example"], true),
             (&["shop.example"], false),
             (&["bank.example", "a.shop.example"], true),
         ] {
-            assert_eq!(scope.can_include(&hostnames(names)), can, "{names:?}");
+            assert_eq!(can_include(&wanted, &hostnames(names)), can, "{names:?}");
         }
     }
 }

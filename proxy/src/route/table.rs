@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 
 use portcullis_crds::bus::DesiredRoute;
-use portcullis_crds::waf_route::{PathMatch, PathMatchType, RouteMatch};
+use portcullis_crds::waf_route::RouteMatch;
 
 use super::canonical::{canonical_host, canonical_path, host_buffer};
 use super::hosts::Hosts;
@@ -58,7 +58,7 @@ impl RouteTable {
                     for (matched, wanted) in matches.iter().enumerate() {
                         let place = Place { route: index, rule, matched };
                         let entry = Entry { conditions: Conditions::of(wanted), place };
-                        list(paths, wanted.path.as_ref()).push(entry);
+                        paths.list(wanted.path.as_ref()).push(entry);
                     }
                 }
             }
@@ -96,19 +96,6 @@ impl RouteTable {
         match paths.find(&path, is_wanted) {
             Some(entry) => Found::Rule(entry.place),
             None => Found::NoMatch,
-        }
-    }
-}
-
-fn list<'p>(paths: &'p mut Paths<Entry>, wanted: Option<&PathMatch>) -> &'p mut Vec<Entry> {
-    match wanted {
-        None => paths.prefix(b"/"),
-        Some(PathMatch { kind, value }) => {
-            let path = canonical_path(value.as_bytes());
-            match kind {
-                PathMatchType::Exact => paths.exact(&path),
-                PathMatchType::PathPrefix => paths.prefix(&path),
-            }
         }
     }
 }

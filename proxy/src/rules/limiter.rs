@@ -93,8 +93,7 @@ impl Limiter {
                 },
             },
             RateLimitKey::Header => {
-                let name = name.to_ascii_lowercase();
-                self.hasher.hash_one(requester.head.fields().get_all(&name).collect::<Vec<_>>())
+                self.hasher.hash_one(requester.head.fields().get_all(name).collect::<Vec<_>>())
             }
             RateLimitKey::Cookie => self.hasher.hash_one(cookie(requester.head, name)),
             RateLimitKey::Route => self.hasher.hash_one(requester.route),

@@ -16,7 +16,7 @@ use super::phase_plan::{AppliedRule, PhasePlan};
 use super::versions::Versions;
 use crate::config::{Upstream, UpstreamTls};
 use crate::head::RequestHead;
-use crate::route::{Found, RouteTable, Scope, has_ambiguous_slash};
+use crate::route::{Found, RouteTable, can_include, has_ambiguous_slash};
 
 /// All routes, of which a request takes one.
 #[derive(Debug)]
@@ -221,7 +221,7 @@ impl<'r> Scopes<'r> {
         let cluster = self.cluster.iter().map(|&versions| AppliedRule { versions, mode: None });
         let can_judge = |applied: &AppliedRule| {
             let stable = &rules[applied.versions.stable()];
-            stable.matches.as_ref().is_none_or(|wanted| Scope::of(wanted).can_include(&route.hostnames))
+            stable.matches.as_ref().is_none_or(|wanted| can_include(wanted, &route.hostnames))
         };
         cluster
             .chain(own)
