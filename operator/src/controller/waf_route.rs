@@ -1,6 +1,6 @@
 //! WafRoutes. All of them are decided about together, as routes compete for host names: no step of it takes long.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::Service;
-use kube::api::{Api, Patch, PatchParams};
+use kube::ResourceExt;
+use kube::api::Api;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::reflector::{ObjectRef, Store, store};
 use kube::runtime::watcher::{self, Event};
-use kube::{Resource, ResourceExt};
 use portcullis_crds::bus::subject::DesiredSubject;
 use portcullis_crds::condition::{ConditionType, Reason};
 use portcullis_crds::waf_route::WafRouteStatus;
@@ -29,10 +29,10 @@ use crate::published_state::{Entry, Orphan, PublishedState};
 use crate::publisher::error::WriteError;
 use crate::reconcile::aggregate::{Rollout, Waiting, aggregate};
 use crate::reconcile::conditions::Nodes;
-use crate::reconcile::update_status::{UpdateError, tell};
+use crate::reconcile::update_status::{RENEW, UpdateError};
 use crate::route::conditions::{Facts, status};
 use crate::route::grants::Grants;
-use crate::route::plan::{Inputs, Planned, Published, key_of, plan};
+use crate::route::plan::{Inputs, Planned, key_of, plan};
 use crate::route::state::Plan;
 use crate::route::target::RouteTarget;
 
@@ -42,8 +42,6 @@ const TOGETHER: Duration = Duration::from_millis(100);
 const AGAIN: Duration = Duration::from_secs(60);
 /// Longest time in which nobody looks at statuses.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
-/// After this long a status is written again although it says nothing new.
-const RENEW: jiff::SignedDuration = jiff::SignedDuration::from_secs(300);
 
 /// All routes and Services, as the API server last said.
 pub(crate) struct Objects {
@@ -138,7 +136,9 @@ enum Pass {
 async fn pass(ctx: &Context, objects: &Objects, grants: &Grants) -> Result<Pass, LeadError> {
     let Some((stream, published, unreadable)) = ctx.publisher.view(|state| {
         let unreadable: Vec<_> = state.unreadable_routes().cloned().collect();
-        (state.stream().clone(), published(state), unreadable)
+        let published: BTreeMap<_, _> =
+            state.routes().map(|(key, entry)| (key.clone(), entry.clone())).collect();
+        (state.stream().clone(), published, unreadable)
     }) else {
         return Ok(Pass::WithoutBus);
     };
@@ -169,27 +169,18 @@ async fn pass(ctx: &Context, objects: &Objects, grants: &Grants) -> Result<Pass,
     }
 }
 
-fn published(state: &PublishedState) -> BTreeMap<RouteKey, Published> {
-    let routes = state.routes().filter_map(|(key, entry)| {
-        let route = entry.route()?.clone();
-        let published = Published { uid: entry.uid.to_string(), generation: entry.generation, route };
-        Some((key.clone(), published))
-    });
-    routes.collect()
-}
-
 /// First what goes, then what comes: no host name is on the bus for two namespaces.
 async fn write(
     ctx: &Context,
     routes: &BTreeMap<RouteKey, Planned>,
-    published: &BTreeMap<RouteKey, Published>,
+    published: &BTreeMap<RouteKey, Entry>,
     unreadable: &[DesiredSubject],
     failures: &mut BTreeMap<RouteKey, (Reason, String)>,
 ) -> Result<(), WriteError> {
     let served = |key: &RouteKey| routes.get(key).filter(|planned| planned.served.is_some());
     for (key, before) in published {
-        if served(key).is_none_or(|planned| planned.uid != before.uid) {
-            delete(ctx, DesiredSubject::Route(key.clone()), Some(before.uid.clone())).await?;
+        if served(key).is_none_or(|planned| !before.is_of(&planned.uid)) {
+            delete(ctx, DesiredSubject::Route(key.clone()), Some(before.uid.to_string())).await?;
         }
     }
     for subject in unreadable {
@@ -199,12 +190,7 @@ async fn write(
     }
     for (key, planned) in routes {
         let Some(wanted) = &planned.served else { continue };
-        let is_there = |before: &&Published| {
-            before.uid == planned.uid
-                && before.generation == wanted.generation
-                && before.route == wanted.route
-        };
-        if published.get(key).filter(is_there).is_some() {
+        if published.get(key).is_some_and(|before| is_served(before, planned)) {
             continue;
         }
         let object = Object { uid: &planned.uid, generation: wanted.generation };
@@ -220,6 +206,12 @@ async fn write(
         }
     }
     Ok(())
+}
+
+/// Whether the bus has what is planned.
+fn is_served(entry: &Entry, planned: &Planned) -> bool {
+    let wanted = planned.served.as_ref().map(|served| (served.generation, &served.route));
+    entry.is_of(&planned.uid) && entry.route().map(|route| (entry.generation, route)) == wanted
 }
 
 async fn delete(ctx: &Context, subject: DesiredSubject, uid: Option<String>) -> Result<(), WriteError> {
@@ -248,9 +240,10 @@ pub(crate) async fn keep_statuses(ctx: &Context, objects: &Objects) -> Result<In
         };
         let started = Instant::now();
         let mut next = started + LOOK_EVERY;
-        waiting.retain(|uid, _| decided.routes.values().any(|planned| planned.uid == *uid));
+        let uids: HashSet<_> = decided.routes.values().map(|planned| planned.uid.as_str()).collect();
+        waiting.retain(|uid, _| uids.contains(uid.as_str()));
+        let mut fleet = ctx.agents.view(started);
         for (key, planned) in &decided.routes {
-            // What the nodes say is looked up for each: patches before this one may have taken long.
             let now = Instant::now();
             let Some(route) = objects.routes.get(&ObjectRef::new(&key.name).within(&key.namespace)) else {
                 continue;
@@ -258,14 +251,17 @@ pub(crate) async fn keep_statuses(ctx: &Context, objects: &Objects) -> Result<In
             if route.metadata.generation != Some(planned.generation) {
                 continue;
             }
-            let seen = observe(ctx, &route, &decided, planned, waiting.get(&planned.uid), now);
+            let seen = observe(ctx, &route, &decided, planned, waiting.get(&planned.uid), &fleet, now);
             next = next.min(seen.look_again.unwrap_or(next));
             if let Some(nodes) = seen.waiting {
                 waiting.insert(planned.uid.clone(), nodes);
             }
             let Some(status) = seen.status else { continue };
             ctx.statuses.rate.acquire(is_significant(route.status.as_ref(), &status)).await;
-            match patch(ctx, &route, &status).await {
+            let patched = patch(ctx, &route, &status).await;
+            // That may have taken long.
+            fleet = ctx.agents.view(Instant::now());
+            match patched {
                 Ok(()) | Err(UpdateError::Gone) => {}
                 Err(UpdateError::LeaseOver) => return Err(LeadError::LeaseOver),
                 // Its new state comes by the watch.
@@ -294,12 +290,12 @@ fn observe(
     decided: &Plan,
     planned: &Planned,
     waiting: Option<&Waiting>,
+    fleet: &FleetView,
     now: Instant,
 ) -> Observation {
     let key = key_of(route);
     let none = WafRouteStatus::default();
     let previous = route.status.as_ref().unwrap_or(&none);
-    let fleet = ctx.agents.view(now);
     let (nobody, subject) = (Waiting::new(), DesiredSubject::Route(key.clone()));
     let waiting = waiting.unwrap_or(&nobody);
     let (entry, rollout) = ctx
@@ -313,16 +309,11 @@ fn observe(
             (entry, rollout)
         })
         .unwrap_or_default();
-    let nodes = match (&rollout, &fleet) {
-        (Some(rollout), _) => Nodes::Reported(rollout),
-        (None, FleetView::Unreachable) => Nodes::Unreachable,
-        (None, FleetView::Known(_) | FleetView::NotYet) => Nodes::NotYet,
-    };
-    let wanted = planned.served.as_ref().map(|served| (served.generation, &served.route));
+    let nodes = Nodes::of(rollout.as_ref(), fleet);
     let facts = Facts {
         planned,
         published: entry.as_ref().map(|entry| &entry.revision),
-        is_current: entry.as_ref().is_some_and(|e| e.route().map(|route| (e.generation, route)) == wanted),
+        is_current: entry.as_ref().is_some_and(|entry| is_served(entry, planned)),
         failure: decided.failures.get(&key),
         nodes,
     };
@@ -384,11 +375,6 @@ fn is_due(before: Option<&WafRouteStatus>, after: &WafRouteStatus) -> bool {
 }
 
 async fn patch(ctx: &Context, route: &WafRoute, status: &WafRouteStatus) -> Result<(), UpdateError> {
-    let writer = &ctx.statuses;
-    if !writer.validity.holds() {
-        return Err(UpdateError::LeaseOver);
-    }
-    let api: Api<WafRoute> = Api::namespaced(writer.client.clone(), &route.namespace().unwrap_or_default());
     let mut said = serde_json::to_value(status).expect("a status is plain data with string keys");
     if let Some(fields) = said.as_object_mut() {
         // A field that is absent in a merge patch would stay as it is.
@@ -397,12 +383,6 @@ async fn patch(ctx: &Context, route: &WafRoute, status: &WafRouteStatus) -> Resu
         }
     }
     let version = route.resource_version();
-    let patch = Patch::Merge(serde_json::json!({"metadata": {"resourceVersion": version}, "status": said}));
-    let written = api.patch_status(&route.name_any(), &PatchParams::default(), &patch).await;
-    writer.metrics.patched(&written);
-    UpdateError::of(written)?;
-    for note in route_transitions(route.status.as_ref(), status) {
-        tell(writer, route.object_ref(&()), note).await;
-    }
-    Ok(())
+    let patch = serde_json::json!({"metadata": {"resourceVersion": version}, "status": said});
+    ctx.statuses.write(route, &patch, route_transitions(route.status.as_ref(), status)).await
 }

@@ -4,10 +4,11 @@ use std::cmp::Ordering;
 
 use jiff::Timestamp;
 use portcullis_crds::condition::{ConditionStatus, ConditionType, Finding, Reason};
-use portcullis_crds::status::{EnforcedRevision, ResolvedModule};
+use portcullis_crds::status::{EnforcedRevision, NodeCounts, ResolvedModule};
 use portcullis_crds::wasm_rule::Mode;
 
 use super::aggregate::{Rollout, Verdict};
+use crate::fleet::FleetView;
 use crate::halt::{Halt, Retry};
 use crate::outcome::Outcome;
 
@@ -43,6 +44,24 @@ pub(crate) enum Nodes<'a> {
 }
 
 impl<'a> Nodes<'a> {
+    /// What is known with this rollout, or for want of one.
+    pub(crate) fn of(rollout: Option<&'a Rollout>, fleet: &FleetView) -> Self {
+        match (rollout, fleet) {
+            (Some(rollout), _) => Self::Reported(rollout),
+            (None, FleetView::Unreachable) => Self::Unreachable,
+            (None, FleetView::Known(_) | FleetView::NotYet) => Self::NotYet,
+        }
+    }
+
+    /// How many there are, after `before`.
+    pub(crate) fn counts(self, before: Option<&NodeCounts>) -> Option<NodeCounts> {
+        match self {
+            Self::Reported(rollout) => Some(NodeCounts::from(rollout.counts)),
+            Self::NotYet => before.cloned(),
+            Self::Unreachable => before.map(NodeCounts::unreachable),
+        }
+    }
+
     pub(crate) fn rollout(self) -> Option<&'a Rollout> {
         match self {
             Self::Reported(rollout) => Some(rollout),

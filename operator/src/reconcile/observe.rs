@@ -65,11 +65,7 @@ pub(crate) fn observe(
         }
         _ => None,
     };
-    let nodes = match (&rollout, fleet) {
-        (Some(rollout), _) => Nodes::Reported(rollout),
-        (None, FleetView::Unreachable) => Nodes::Unreachable,
-        (None, FleetView::Known(_) | FleetView::NotYet) => Nodes::NotYet,
-    };
+    let nodes = Nodes::of(rollout.as_ref(), fleet);
     let enforced = match (&wanted, &progress.outcome) {
         (Some(wanted), outcome) => Some(wanted.enforced(outcome)),
         // While it is not known what the bus has.

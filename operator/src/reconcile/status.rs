@@ -4,10 +4,9 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use portcullis_crds::WasmRuleStatus;
 use portcullis_crds::condition;
-use portcullis_crds::status::NodeCounts;
 
 use super::aggregate::{Rollout, Verdict};
-use super::conditions::{Facts, Nodes, findings};
+use super::conditions::{Facts, findings};
 
 /// The status after `previous`.
 pub(crate) fn status(facts: &Facts<'_>, previous: &WasmRuleStatus, now: Timestamp) -> WasmRuleStatus {
@@ -19,11 +18,7 @@ pub(crate) fn status(facts: &Facts<'_>, previous: &WasmRuleStatus, now: Timestam
     let is_published = facts.outcome.is_published();
     let candidate_revision =
         enforced.filter(|revision| is_published && stable_revision.as_ref() != Some(revision));
-    let nodes = match facts.nodes {
-        Nodes::Reported(rollout) => Some(NodeCounts::from(rollout.counts)),
-        Nodes::NotYet => previous.nodes.clone(),
-        Nodes::Unreachable => previous.nodes.as_ref().map(NodeCounts::unreachable),
-    };
+    let nodes = facts.nodes.counts(previous.nodes.as_ref());
     WasmRuleStatus {
         observed_generation: facts.generation,
         resolved: facts.outcome.resolved().or(previous.resolved.as_ref()).cloned(),
@@ -42,7 +37,7 @@ pub(crate) fn status(facts: &Facts<'_>, previous: &WasmRuleStatus, now: Timestam
 #[cfg(test)]
 pub(crate) mod tests {
     use portcullis_crds::condition::{ConditionType, Reason};
-    use portcullis_crds::status::{EnforcedRevision, FailingNode};
+    use portcullis_crds::status::{EnforcedRevision, FailingNode, NodeCounts};
     use portcullis_crds::wasm_rule::Mode;
 
     use super::*;
@@ -50,6 +45,7 @@ pub(crate) mod tests {
     use crate::outcome::Outcome;
     use crate::progress::tests::published;
     use crate::reconcile::aggregate::{Counts, Waiting};
+    use crate::reconcile::conditions::Nodes;
 
     pub(crate) fn rollout(verdict: Verdict, ready: usize, desired: usize) -> Rollout {
         Rollout {

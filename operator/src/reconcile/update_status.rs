@@ -1,6 +1,9 @@
 //! Last step: the status goes to the API server, if it differs from what is there.
 
+use std::fmt::Debug;
+
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{Api, Patch, PatchParams, PostParams};
@@ -9,6 +12,7 @@ use kube::{Client, Resource, ResourceExt};
 use portcullis_crds::condition::ConditionType;
 use portcullis_crds::status::EnforcedRevision;
 use portcullis_crds::{WasmRule, WasmRuleStatus};
+use serde::de::DeserializeOwned;
 use thiserror::Error;
 
 use crate::api_error::said;
@@ -34,18 +38,6 @@ pub(crate) enum UpdateError {
     Api(#[source] kube::Error),
 }
 
-impl UpdateError {
-    /// What became of a patch.
-    pub(crate) fn of<T>(written: kube::Result<T>) -> Result<(), Self> {
-        match written {
-            Ok(_) => Ok(()),
-            Err(kube::Error::Api(status)) if status.code == 409 => Err(Self::Conflict),
-            Err(kube::Error::Api(status)) if status.code == 404 => Err(Self::Gone),
-            Err(error) => Err(Self::Api(error)),
-        }
-    }
-}
-
 /// Writes statuses, as many as the API server should get, and Events about them.
 pub(crate) struct StatusWriter {
     pub(crate) client: Client,
@@ -68,7 +60,7 @@ fn told(status: &WasmRuleStatus) -> (i64, Option<&EnforcedRevision>, Option<(&st
 
 /// After this long a status is written again although it says nothing new, so that its `lastReportTime` tells a status that
 /// somebody keeps from one that nobody does.
-const RENEW: SignedDuration = SignedDuration::from_secs(300);
+pub(crate) const RENEW: SignedDuration = SignedDuration::from_secs(300);
 
 /// Whether a status says something else, or has not been confirmed for a while.
 pub(crate) fn is_due(before: Option<&WasmRuleStatus>, after: &WasmRuleStatus) -> bool {
@@ -113,18 +105,39 @@ pub(crate) async fn update_status(
     status: &WasmRuleStatus,
     writer: &StatusWriter,
 ) -> Result<(), UpdateError> {
-    if !writer.validity.holds() {
-        return Err(UpdateError::LeaseOver);
+    let notes = transitions(rule.status.as_ref(), status);
+    writer.write(rule, &patch(rule.resource_version().as_deref(), status), notes).await
+}
+
+impl StatusWriter {
+    /// Patches the status of an object, then tells these notes about it.
+    pub(crate) async fn write<K>(
+        &self,
+        object: &K,
+        patch: &serde_json::Value,
+        notes: Vec<Note>,
+    ) -> Result<(), UpdateError>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+    {
+        if !self.validity.holds() {
+            return Err(UpdateError::LeaseOver);
+        }
+        let api: Api<K> = Api::namespaced(self.client.clone(), &object.namespace().unwrap_or_default());
+        let written =
+            api.patch_status(&object.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await;
+        self.metrics.patched(&written);
+        match written {
+            Ok(_) => {}
+            Err(kube::Error::Api(status)) if status.code == 409 => return Err(UpdateError::Conflict),
+            Err(kube::Error::Api(status)) if status.code == 404 => return Err(UpdateError::Gone),
+            Err(error) => return Err(UpdateError::Api(error)),
+        }
+        for note in notes {
+            tell(self, object.object_ref(&()), note).await;
+        }
+        Ok(())
     }
-    let api: Api<WasmRule> = Api::namespaced(writer.client.clone(), &rule.namespace().unwrap_or_default());
-    let patch = Patch::Merge(patch(rule.resource_version().as_deref(), status));
-    let written = api.patch_status(&rule.name_any(), &PatchParams::default(), &patch).await;
-    writer.metrics.patched(&written);
-    UpdateError::of(written)?;
-    for note in transitions(rule.status.as_ref(), status) {
-        tell(writer, rule.object_ref(&()), note).await;
-    }
-    Ok(())
 }
 
 /// A merge patch that leaves nothing of the old status behind: a field that is absent would stay as it is.
@@ -153,7 +166,7 @@ fn patch(resource_version: Option<&str>, status: &WasmRuleStatus) -> serde_json:
 
 /// An Event is for people: that it could not be written is no reason to do anything again. There is one a
 /// transition, so none is counted up.
-pub(crate) async fn tell(writer: &StatusWriter, about: ObjectReference, note: Note) {
+async fn tell(writer: &StatusWriter, about: ObjectReference, note: Note) {
     let api: Api<Event> =
         Api::namespaced(writer.client.clone(), about.namespace.as_deref().unwrap_or_default());
     let event = event(note, about, &writer.reporter, Timestamp::now());

@@ -4,7 +4,6 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use portcullis_crds::Revision;
 use portcullis_crds::condition::{self, ConditionStatus, ConditionType, Finding, Reason};
-use portcullis_crds::status::NodeCounts;
 use portcullis_crds::waf_route::WafRouteStatus;
 
 use super::plan::Planned;
@@ -28,11 +27,7 @@ pub(crate) struct Facts<'a> {
 /// The status after `previous`.
 pub(crate) fn status(facts: &Facts<'_>, previous: &WafRouteStatus, now: Timestamp) -> WafRouteStatus {
     let generation = facts.planned.generation;
-    let nodes = match facts.nodes {
-        Nodes::Reported(rollout) => Some(NodeCounts::from(rollout.counts)),
-        Nodes::NotYet => previous.nodes.clone(),
-        Nodes::Unreachable => previous.nodes.as_ref().map(NodeCounts::unreachable),
-    };
+    let nodes = facts.nodes.counts(previous.nodes.as_ref());
     let rollout = facts.nodes.rollout();
     WafRouteStatus {
         observed_generation: generation,

@@ -10,6 +10,7 @@ use portcullis_crds::waf_route::{PathMatchType, RouteMatch, RouteRule, ServicePo
 use portcullis_crds::{Hostname, RouteKey, WafRoute};
 
 use super::grants::Grants;
+use crate::published_state::Entry;
 
 /// Largest message about a route: the bus takes up to 1 MiB.
 const MOST_BYTES: usize = 512 << 10;
@@ -18,21 +19,13 @@ const MOST_BYTES: usize = 512 << 10;
 pub(crate) struct Inputs<'a, S> {
     /// Every route.
     pub(crate) routes: &'a [&'a WafRoute],
-    /// What the bus has of routes, with uid and generation of the object that it was made from.
-    pub(crate) published: &'a BTreeMap<RouteKey, Published>,
+    /// What the bus has of routes.
+    pub(crate) published: &'a BTreeMap<RouteKey, Entry>,
     pub(crate) grants: &'a Grants,
     /// The Service of a namespace and name.
     pub(crate) service: S,
     /// Routes that a namespace may have.
     pub(crate) most: &'a dyn Fn(&str) -> usize,
-}
-
-/// A route on the bus.
-#[derive(Clone, Debug)]
-pub(crate) struct Published {
-    pub(crate) uid: String,
-    pub(crate) generation: i64,
-    pub(crate) route: DesiredRoute,
 }
 
 /// What was decided about one route.
@@ -91,19 +84,21 @@ pub(crate) fn plan<'s, S: Fn(&str, &str) -> Option<&'s Service>>(
         let (uid, generation) =
             (route.uid().unwrap_or_default(), route.metadata.generation.unwrap_or_default());
         let wanted = desired(&key, route);
-        let refusal = claims.refusal(&wanted, inputs).err();
-        let before = inputs.published.get(&key).filter(|before| refusal.is_some() && before.uid == uid);
-        let before = before.filter(|before| claims.refusal(&before.route, inputs).is_ok());
-        let served = match (&refusal, before) {
-            (None, _) => Some(Served { generation, route: wanted }),
-            (Some(_), Some(before)) => {
-                Some(Served { generation: before.generation, route: before.route.clone() })
+        let (refusal, served) = match claims.admit(&wanted, inputs) {
+            Ok(claimed) => (None, Some((claimed, Served { generation, route: wanted }))),
+            Err(refusal) => {
+                let before = inputs.published.get(&key).filter(|before| before.is_of(&uid));
+                let served = before.and_then(|before| {
+                    let route = before.route()?;
+                    let claimed = claims.admit(route, inputs).ok()?;
+                    Some((claimed, Served { generation: before.generation, route: route.clone() }))
+                });
+                (Some(refusal), served)
             }
-            (Some(_), None) => None,
         };
         let mut without_backend = Vec::new();
-        let served = served.map(|mut served| {
-            claims.take(&served.route);
+        let served = served.map(|(claimed, mut served)| {
+            claims.take(&served.route, claimed);
             for rule in &mut served.route.rules {
                 rule.backend = match resolve(&key.namespace, rule.service.as_ref(), &inputs.service) {
                     Ok(origin) => Some(origin),
@@ -184,7 +179,8 @@ fn resolve<'s>(
 }
 
 impl Claims {
-    fn refusal<S>(&self, route: &DesiredRoute, inputs: &Inputs<'_, S>) -> Result<(), Refusal> {
+    /// What the route claims, if it may have all of it.
+    fn admit<S>(&self, route: &DesiredRoute, inputs: &Inputs<'_, S>) -> Result<BTreeSet<Claim>, Refusal> {
         let namespace = &route.key.namespace;
         let refused = |reason, message| Err(Refusal { reason, message });
         for hostname in &route.hostnames {
@@ -205,8 +201,9 @@ impl Claims {
                 );
             }
         }
-        for (hostname, wanted) in claims_of(route) {
-            if let Some(other) = self.claims.get(&(hostname.clone(), wanted.clone())) {
+        let claimed = claims_of(route);
+        for claim @ (hostname, wanted) in &claimed {
+            if let Some(other) = self.claims.get(claim) {
                 return refused(
                     Reason::Conflicted,
                     format!(
@@ -234,17 +231,15 @@ impl Claims {
                 ),
             );
         }
-        Ok(())
+        Ok(claimed)
     }
 
-    fn take(&mut self, route: &DesiredRoute) {
+    fn take(&mut self, route: &DesiredRoute, claimed: BTreeSet<Claim>) {
         *self.counts.entry(route.key.namespace.clone()).or_default() += 1;
         for hostname in &route.hostnames {
             self.hosts.entry(hostname.clone()).or_insert_with(|| route.key.clone());
         }
-        for claim in claims_of(route) {
-            self.claims.insert(claim, route.key.clone());
-        }
+        self.claims.extend(claimed.into_iter().map(|claim| (claim, route.key.clone())));
     }
 }
 

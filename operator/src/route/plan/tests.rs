@@ -1,3 +1,7 @@
+use std::sync::Arc;
+
+use portcullis_crds::bus::Desired;
+
 use super::super::grants::Grants;
 use super::*;
 
@@ -27,7 +31,7 @@ fn grants(list: &[&str]) -> Grants {
 }
 
 struct World {
-    published: BTreeMap<RouteKey, Published>,
+    published: BTreeMap<RouteKey, Entry>,
     grants: Grants,
     service: Option<Service>,
     most: usize,
@@ -56,8 +60,10 @@ impl World {
         self.published = served
             .map(|(planned, served)| {
                 let Served { generation, route } = served;
-                let published = Published { uid: planned.uid.clone(), generation, route };
-                (published.route.key.clone(), published)
+                let (key, revision) = (route.key.clone(), route.revision());
+                let desired = Arc::new(Desired::Route(route));
+                let uid = planned.uid.as_str().into();
+                (key, Entry { uid, generation, revision, sequence: 1, desired })
             })
             .collect();
     }
